@@ -1,0 +1,164 @@
+"""Density-aware selection: regions frequent in the target and rare in the source (SPEC section 6).
+
+For each pseudo-class c, Gaussian mixtures p_S(z|c) and p_T(z|c) are fitted to the features of the
+source's and target's regions of that class, and target regions are ranked by
+d(z) = log p_T(z|c) - log p_S(z|c). Classes share the budget by weighted round-robin, a class whose
+domains lie further apart getting longer turns.
+"""
+
+import logging
+import math
+import warnings
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from active_selection.ranking import Ranking
+from active_selection.region_table import RegionTable
+from active_selection.schedule import weighted_round_robin
+from utils.files import write_npz
+
+log = logging.getLogger(__name__)
+
+MAX_COMPONENTS = 10
+REGIONS_PER_COMPONENT = 100
+BEST_PER_CLASS = 200
+FIRST_REGULARISER, LAST_REGULARISER = 1e-6, 1e6
+
+
+def fit_mixture(features: np.ndarray, components: int, seed: int = 0) -> GaussianMixture:
+    """Fit a full-covariance mixture in double precision: k-means start, one start, <= 200 steps.
+
+    The covariances' regulariser rises tenfold while they are ill-conditioned.
+
+    Args:
+        features: (n, d), n >= 2, finite.
+        components: at most n are used.
+        seed: of the k-means start.
+    """
+    features = np.asarray(features, np.float64)
+    regulariser = FIRST_REGULARISER
+    while True:
+        mixture = GaussianMixture(
+            min(components, len(features)),
+            reg_covar=regulariser,
+            max_iter=200,
+            n_init=1,
+            init_params="kmeans",
+            random_state=seed,
+        )
+        try:
+            with warnings.catch_warnings():  # few or equal rows; the mixture is valid all the same
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                return mixture.fit(features)
+        except ValueError:
+            if regulariser >= LAST_REGULARISER:
+                raise
+            regulariser *= 10
+            log.info("mixture is ill-conditioned; covariance regulariser raised to %g", regulariser)
+
+
+def fit_class(
+    source: np.ndarray, target: np.ndarray, seed: int = 0
+) -> tuple[GaussianMixture, GaussianMixture | None]:
+    """The mixtures (p_T, p_S) of one class, K = clip(m // 100, 1, 10) components each.
+
+    A mixture never has more components than rows. p_S is None with fewer than two source rows,
+    from which no density can be estimated.
+    """
+    components = min(max(len(target) // REGIONS_PER_COMPONENT, 1), MAX_COMPONENTS)
+    source_mixture = fit_mixture(source, components, seed) if len(source) >= 2 else None
+    return fit_mixture(target, components, seed), source_mixture
+
+
+def log_ratio(
+    target_mixture: GaussianMixture, source_mixture: GaussianMixture | None, rows: np.ndarray
+) -> np.ndarray:
+    """log p_T(z) - log p_S(z) of each row, (m,) float64; log p_T(z) without a source mixture."""
+    rows = np.asarray(rows, np.float64)
+    ratio = target_mixture.score_samples(rows)
+    return ratio if source_mixture is None else ratio - source_mixture.score_samples(rows)
+
+
+def log_density_ratio(source: np.ndarray, target: np.ndarray, seed: int = 0) -> np.ndarray:
+    """log p_T(z) - log p_S(z) of each target row, under mixtures fitted to both.
+
+    Args:
+        source: (n, d) features of the source's regions of a class; with n < 2, log p_T is returned.
+        target: (m, d) features of the target's regions of that class, m >= 2.
+        seed: of the mixtures' start.
+
+    Returns:
+        (m,) float64.
+    """
+    return log_ratio(*fit_class(source, target, seed), target)
+
+
+def class_weight(log_ratio: np.ndarray) -> int:
+    """Length of a class's turn: max(1, int(log10 |mean of d over the class|))."""
+    mean = abs(float(np.mean(log_ratio)))
+    return max(1, int(math.log10(mean))) if 1 <= mean < math.inf else 1
+
+
+def rank_by_density(
+    source: RegionTable,
+    target: RegionTable,
+    pool: np.ndarray,
+    seed: int = 0,
+    skip_classes: Collection[int] = (),
+    mixtures_file: Path | None = None,
+) -> Ranking:
+    """Rank the unlabelled target regions by density, classes taking turns.
+
+    The best 200 of each class come first; after them the rest in the same manner, then the regions
+    of classes that cannot be ranked (skipped, or with a single target region).
+
+    Args:
+        source: every source region.
+        target: every target region, labelled or not: all of them make up the densities.
+        pool: (m,) bool, the unlabelled ones, which alone are ranked.
+        seed: of the mixtures' start.
+        skip_classes: pseudo-classes that the source does not have at all.
+        mixtures_file: an ``.npz`` to keep the mixtures' parameters in.
+    """
+    source_class, target_class = source.pseudo_class, target.pseudo_class
+    score = np.zeros(len(target))
+    lists, weights, unranked, mixtures = [], [], [], {}
+    for c in np.unique(target_class):
+        rows = np.flatnonzero(target_class == c)
+        candidates = rows[pool[rows]]
+        if c in skip_classes or len(rows) < 2:
+            unranked.extend(candidates)
+            continue
+        source_rows = np.flatnonzero(source_class == c)
+        mixtures[int(c)] = fit_class(source.feature[source_rows], target.feature[rows], seed)
+        score[rows] = log_ratio(*mixtures[int(c)], target.feature[rows])
+        weight = class_weight(score[rows])
+        log.info(
+            "class %2d: %6d source and %6d target regions, %6d unlabelled, mean d %.4g, weight %d",
+            *(c, len(source_rows), len(rows), len(candidates), score[rows].mean(), weight),
+        )
+        lists.append(candidates[np.argsort(-score[candidates], kind="stable")])
+        weights.append(weight)
+    first = weighted_round_robin([rows[:BEST_PER_CLASS] for rows in lists], weights)
+    rest = weighted_round_robin([rows[BEST_PER_CLASS:] for rows in lists], weights)
+    if mixtures_file is not None:
+        write_npz(mixtures_file, **_parameters(mixtures))
+    order = np.array(first + rest + unranked, np.int64)
+    return Ranking(order, score[order])
+
+
+def _parameters(
+    mixtures: Mapping[int, tuple[GaussianMixture, GaussianMixture | None]],
+) -> dict[str, np.ndarray]:
+    """Weights, means and covariances under names such as ``target_13_means``."""
+    return {
+        f"{domain}_{c}_{name}": getattr(mixture, f"{name}_")
+        for c, pair in mixtures.items()
+        for domain, mixture in zip(("target", "source"), pair, strict=True)
+        if mixture is not None
+        for name in ("weights", "means", "covariances")
+    }

@@ -1,0 +1,57 @@
+"""Budgets: how many pixels a round may spend, on what, and in which order regions are taken."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+
+def budgets(round_index: int, total: int, alpha: float, beta: float) -> tuple[int, int]:
+    """Split a round's pixels between density and uncertainty (dynamic scheduling).
+
+    lambda_n = clip(alpha * 2^(-beta (n - 1)), 0, 1); B_d = lambda_n B and B_u = B - B_d.
+
+    Args:
+        round_index: n = 1, 2, ..., the how-manieth selection this is.
+        total: B, in pixels.
+        alpha: share of density in the first selection.
+        beta: how fast that share falls; with 1 it halves each round.
+
+    Returns:
+        (B_d, B_u), which add up to ``total``.
+    """
+    share = min(max(alpha * 2.0 ** (-beta * (round_index - 1)), 0.0), 1.0)
+    by_density = round(share * total)
+    return by_density, total - by_density
+
+
+def take(rows: np.ndarray, area: np.ndarray, budget: float) -> np.ndarray:
+    """The first of ``rows`` whose areas reach ``budget`` pixels; none for a budget of 0.
+
+    Args:
+        rows: (k,) row numbers in labelling order.
+        area: (n,) pixels of every row.
+        budget: pixels.
+    """
+    if budget <= 0:
+        return rows[:0]
+    spent = np.cumsum(area[rows])
+    return rows[: int(np.searchsorted(spent, budget)) + 1]
+
+
+def weighted_round_robin(lists: Sequence[Sequence], weights: Sequence[float]) -> list:
+    """Merge lists: ``weights[0]`` entries of the first, then of the next, round and round.
+
+    A weight counts as a whole number of at least 1; lists that run out are passed over.
+    """
+    counts = [max(1, int(weight)) for weight in weights]
+
+    def turns() -> Iterator:
+        starts = [0] * len(lists)
+        alive = [i for i, entries in enumerate(lists) if len(entries)]
+        while alive:
+            for i in alive:
+                yield from lists[i][starts[i] : starts[i] + counts[i]]
+                starts[i] += counts[i]
+            alive = [i for i in alive if starts[i] < len(lists[i])]
+
+    return list(turns())

@@ -1,0 +1,41 @@
+"""Write a datalist (image, label and superpixel path of each image) from what is on disk."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dataloader.datalist import default_path, item_of, scan, write_datalist
+from dataloader.datasets import load_dataset
+from utils.common import Parser
+from utils.errors import UserError, run
+
+
+def parser() -> Parser:
+    """The command line of this script."""
+    result = Parser(__doc__)
+    result.add_argument("--dataset", required=True, help="a folder of dataloader/init_data")
+    result.add_argument("--datadir", type=Path, required=True, help="root of the data")
+    result.add_argument("--split", default="train", help="train or val")
+    result.add_argument("--filter", default="*", metavar="GLOB", help="only images that match")
+    result.add_argument("--out", type=Path, help="the list (default: DATADIR/SPLIT.txt)")
+    return result
+
+
+def main() -> None:
+    args = parser().parse_args()
+    info = load_dataset(args.dataset)
+    items = scan(info, args.datadir, args.split, args.filter)
+    if not items:
+        image, label, _ = item_of(info, args.split, "*")
+        raise UserError(
+            f"--datadir {args.datadir}: no image matches; expected {image} with {label}"
+            + (f", --filter {args.filter}" if args.filter != "*" else "")
+        )
+    path = args.out or default_path(args.datadir, args.split)
+    write_datalist(path, items)
+    print(f"{len(items)} images in {path}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,131 @@
+"""The active set: the one place that knows which regions are labelled and which are in the pool.
+
+A datalist pickle (``datalist_XX.pkl``) is its serialised form, readable with plain ``pickle``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dataloader.datalist import Item
+from utils.errors import UserError
+from utils.safe_pickle import load_pickle, save_pickle
+
+LIST_KEYS = ("src_label_im_idx", "trg_label_im_idx", "trg_pool_im_idx")
+REGION_KEYS = ("trg_label_suppix", "trg_pool_suppix")
+
+
+class ActiveSet:
+    """Source images, target images, and each target region in the pool or in the labelled set.
+
+    Args:
+        source: labelled source images.
+        target: all target images, in datalist order.
+        pool: superpixel path -> unlabelled region ids, ascending.
+        labelled: superpixel path -> labelled region ids, in labelling order.
+    """
+
+    def __init__(
+        self,
+        source: Sequence[Item],
+        target: Sequence[Item],
+        pool: Mapping[str, Sequence[int]],
+        labelled: Mapping[str, Sequence[int]] | None = None,
+    ):
+        labelled = labelled or {}
+        self.source = list(source)
+        self.target = list(target)
+        self.pool = {item.superpixel: list(pool.get(item.superpixel, ())) for item in target}
+        self.labelled = {
+            item.superpixel: list(labelled[item.superpixel])
+            for item in target
+            if labelled.get(item.superpixel)
+        }
+
+    def label(self, regions: Iterable[tuple[str, int]]) -> None:
+        """Move regions (superpixel path, region id) from the pool to the labelled set."""
+        for superpixel, region in regions:
+            self.pool[superpixel].remove(region)
+            self.labelled.setdefault(superpixel, []).append(region)
+
+    @property
+    def labelled_items(self) -> list[Item]:
+        """Target images with at least one labelled region, in datalist order."""
+        return [item for item in self.target if item.superpixel in self.labelled]
+
+    @property
+    def pool_items(self) -> list[Item]:
+        """Target images with at least one unlabelled region, in datalist order."""
+        return [item for item in self.target if self.pool[item.superpixel]]
+
+    def save(self, path: str | Path) -> None:
+        """Write the datalist pickle.
+
+        ``trg_pool_suppix`` names every target image in datalist order, with an empty list where all
+        is labelled, so that the order survives.
+        """
+        save_pickle(
+            path,
+            {
+                "src_label_im_idx": [list(item) for item in self.source],
+                "trg_label_im_idx": [list(item) for item in self.labelled_items],
+                "trg_pool_im_idx": [list(item) for item in self.pool_items],
+                "trg_label_suppix": self.labelled,
+                "trg_pool_suppix": self.pool,
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, src_root: str | Path, trg_root: str | Path) -> "ActiveSet":
+        """Read a datalist pickle, ours or a published one; relative paths lie below the roots.
+
+        Raises:
+            UserError: it is not a datalist, or its pool and labelled set overlap.
+        """
+        data = load_pickle(path)
+        _check(path, data)
+        source = [Item(*entry).below(src_root) for entry in data["src_label_im_idx"]]
+        target = {}
+        for entry in data["trg_pool_im_idx"] + data["trg_label_im_idx"]:
+            item = Item(*entry).below(trg_root)
+            target[item.superpixel] = item
+        pool, labelled = (
+            _below(data[key], trg_root) for key in ("trg_pool_suppix", "trg_label_suppix")
+        )
+        for superpixel, regions in labelled.items():
+            if set(regions) & set(pool.get(superpixel, ())):
+                raise UserError(
+                    f"{path}: {superpixel} has regions that are labelled and in the pool"
+                )
+        order = [name for name in pool if name in target]
+        order += [name for name in target if name not in pool]
+        return cls(source, [target[name] for name in order], pool, labelled)
+
+
+def _below(regions: Mapping[str, Sequence[int]], root: str | Path) -> dict[str, list[int]]:
+    """Region lists with plain ids under absolute paths."""
+    return {
+        Item(name, name, name).below(root).superpixel: [int(region) for region in ids]
+        for name, ids in regions.items()
+    }
+
+
+def _check(path: str | Path, data: Any) -> None:
+    """Refuse anything but the five published keys with paths and region ids in them."""
+    keys = LIST_KEYS + REGION_KEYS
+    if not isinstance(data, dict) or not all(key in data for key in keys):
+        raise UserError(f"{path}: not a datalist; it must hold {', '.join(keys)}")
+    for key in LIST_KEYS:
+        entries = data[key]
+        if not isinstance(entries, (list, tuple)) or not all(
+            isinstance(e, (list, tuple)) and len(e) == 3 and all(isinstance(p, str) for p in e)
+            for e in entries
+        ):
+            raise UserError(f"{path}: {key} is not a list of [image, label, superpixel] paths")
+    for key in REGION_KEYS:
+        regions = data[key]
+        if not isinstance(regions, dict) or not all(
+            isinstance(name, str) and isinstance(ids, (list, tuple, set))
+            for name, ids in regions.items()
+        ):
+            raise UserError(f"{path}: {key} does not map superpixel paths to lists of region ids")

@@ -1,0 +1,44 @@
+"""One domain (source, target or validation) as the flags describe it."""
+
+import argparse
+from dataclasses import dataclass
+
+from torch.utils.data import DataLoader
+
+from dataloader.datalist import Item, find_datalist
+from dataloader.datasets import DatasetInfo, load_dataset
+from dataloader.images import check_files
+from dataloader.segmentation import EvaluationSet, evaluation_loader
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A dataset, its root and the images used of it."""
+
+    info: DatasetInfo
+    root: str
+    split: str
+    items: list[Item]
+
+
+def load_domain(args: argparse.Namespace, prefix: str, split: str, *columns: str) -> Domain:
+    """The domain of ``--<prefix>_dataset``, ``_data_dir`` and ``_datalist``.
+
+    ``columns`` ("image", "label", "superpixel") are those that must be readable.
+
+    Raises:
+        UserError: names the flag's data or the first files that cannot be read.
+    """
+    flags = (getattr(args, f"{prefix}_{name}") for name in ("dataset", "data_dir", "datalist"))
+    dataset, root, path = flags
+    info = load_dataset(dataset)
+    items = find_datalist(info, root, split, path)
+    check_files(items, *columns)
+    return Domain(info, root, split, items)
+
+
+def validation_loader(args: argparse.Namespace) -> DataLoader:
+    """Loader of the validation images with their labels, at --image_size."""
+    domain = load_domain(args, "val", "val", "image", "label")
+    data = EvaluationSet(domain.items, domain.info, tuple(args.image_size), label=True)
+    return evaluation_loader(data, args.val_batch_size, args.num_workers)

@@ -1,0 +1,119 @@
+"""Reading images, labels and superpixel maps, and checking that they can be read."""
+
+import struct
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from dataloader.datalist import Item
+from dataloader.datasets import IGNORE, DatasetInfo
+from utils.errors import UserError
+
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image as (H, W, 3) uint8 RGB."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except READ_ERRORS as error:
+        raise UserError(
+            f"{path}: image cannot be read ({_reason(error)}); replace the file"
+        ) from error
+
+
+def read_label(path: str | Path, info: DatasetInfo) -> np.ndarray:
+    """Read a label in the dataset's encoding as (H, W) uint8 train ids, 255 where ignored."""
+    ids = _read_red16(path) if info.label_reader == "red16" else _read_index(path, "label")
+    return map_label(ids, info)
+
+
+def map_label(ids: np.ndarray, info: DatasetInfo) -> np.ndarray:
+    """Map label ids (any unsigned type) to uint8 train ids; unknown ids become 255."""
+    if ids.dtype != np.uint8:
+        ids = np.minimum(ids, IGNORE).astype(np.uint8)
+    return info.label_table[ids]
+
+
+def read_superpixels(path: str | Path) -> np.ndarray:
+    """Read a superpixel map as (H, W) uint8 region ids."""
+    return _read_index(path, "superpixel map")
+
+
+def read_train_ids(path: str | Path) -> np.ndarray:
+    """Read a predicted map as (H, W) uint8 train ids."""
+    return _read_index(path, "prediction")
+
+
+def _read_index(path: str | Path, what: str) -> np.ndarray:
+    """A grey or palette 8-bit PNG as its (H, W) uint8 values, never its colours."""
+    try:
+        with Image.open(path) as image:
+            if image.mode in ("P", "L", "1"):
+                return np.asarray(image if image.mode != "1" else image.convert("L"))
+            mode = image.mode
+    except READ_ERRORS as error:
+        raise UserError(f"{path}: {what} cannot be read ({_reason(error)}); replace it") from error
+    raise UserError(f"{path}: {what} has mode {mode}; expected an 8-bit grey or palette PNG")
+
+
+def _read_red16(path: str | Path) -> np.ndarray:
+    """The red channel of a 16-bit RGB PNG as (H, W) uint16, which Pillow would cut to 8 bits."""
+    _check_exists(path, "label")
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise UserError(f"{path}: label cannot be read; replace it")
+    if pixels.dtype != np.uint16 or pixels.ndim != 3:
+        raise UserError(f"{path}: expected a 16-bit RGB label, found {pixels.dtype} {pixels.shape}")
+    return pixels[..., 2]  # OpenCV orders channels blue, green, red
+
+
+def check_files(items: Iterable[Item], *columns: str) -> None:
+    """Make sure that the named columns ("image", "label", "superpixel") of all items can be opened.
+
+    Only headers are read, so this takes seconds for a whole data set, before training starts.
+
+    Raises:
+        UserError: names the first missing or unreadable files.
+    """
+    paths = list(dict.fromkeys(getattr(item, column) for item in items for column in columns))
+    with ThreadPoolExecutor(8) as pool:
+        bad = [entry for entry in pool.map(_problem, paths) if entry]
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        hint = "; run superpixel_gen.py" if "superpixel" in columns else ""
+        raise UserError("; ".join(bad[:3]) + more + (hint or "; mend the datalist or the data"))
+
+
+def _problem(path: str) -> str | None:
+    try:
+        with Image.open(path):
+            return None
+    except READ_ERRORS as error:
+        return f"{path}: {_reason(error)}"
+
+
+def _check_exists(path: str | Path, what: str) -> None:
+    if not Path(path).is_file():
+        raise UserError(f"{path}: {what} is missing; mend the datalist or the data")
+
+
+def _reason(error: Exception) -> str:
+    """A short reason without the path that the error line names already."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image"
+    return str(getattr(error, "strerror", None) or error)

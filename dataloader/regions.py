@@ -1,0 +1,73 @@
+"""The region dictionary: which superpixels an image really has, and how many pixels each covers.
+
+``superpixel/<split>.dict`` is JSON, superpixel path (relative to the data root) -> list of region
+ids, the form that the published lists have; ``superpixel/<split>.areas`` maps the same paths to the
+areas, in pixels of the superpixel map, in the order of those ids.
+"""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from dataloader.datalist import Item
+from dataloader.images import read_superpixels
+from utils.errors import UserError
+from utils.files import read_json, write_json
+
+Regions = dict[str, dict[int, int]]
+"""Absolute superpixel path -> {region id: area in pixels}."""
+
+
+def measure(paths: Iterable[str | Path]) -> Regions:
+    """Read superpixel maps and return their region ids and areas."""
+    paths = [str(path) for path in paths]
+    with ThreadPoolExecutor(8) as pool:
+        return dict(zip(paths, pool.map(_measure_one, paths), strict=True))
+
+
+def _measure_one(path: str) -> dict[int, int]:
+    areas = np.bincount(read_superpixels(path).ravel())
+    return {int(region): int(areas[region]) for region in np.flatnonzero(areas)}
+
+
+def dictionary_path(root: str | Path, split: str) -> Path:
+    """Where a split's region dictionary lies below the data root."""
+    return Path(root) / "superpixel" / f"{split}.dict"
+
+
+def save_regions(root: str | Path, split: str, regions: Regions) -> None:
+    """Write ``superpixel/<split>.dict`` and ``.areas`` with paths relative to ``root``."""
+    root = Path(root).absolute()
+    relative = {Path(path).relative_to(root).as_posix(): ids for path, ids in regions.items()}
+    path = dictionary_path(root, split)
+    write_json(path.with_suffix(".areas"), {k: list(v.values()) for k, v in relative.items()})
+    write_json(path, {k: list(v) for k, v in relative.items()})
+
+
+def load_regions(items: Sequence[Item], root: str | Path, split: str) -> Regions:
+    """Region ids and areas of every item's superpixel map, in the items' order.
+
+    Taken from the region dictionary where it has them, else measured from the maps.
+    """
+    known = _read_dictionary(Path(root).absolute(), split)
+    paths = [item.superpixel for item in items]
+    missing = measure(path for path in paths if path not in known)
+    return {path: known.get(path) or missing[path] for path in paths}
+
+
+def _read_dictionary(root: Path, split: str) -> Regions:
+    path = dictionary_path(root, split)
+    areas_path = path.with_suffix(".areas")
+    if not (path.is_file() and areas_path.is_file()):
+        return {}
+    remedy = "run superpixel_gen.py again"
+    ids, areas = read_json(path, remedy), read_json(areas_path, remedy)
+    try:
+        return {
+            str(root / name): dict(zip(map(int, regions), areas[name], strict=True))
+            for name, regions in ids.items()
+        }
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{areas_path}: does not match {path.name}; {remedy}") from error

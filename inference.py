@@ -1,0 +1,113 @@
+"""Prediction: write a network's labels for a dataset's validation images or for any folder.
+
+For each image, <image file name> holds 8-bit train ids at the image's own size (always as PNG), and
+<stem>_color.png the same in colours.
+"""
+
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from tqdm import tqdm
+
+from dataloader.datalist import Item, find_datalist
+from dataloader.datasets import DatasetInfo, load_dataset
+from dataloader.images import check_files
+from dataloader.segmentation import EvaluationSet, evaluation_loader
+from models import MODEL_NAMES, get_model
+from utils.checkpoint import load_model
+from utils.common import (
+    POSITIVE_INT,
+    Parser,
+    add_domain_arguments,
+    add_machine_arguments,
+    add_model_arguments,
+)
+from utils.device import Precision, get_device
+from utils.errors import UserError, run
+from utils.files import write_png
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
+
+
+def parser() -> Parser:
+    """The command line of this script."""
+    result = Parser(__doc__)
+    add_model_arguments(result, MODEL_NAMES, "deeplabv2_resnet101")
+    result.add_argument("--trained_model_path", required=True, help="a checkpoint*.tar")
+    result.add_argument("--image_dir", type=Path, help="predict every image of this folder instead")
+    result.add_argument("--save_dir", type=Path, default=Path("result"), help="predictions")
+    result.add_argument("--val_batch_size", type=POSITIVE_INT, default=1, help="images")
+    add_domain_arguments(result, "val", "cityscapes", "./data/Cityscapes")
+    add_machine_arguments(result)
+    return result
+
+
+def main() -> None:
+    args = parser().parse_args()
+    info = load_dataset(args.val_dataset)
+    items = images_of(args, info)
+    check_files(items, "image")
+    targets = [args.save_dir / prediction_name(item.image) for item in items]
+    check_names(targets)
+
+    precision = Precision(get_device(args.device), args.amp)
+    model = get_model(args.model, args.num_classes, args.output_stride, args.separable_conv, False)
+    load_model(args.trained_model_path, model)
+    model.to(precision.device).eval()
+
+    data = EvaluationSet(items, info, tuple(args.image_size))
+    loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
+    for index, labels in predict(model, loader, items, precision):
+        write_png(targets[index], labels)
+        color = targets[index].with_name(f"{targets[index].stem}_color.png")
+        write_png(color, info.color_table[labels])
+    print(f"{len(items)} predictions in {args.save_dir}")
+
+
+@torch.inference_mode()
+def predict(model, loader, items: list[Item], precision) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (index, (H, W) uint8 train ids at the image's own size)."""
+    for indices, images, _, _ in tqdm(loader, desc="predict", disable=None):
+        with precision.autocast():
+            logits = model(images.to(precision.device)).float()
+        for index, image_logits in zip(indices, logits, strict=True):
+            with Image.open(items[index].image) as image:
+                size = (image.height, image.width)
+            if image_logits.shape[-2:] != size:
+                image_logits = F.interpolate(image_logits[None], size, mode="bilinear")[0]
+            yield index, image_logits.argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def images_of(args: Namespace, info: DatasetInfo) -> list[Item]:
+    """The images to predict: those of --image_dir, or of the validation list."""
+    if args.image_dir is None:
+        return find_datalist(info, args.val_data_dir, "val", args.val_datalist)
+    if not args.image_dir.is_dir():
+        raise UserError(f"--image_dir {args.image_dir}: no such folder")
+    paths = sorted(p for p in args.image_dir.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise UserError(f"--image_dir {args.image_dir}: no images in it ({' '.join(SUFFIXES)})")
+    return [Item(str(path), "", "") for path in paths]
+
+
+def prediction_name(image: str) -> str:
+    """File name of an image's prediction: the image's own, as PNG."""
+    return Path(image).stem + ".png"
+
+
+def check_names(targets: list[Path]) -> None:
+    """Refuse a list in which two images would write the same prediction, or write over an image."""
+    seen: set[Path] = set()
+    for target in targets:
+        if target in seen:
+            raise UserError(f"{target.name}: two images have this name; split the list")
+        seen.add(target)
+
+
+if __name__ == "__main__":
+    run(main)

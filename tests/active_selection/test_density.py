@@ -1,0 +1,147 @@
+"""Density-aware selection on arrays: against the fixture, and in every degenerate case."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from active_selection.density import class_weight, fit_mixture, log_density_ratio, rank_by_density
+from active_selection.region_table import RegionTable
+from active_selection.schedule import take
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "density.npz"
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return np.load(GOLDEN)
+
+
+@pytest.mark.parametrize("c", [0, 1, 2])
+def test_ratio_and_weight_equal_the_published_formulas(golden, c):
+    ratio = log_density_ratio(golden[f"src_{c}"], golden[f"trg_{c}"])
+    expected = golden[f"logp_trg_{c}"] - golden[f"logp_src_{c}"]
+    assert ratio.dtype == np.float64
+    assert spearmanr(ratio, expected).statistic >= 0.99
+    assert class_weight(ratio) == max(1, int(golden[f"log10_kl_{c}"]))
+
+
+def test_class_weight_is_at_least_one():
+    for mean, weight in [(0, 1), (0.01, 1), (-0.5, 1), (9, 1), (99, 1), (100, 2), (-1e5, 5)]:
+        assert class_weight(np.full(3, mean)) == weight
+    assert class_weight(np.array([np.inf, 1.0])) == 1
+
+
+def test_more_target_regions_than_100_per_component_get_ten_at_most():
+    rng = np.random.default_rng(0)
+    for rows, components in [(3, 1), (199, 1), (200, 2), (1500, 10)]:
+        target = rng.normal(size=(rows, 2))
+        ratio = log_density_ratio(rng.normal(size=(0, 2)), target)
+        assert np.allclose(ratio, fit_mixture(target, components).score_samples(target))
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        (np.zeros((0, 256)), np.random.default_rng(0).normal(size=(20, 256))),
+        (np.zeros((1, 256)), np.random.default_rng(0).normal(size=(20, 256))),
+        (np.random.default_rng(1).normal(size=(4, 256)), np.ones((500, 256))),
+        (np.ones((300, 256)), np.ones((300, 256))),
+        (np.random.default_rng(1).normal(size=(2, 3)), np.random.default_rng(2).normal(size=(2, 3))),
+        (1e6 * np.ones((40, 8)), np.repeat(np.random.default_rng(2).normal(size=(3, 8)), 90, 0)),
+    ],
+    ids=["no source", "one source", "few source", "identical", "two and two", "duplicates"],
+)
+def test_degenerate_features_give_finite_ratios(source, target):
+    ratio = log_density_ratio(source.astype(np.float32), target.astype(np.float32))
+    assert ratio.shape == (len(target),)
+    assert np.isfinite(ratio).all()
+
+
+def test_ill_conditioned_covariance_raises_the_regulariser(caplog):
+    caplog.set_level("INFO")
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(50, 1)) @ rng.normal(size=(1, 64)) * 1e7
+    assert np.isfinite(fit_mixture(features, 3).score_samples(features)).all()
+    assert "regulariser raised" in caplog.text
+
+
+def table(classes, features, area=10):
+    """A region table with given pseudo-classes (n,) and features (n, d)."""
+    n = len(classes)
+    prob = np.full((n, 19), 0.01, np.float32)
+    prob[np.arange(n), classes] = 0.9
+    return RegionTable(
+        items=[],
+        image=np.arange(n, dtype=np.int32),
+        region=np.zeros(n, np.int32),
+        area=np.full(n, area, np.int64),
+        pixels=np.full(n, area, np.int64),
+        feature=np.asarray(features, np.float32),
+        prob=prob,
+        score=np.zeros((n, 3), np.float32),
+    )
+
+
+def normal(n, mean=0.0, seed=0):
+    return np.random.default_rng(seed).normal(mean, size=(n, 8))
+
+
+CASES = {
+    "class without source": ([0] * 50, [1] * 30 + [0] * 30),
+    "one target region": ([0] * 50 + [3] * 5, [0] * 40 + [3]),
+    "fewer regions than components": ([0] * 3, [0] * 900),
+    "only single regions": ([0] * 9, [1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("identical", [False, True])
+def test_every_region_is_ranked_once_and_the_budget_is_spent(case, identical):
+    source_classes, target_classes = CASES[case]
+    make = (lambda n, **_: np.ones((n, 8))) if identical else normal
+    source = table(source_classes, make(len(source_classes), seed=1))
+    target = table(target_classes, make(len(target_classes), seed=2))
+    pool = np.ones(len(target), bool)
+    pool[::4] = False
+    ranking = rank_by_density(source, target, pool)
+    assert sorted(ranking.rows) == np.flatnonzero(pool).tolist()
+    budget = 10 * (int(pool.sum()) - 1)
+    assert target.area[take(ranking.rows, target.area, budget)].sum() == budget
+
+
+def test_regions_the_source_lacks_come_first_within_their_class():
+    source = table([0] * 400, normal(400))
+    novel = np.arange(300) >= 250  # in 0..249 the target looks like the source
+    target = table([0] * 300, np.where(novel[:, None], normal(300, 6.0), normal(300, seed=3)))
+    ranking = rank_by_density(source, target, np.ones(300, bool))
+    assert novel[ranking.rows[:50]].all()
+    assert (np.diff(ranking.scores) <= 0).all()
+
+
+def test_best_200_of_each_class_come_before_any_201st():
+    target = table([0] * 300 + [1] * 250, normal(550))
+    ranking = rank_by_density(table([0], normal(1)), target, np.ones(550, bool))
+    classes = target.pseudo_class[ranking.rows]
+    assert np.bincount(classes[:400]).tolist() == [200, 200]
+
+
+def test_labelled_regions_leave_room_for_others():
+    """The release took the 200 best of a class first and dropped labelled ones after."""
+    target = table([0] * 500, normal(500))
+    everything = np.ones(500, bool)
+    first = rank_by_density(table([0], normal(1)), target, everything).rows[:200]
+    pool = everything.copy()
+    pool[first] = False
+    second = rank_by_density(table([0], normal(1)), target, pool).rows
+    assert len(second) == 300
+    assert not set(first) & set(second)
+
+
+def test_skipped_classes_come_last():
+    target = table([9] * 20 + [0] * 20, normal(40))
+    ranking = rank_by_density(
+        table([0, 9], normal(2)), target, np.ones(40, bool), skip_classes=[9, 14, 16]
+    )
+    assert target.pseudo_class[ranking.rows].tolist() == [0] * 20 + [9] * 20

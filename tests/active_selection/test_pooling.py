@@ -1,0 +1,73 @@
+"""Region means against plain upsampling and averaging."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from active_selection.pooling import pool_features, pool_predictions
+from active_selection.region_table import shrink_superpixels
+
+
+def superpixel_map(height, width, regions, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = rng.random((regions, 2)) * [height, width]
+    pixels = np.stack(np.mgrid[:height, :width], -1)[:, :, None]
+    return torch.from_numpy(((pixels - centres) ** 2).sum(-1).argmin(-1))
+
+
+def brute_force_means(values, superpixels, regions):
+    """Mean of (C, H, W) over each region, in double precision."""
+    return torch.stack(
+        [values[:, superpixels == region].double().mean(1) for region in range(regions)]
+    )
+
+
+SIZES = [((5, 7), (40, 56)), ((16, 32), (64, 128)), ((9, 17), (30, 50)), ((8, 8), (8, 8))]
+
+
+@pytest.mark.parametrize(("small", "large"), SIZES)
+def test_features_equal_upsample_and_average(small, large):
+    torch.manual_seed(0)
+    features = torch.randn(12, *small)
+    superpixels = superpixel_map(*large, regions=9)
+    upsampled = F.interpolate(features[None], large, mode="bilinear", align_corners=False)[0]
+    expected = brute_force_means(upsampled, superpixels, 9)
+    pooled = pool_features(features, superpixels, 9)
+    torch.testing.assert_close(pooled.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("small", "large"), SIZES)
+def test_predictions_equal_upsample_softmax_and_average(small, large, monkeypatch):
+    monkeypatch.setattr("active_selection.pooling.BLOCK_PIXELS", 3 * large[1])  # several blocks
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(19, *small)
+    superpixels = superpixel_map(*large, regions=9)
+    upsampled = F.interpolate(logits[None], large, mode="bilinear", align_corners=False)[0]
+    p = upsampled.double().softmax(0)
+    top = p.sort(0, descending=True).values
+    scores = torch.stack([-(p * (p + 1e-12).log2()).mean(0), -top[0], top[1] - top[0]])
+    prob, score = pool_predictions(logits, superpixels, 9)
+    torch.testing.assert_close(
+        prob.double(), brute_force_means(p, superpixels, 9), rtol=1e-4, atol=1e-6
+    )
+    torch.testing.assert_close(
+        score.double(), brute_force_means(scores, superpixels, 9), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_shrinking_keeps_every_region():
+    superpixels = torch.zeros(64, 64, dtype=torch.uint8)
+    superpixels[:, 32:] = 1
+    superpixels[5, 7] = 2  # one pixel: gone in a plain nearest-neighbour resize
+    superpixels[60:62, 60] = 3
+    small = shrink_superpixels(superpixels, np.arange(4), (16, 16))
+    assert small.shape == (16, 16)
+    assert small[1, 1] == 2
+    assert set(np.unique(small)) == {0, 1, 2, 3}
+
+
+def test_shrinking_is_nearest_neighbour_at_pixel_centres():
+    superpixels = superpixel_map(60, 90, 12).to(torch.uint8)
+    small = shrink_superpixels(superpixels, np.unique(superpixels), (20, 30))
+    assert np.array_equal(small, superpixels.numpy()[1::3, 1::3])

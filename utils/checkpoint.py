@@ -1,0 +1,65 @@
+"""Checkpoints: ``torch.save`` of {model_state_dict, opt_state_dict[, model_D]}, and more keys."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from utils.errors import UserError
+from utils.files import atomic_write
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    discriminator: nn.Module | None = None,
+    **more: Any,
+) -> None:
+    """Write a checkpoint atomically; ``more`` holds plain values under further keys."""
+    state = {"model_state_dict": model.state_dict(), "opt_state_dict": optimizer.state_dict()}
+    if discriminator is not None:
+        state["model_D"] = discriminator.state_dict()
+    with atomic_write(path) as file:
+        torch.save(state | more, file)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint as data only, onto the CPU.
+
+    Raises:
+        UserError: the file is missing, damaged, not a checkpoint, or holds more than data.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: checkpoint cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # damaged and hostile files raise many kinds
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path}: not a checkpoint of plain tensors ({reason})") from error
+    if not isinstance(state, dict) or "model_state_dict" not in state:
+        raise UserError(f"{path}: no 'model_state_dict' in it; name a checkpoint*.tar")
+    return state
+
+
+def load_model(path: str | Path, model: nn.Module, state: dict[str, Any] | None = None) -> None:
+    """Load the network's weights from a checkpoint (or from its ``state``, already read).
+
+    Raises:
+        UserError: it belongs to another network; says which tensor differs.
+    """
+    weights = (state or read_checkpoint(path))["model_state_dict"]
+    weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    expected = model.state_dict()
+    for name in [*expected, *weights]:
+        ours, theirs = (
+            tuple(d[name].shape) if name in d else "nothing" for d in (expected, weights)
+        )
+        if ours != theirs:
+            raise UserError(
+                f"{path}: checkpoint of another network: {name} is {theirs}, expected {ours}; "
+                "check -m, --num_classes and --separable_conv"
+            )
+    model.load_state_dict(weights)

@@ -1,0 +1,186 @@
+"""The training loop and its two kinds of step."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from utils.device import Precision
+
+IGNORE = 255
+ADVERSARIAL_WEIGHT = 0.0005
+SOURCE, TARGET = 0.0, 1.0
+
+log = logging.getLogger(__name__)
+
+Batch = tuple[Tensor, Tensor]
+Step = Callable[[], dict[str, Tensor]]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over pixels that count; 0 when none does. Logits (N, C, H, W), labels (N, H, W)."""
+    total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
+    return total / (labels != IGNORE).sum().clamp(min=1)
+
+
+def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
+    """(1 - p)^gamma times cross-entropy (Lin et al. 2017), mean over pixels that count."""
+    losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
+    losses = (1 - torch.exp(-losses)) ** gamma * losses
+    return losses.sum() / (labels != IGNORE).sum().clamp(min=1)
+
+
+LOSSES = {"cross_entropy": cross_entropy, "focal_loss": focal_loss}
+
+
+def train_mode(model: nn.Module, freeze_bn: bool) -> None:
+    """Training mode; with ``freeze_bn``, BatchNorm keeps statistics and affine parameters."""
+    model.train()
+    if freeze_bn:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+                module.requires_grad_(False)
+
+
+class SupervisedStep:
+    """One step on labelled images.
+
+    Args:
+        model: the network, in training mode.
+        optimizer: over its parameters.
+        batches: endless (images (N, 3, H, W), labels (N, H, W)).
+        loss: of (logits, labels), a key of :data:`LOSSES`.
+        precision: device and mixed precision.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        batches: Iterable[Batch],
+        loss: str,
+        precision: Precision,
+    ):
+        self.model = model
+        self.optimizers = [optimizer]
+        self.batches = iter(batches)
+        self.loss = LOSSES[loss]
+        self.precision = precision
+
+    def __call__(self) -> dict[str, Tensor]:
+        images, labels = _load(self.batches, self.precision.device)
+        with self.precision.autocast():
+            logits = self.model(images)
+        loss = self.loss(logits, labels)
+        self.precision.backward(loss)
+        self.precision.update(*self.optimizers)
+        return {"loss": loss.detach()}
+
+
+class AdversarialStep(SupervisedStep):
+    """One step of output-space adaptation (AdaptSegNet, Tsai et al. 2018, single level).
+
+    The network learns source labels, and to make the discriminator take its target predictions
+    for source ones; the discriminator learns to tell them apart.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        batches: Iterable[Batch],
+        loss: str,
+        precision: Precision,
+        discriminator: nn.Module,
+        discriminator_optimizer: Optimizer,
+        target_batches: Iterable[Batch],
+    ):
+        super().__init__(model, optimizer, batches, loss, precision)
+        self.discriminator = discriminator
+        self.optimizers = [optimizer, discriminator_optimizer]
+        self.target_batches = iter(target_batches)
+
+    def __call__(self) -> dict[str, Tensor]:
+        source, labels = _load(self.batches, self.precision.device)
+        target, _ = _load(self.target_batches, self.precision.device)
+
+        self.discriminator.requires_grad_(False)
+        with self.precision.autocast():
+            source_logits = self.model(source)
+        loss = self.loss(source_logits, labels)
+        self.precision.backward(loss)
+        with self.precision.autocast():
+            target_logits = self.model(target)
+        adversarial = self._tell(target_logits, SOURCE)
+        self.precision.backward(ADVERSARIAL_WEIGHT * adversarial)
+
+        self.discriminator.requires_grad_(True)
+        told_source = self._tell(source_logits.detach(), SOURCE)
+        told_target = self._tell(target_logits.detach(), TARGET)
+        loss_d = (told_source + told_target) / 2
+        self.precision.backward(loss_d)
+
+        self.precision.update(*self.optimizers)
+        return {"loss": loss.detach(), "adv": adversarial.detach(), "D": loss_d.detach()}
+
+    def _tell(self, logits: Tensor, domain: float) -> Tensor:
+        """Binary cross-entropy of the discriminator's opinion on a prediction against a domain."""
+        with self.precision.autocast():
+            opinion = self.discriminator(F.softmax(logits.float(), dim=1)).float()
+        return F.binary_cross_entropy_with_logits(opinion, torch.full_like(opinion, domain))
+
+
+def _load(batches: Iterator[Batch], device: torch.device) -> Batch:
+    images, labels = next(batches)
+    return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+def train(
+    step: SupervisedStep,
+    total_itrs: int,
+    schedule: Callable[[Optimizer, int], None],
+    freeze_bn: bool,
+    val_due: Callable[[int], bool],
+    validate: Callable[[], float],
+    keep: Callable[[], None],
+    log_period: int = 100,
+) -> float:
+    """Run ``total_itrs`` steps and keep the best validated weights; returns the best mIoU.
+
+    Args:
+        step: does one optimisation step and returns its losses.
+        schedule: sets an optimizer's learning rates before an iteration.
+        freeze_bn: see :func:`train_mode`.
+        val_due: whether to validate after so many iterations; always done after the last.
+        validate: returns mIoU (0..1).
+        keep: called when that mIoU is the best so far.
+        log_period: iterations between lines of the log.
+    """
+    best = -1.0
+    train_mode(step.model, freeze_bn)
+    meter, since = {}, time.monotonic()
+    for iteration in tqdm(range(total_itrs), desc="train", unit="it", disable=None, leave=False):
+        for optimizer in step.optimizers:
+            schedule(optimizer, iteration)
+        for name, loss in step().items():
+            meter[name] = meter.get(name, 0.0) + loss
+        done = iteration + 1
+        if done % log_period == 0 or done == total_itrs:
+            count = (done - 1) % log_period + 1
+            losses = "  ".join(f"{k} {float(v) / count:.4f}" for k, v in meter.items())
+            rate = (time.monotonic() - since) / count
+            log.info("iteration %d/%d  %s  %.2f s/it", done, total_itrs, losses, rate)
+            meter, since = {}, time.monotonic()
+        if val_due(done) or done == total_itrs:
+            score = validate()
+            if score > best:
+                best = score
+                keep()
+            train_mode(step.model, freeze_bn)
+    return best

@@ -1,0 +1,73 @@
+"""Files that are whole or absent: written beside their place, flushed, then moved into it."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from utils.errors import UserError
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """Open ``path`` for binary writing; it appears (or is replaced) only when the block succeeds.
+
+    Parent folders are made. Raises :class:`UserError` when the disk refuses.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path}: cannot be written ({reason}); free space or move it") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: str | Path, value: Any, **options: Any) -> None:
+    """Write ``value`` as JSON, atomically; ``options`` go to :func:`json.dumps`."""
+    write_text(path, json.dumps(value, **options) + "\n")
+
+
+def write_png(path: str | Path, array: np.ndarray) -> None:
+    """Write a (H, W) or (H, W, 3) uint8 array as PNG, atomically."""
+    with atomic_write(path) as file:
+        Image.fromarray(array).save(file, format="PNG")
+
+
+def copy_file(source: str | Path, path: str | Path) -> None:
+    """Copy a file, atomically."""
+    with Path(source).open("rb") as original, atomic_write(path) as file:
+        shutil.copyfileobj(original, file)
+
+
+def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
+    """Write named arrays as an ``.npz``, atomically."""
+    with atomic_write(path) as file:
+        np.savez(file, **arrays)
+
+
+def read_json(path: str | Path, remedy: str) -> Any:
+    """Read a JSON file; ``remedy`` ends the error line of one that cannot be read."""
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {remedy}") from error

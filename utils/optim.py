@@ -1,0 +1,44 @@
+"""Optimisers and learning-rate schedules of D2ADA (SPEC sections 4 and 5)."""
+
+from collections.abc import Callable
+
+from torch import nn
+from torch.optim import SGD, Adam, Optimizer
+
+HEAD_FACTOR = 10
+
+
+def poly_lr(
+    base_lr: float, iteration: int, total_itrs: int, power: float = 0.9, floor: float = 1e-6
+) -> float:
+    """Polynomial decay, the learning rate before step ``iteration`` = 0, 1, ..."""
+    return max(base_lr * (1 - iteration / total_itrs) ** power, floor)
+
+
+def segmentation_optimizer(model: nn.Module, lr: float, weight_decay: float) -> SGD:
+    """SGD with momentum 0.9; the backbone learns at ``lr``, the head at ten times that."""
+    groups = [
+        {"params": list(model.backbone.parameters()), "lr": lr},
+        {"params": list(model.classifier.parameters()), "lr": HEAD_FACTOR * lr},
+    ]
+    return SGD(groups, lr=lr, momentum=0.9, weight_decay=weight_decay)
+
+
+def discriminator_optimizer(discriminator: nn.Module, lr: float) -> Adam:
+    """Adam with betas (0.9, 0.99), as in AdaptSegNet (Tsai et al. 2018)."""
+    return Adam(discriminator.parameters(), lr=lr, betas=(0.9, 0.99))
+
+
+def schedule(total_itrs: int, ramp_itrs: int = 0) -> Callable[[Optimizer, int], None]:
+    """A function (optimizer, iteration) that sets each group's rate before that iteration.
+
+    Polynomial decay over ``total_itrs``, times a linear ramp over the first ``ramp_itrs``.
+    """
+
+    def apply(optimizer: Optimizer, iteration: int) -> None:
+        ramp = min(1.0, (iteration + 1) / ramp_itrs) if ramp_itrs else 1.0
+        for group in optimizer.param_groups:
+            base = group.setdefault("base_lr", group["lr"])
+            group["lr"] = ramp * poly_lr(base, iteration, total_itrs)
+
+    return apply

@@ -1,0 +1,123 @@
+"""Warm-up: train the network that active rounds start from.
+
+Writes checkpoint.tar (best validated weights) and log_train.txt to --model_save_dir.
+"""
+
+import logging
+from argparse import Namespace
+
+import torch
+from models.discriminator import Discriminator
+from torch import nn
+
+from dataloader.datasets import load_dataset
+from dataloader.domain import Domain, load_domain, validation_loader
+from dataloader.segmentation import TrainingSet, training_loader
+from models import MODEL_NAMES, get_model, load_backbone
+from utils.checkpoint import load_model, save_checkpoint
+from utils.common import COUNT, Parser, check_training, start_log, training_parser
+from utils.device import Precision, get_device
+from utils.engine import AdversarialStep, SupervisedStep, train
+from utils.errors import run
+from utils.optim import discriminator_optimizer, schedule, segmentation_optimizer
+from utils.validation import Validator
+
+log = logging.getLogger("warmup")
+
+
+def parser() -> Parser:
+    """The command line of this script."""
+    result = training_parser(__doc__, MODEL_NAMES)
+    result.add_argument(
+        "--warmup",
+        default="uda_warmup",
+        choices=("uda_warmup", "sup_warmup", "target_supervised"),
+        help="adversarial adaptation; source labels alone; or all target labels (upper bound)",
+    )
+    result.add_argument("--init_checkpoint", help="start from these weights")
+    result.add_argument("--ramp_itrs", type=COUNT, default=5000, help="linear ramp of the rates")
+    return result
+
+
+def main() -> None:
+    args = parser().parse_args()
+    check_training(args)
+    start_log(args.model_save_dir / "log_train.txt")
+    log.info("%s", vars(args))
+    torch.manual_seed(args.seed)
+    precision = Precision(get_device(args.device), args.amp)
+
+    loader = validation_loader(args)
+    domains = load_domains(args)
+    model = start_model(args).to(precision.device)
+    step = build_step(args, model, domains, precision)
+    info = load_dataset(args.src_dataset)
+    validator = Validator(
+        model,
+        loader,
+        args.num_classes,
+        precision,
+        info.missing_classes,
+        info.star_classes_without,
+    )
+    best = train(
+        step,
+        args.total_itrs,
+        schedule(args.total_itrs, args.ramp_itrs),
+        args.freeze_bn,
+        val_due=lambda done: done % args.val_period == 0,
+        validate=validator,
+        keep=lambda: save_checkpoint(
+            args.model_save_dir / "checkpoint.tar",
+            model,
+            step.optimizers[0],
+            getattr(step, "discriminator", None),
+        ),
+    )
+    log.info("best mIoU %.2f in %s", 100 * best, args.model_save_dir / "checkpoint.tar")
+
+
+def start_model(args: Namespace) -> nn.Module:
+    """The network from --init_checkpoint, or with its backbone from --backbone_weights."""
+    model = get_model(args.model, args.num_classes, args.output_stride, args.separable_conv, False)
+    if args.init_checkpoint:
+        load_model(args.init_checkpoint, model)
+    else:
+        load_backbone(model, args.backbone_weights)
+    return model
+
+
+def load_domains(args: Namespace) -> list[Domain]:
+    """The labelled domain that --warmup trains on, and the unlabelled target of adaptation."""
+    if args.warmup == "target_supervised":
+        return [load_domain(args, "trg", "train", "image", "label")]
+    domains = [load_domain(args, "src", "train", "image", "label")]
+    if args.warmup == "uda_warmup":
+        domains.append(load_domain(args, "trg", "train", "image"))
+    return domains
+
+
+def build_step(
+    args: Namespace, model: nn.Module, domains: list[Domain], precision: Precision
+) -> SupervisedStep:
+    """The training step of --warmup, with its data and optimisers."""
+    batches = [
+        training_loader(
+            TrainingSet(domain.items, domain.info, tuple(args.image_size), label=number == 0),
+            args.train_batch_size,
+            args.seed + number,
+            args.num_workers,
+        )
+        for number, domain in enumerate(domains)
+    ]
+    optimizer = segmentation_optimizer(model, args.train_lr, args.weight_decay)
+    supervised = (model, optimizer, batches[0], args.loss_type, precision)
+    if args.warmup != "uda_warmup":
+        return SupervisedStep(*supervised)
+    discriminator = Discriminator(args.num_classes).to(precision.device)
+    adam = discriminator_optimizer(discriminator, args.train_lr_D)
+    return AdversarialStep(*supervised, discriminator, adam, batches[1])
+
+
+if __name__ == "__main__":
+    run(main)
