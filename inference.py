@@ -27,7 +27,7 @@ from utils.common import (
     add_machine_arguments,
     add_model_arguments,
 )
-from utils.device import Precision, get_device
+from utils.device import Compute
 from utils.errors import UserError, run
 from utils.files import write_png
 
@@ -55,14 +55,14 @@ def main() -> None:
     targets = [args.save_dir / prediction_name(item.image) for item in items]
     check_names(targets)
 
-    precision = Precision(get_device(args.device), args.amp)
+    compute = Compute.of(args)
     model = get_model(args.model, args.num_classes, args.output_stride, args.separable_conv, False)
     load_model(args.trained_model_path, model)
-    model.to(precision.device).eval()
+    compute.place(model).eval()
 
     data = EvaluationSet(items, info, tuple(args.image_size))
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
-    for index, labels in predict(model, loader, items, precision):
+    for index, labels in predict(model, loader, items, compute):
         write_png(targets[index], labels)
         color = targets[index].with_name(f"{targets[index].stem}_color.png")
         write_png(color, info.color_table[labels])
@@ -70,11 +70,11 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def predict(model, loader, items: list[Item], precision) -> Iterator[tuple[int, np.ndarray]]:
+def predict(model, loader, items: list[Item], compute) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (index, (H, W) uint8 train ids at the image's own size)."""
     for indices, images, _, _ in tqdm(loader, desc="predict", disable=None):
-        with precision.autocast():
-            logits = model(images.to(precision.device)).float()
+        with compute.autocast():
+            logits = model(images.to(compute.device)).float()
         for index, image_logits in zip(indices, logits, strict=True):
             with Image.open(items[index].image) as image:
                 size = (image.height, image.width)

@@ -35,7 +35,7 @@ from utils.common import (
     start_log,
     training_parser,
 )
-from utils.device import Precision, get_device
+from utils.device import Compute
 from utils.engine import SupervisedStep, train
 from utils.errors import UserError, run
 from utils.files import copy_file, write_json
@@ -110,19 +110,19 @@ class Experiment:
 
     def __init__(self, args: Namespace):
         self.args = args
-        self.precision = Precision(get_device(args.device), args.amp)
+        self.compute = Compute.of(args)
         self.source_info = load_dataset(args.src_dataset)
         self.target_info = load_dataset(args.trg_dataset)
         self.model = get_model(
             args.model, args.num_classes, args.output_stride, args.separable_conv, False
         )
         load_model(args.init_checkpoint, self.model)
-        self.model.to(self.precision.device)
+        self.compute.place(self.model)
         self.validator = Validator(
             self.model,
             validation_loader(args),
             args.num_classes,
-            self.precision,
+            self.compute,
             self.source_info.missing_classes,
             self.source_info.star_classes_without,
         )
@@ -175,7 +175,7 @@ class Experiment:
         loader = training_loader(data, args.train_batch_size, args.seed + number, args.num_workers)
         log.info("round %02d: fine-tuning on %d images", number, len(data))
         best = train(
-            SupervisedStep(self.model, optimizer, loader, args.loss_type, self.precision),
+            SupervisedStep(self.model, optimizer, loader, args.loss_type, self.compute),
             total,
             schedule(total),
             args.freeze_bn,
@@ -206,7 +206,7 @@ class Experiment:
             tuple(args.image_size),
             args.val_batch_size,
             args.num_workers,
-            self.precision,
+            self.compute,
             folder,
             args.keep_features,
         )

@@ -7,16 +7,16 @@ import logging
 from argparse import Namespace
 
 import torch
-from models.discriminator import Discriminator
 from torch import nn
 
 from dataloader.datasets import load_dataset
 from dataloader.domain import Domain, load_domain, validation_loader
 from dataloader.segmentation import TrainingSet, training_loader
 from models import MODEL_NAMES, get_model, load_backbone
+from models.discriminator import Discriminator
 from utils.checkpoint import load_model, save_checkpoint
 from utils.common import COUNT, Parser, check_training, start_log, training_parser
-from utils.device import Precision, get_device
+from utils.device import Compute
 from utils.engine import AdversarialStep, SupervisedStep, train
 from utils.errors import run
 from utils.optim import discriminator_optimizer, schedule, segmentation_optimizer
@@ -45,18 +45,18 @@ def main() -> None:
     start_log(args.model_save_dir / "log_train.txt")
     log.info("%s", vars(args))
     torch.manual_seed(args.seed)
-    precision = Precision(get_device(args.device), args.amp)
+    compute = Compute.of(args)
 
     loader = validation_loader(args)
     domains = load_domains(args)
-    model = start_model(args).to(precision.device)
-    step = build_step(args, model, domains, precision)
+    model = compute.place(start_model(args))
+    step = build_step(args, model, domains, compute)
     info = load_dataset(args.src_dataset)
     validator = Validator(
         model,
         loader,
         args.num_classes,
-        precision,
+        compute,
         info.missing_classes,
         info.star_classes_without,
     )
@@ -98,7 +98,7 @@ def load_domains(args: Namespace) -> list[Domain]:
 
 
 def build_step(
-    args: Namespace, model: nn.Module, domains: list[Domain], precision: Precision
+    args: Namespace, model: nn.Module, domains: list[Domain], compute: Compute
 ) -> SupervisedStep:
     """The training step of --warmup, with its data and optimisers."""
     batches = [
@@ -111,10 +111,10 @@ def build_step(
         for number, domain in enumerate(domains)
     ]
     optimizer = segmentation_optimizer(model, args.train_lr, args.weight_decay)
-    supervised = (model, optimizer, batches[0], args.loss_type, precision)
+    supervised = (model, optimizer, batches[0], args.loss_type, compute)
     if args.warmup != "uda_warmup":
         return SupervisedStep(*supervised)
-    discriminator = Discriminator(args.num_classes).to(precision.device)
+    discriminator = compute.place(Discriminator(args.num_classes))
     adam = discriminator_optimizer(discriminator, args.train_lr_D)
     return AdversarialStep(*supervised, discriminator, adam, batches[1])
 

@@ -15,7 +15,7 @@ from active_selection.pooling import pool_features, pool_predictions
 from dataloader.datalist import Item
 from dataloader.regions import Regions
 from dataloader.segmentation import EvaluationSet, evaluation_loader
-from utils.device import Precision
+from utils.device import Compute
 
 FEATURES = 256
 SCORES = ("softmax_entropy", "softmax_confidence", "softmax_margin")
@@ -105,7 +105,7 @@ def fill_table(
     data: EvaluationSet,
     batch_size: int,
     num_workers: int,
-    precision: Precision,
+    compute: Compute,
     description: str = "regions",
 ) -> None:
     """Measure every region of ``data`` (the table's images with superpixels) in one pass."""
@@ -115,14 +115,14 @@ def fill_table(
     for indices, images, _, superpixels in tqdm(
         loader, desc=description, disable=None, leave=False
     ):
-        with precision.autocast():
-            features, logits = model.forward_features(images.to(precision.device))
+        with compute.autocast():
+            features, logits = model.forward_features(images.to(compute.device))
         size = images.shape[-2:]
         for i, index in enumerate(indices):
             rows = slice(first[index], first[index + 1])
             ids = table.region[rows]
             small = shrink_superpixels(superpixels[i], ids, size)
-            ranks = torch.from_numpy(np.searchsorted(ids, small)).to(precision.device)
+            ranks = torch.from_numpy(np.searchsorted(ids, small)).to(compute.device)
             prob, score = pool_predictions(logits[i], ranks, len(ids))
             table.feature[rows] = pool_features(features[i], ranks, len(ids)).cpu().numpy()
             table.prob[rows] = prob.cpu().numpy()

@@ -17,7 +17,7 @@ from dataloader.datalist import Item
 from dataloader.datasets import DatasetInfo
 from dataloader.regions import Regions
 from dataloader.segmentation import EvaluationSet
-from utils.device import Precision
+from utils.device import Compute
 from utils.files import write_npz
 from utils.safe_pickle import save_pickle
 
@@ -46,7 +46,7 @@ class TableBuilder:
     size: tuple[int, int]
     batch_size: int
     num_workers: int
-    precision: Precision
+    compute: Compute
     folder: Path
     keep: bool = False
 
@@ -60,7 +60,7 @@ class TableBuilder:
         data = EvaluationSet(items, info, self.size, superpixels=True)
         try:
             fill_table(
-                table, self.model, data, self.batch_size, self.num_workers, self.precision, name
+                table, self.model, data, self.batch_size, self.num_workers, self.compute, name
             )
             if self.keep:
                 columns = {k: v for k, v in vars(table).items() if k not in ("items", "feature")}

@@ -78,6 +78,7 @@ def add_machine_arguments(parser: Parser, num_workers: int = 4) -> None:
     group.add_argument(
         "--amp", default="none", choices=("none", "bf16", "fp16"), help="mixed precision"
     )
+    group.add_argument("--channels_last", action="store_true", help="memory order; often faster")
 
 
 def add_domain_arguments(parser: Parser, prefix: str, dataset: str, root: str) -> None:

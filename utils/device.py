@@ -1,9 +1,10 @@
-"""One device, decided once, and the precision that is computed in."""
+"""One device, decided once, and how networks run on it."""
 
+from argparse import Namespace
 from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from utils.errors import UserError
@@ -34,13 +35,29 @@ def get_device(name: str) -> torch.device:
     return device
 
 
-class Precision:
-    """``--amp``: float32, or automatic mixed precision with loss scaling for float16."""
+class Compute:
+    """Where and how networks run.
 
-    def __init__(self, device: torch.device, amp: str = "none"):
+    Args:
+        device: of all networks and batches.
+        amp: ``--amp``, float32 or automatic mixed precision (float16 with loss scaling).
+        channels_last: keep weights, and with them activations, in channels-last order.
+    """
+
+    def __init__(self, device: torch.device, amp: str = "none", channels_last: bool = False):
         self.device = device
         self.dtype = AMP_TYPES[amp]
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+
+    @classmethod
+    def of(cls, args: Namespace) -> "Compute":
+        """As --device, --amp and --channels_last say."""
+        return cls(get_device(args.device), args.amp, args.channels_last)
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a network to the device, in the memory format."""
+        return model.to(self.device, memory_format=self.memory_format)
 
     def autocast(self) -> AbstractContextManager:
         """The context that networks run in."""

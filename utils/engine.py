@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from utils.device import Precision
+from utils.device import Compute
 
 IGNORE = 255
 ADVERSARIAL_WEIGHT = 0.0005
@@ -56,7 +56,7 @@ class SupervisedStep:
         optimizer: over its parameters.
         batches: endless (images (N, 3, H, W), labels (N, H, W)).
         loss: of (logits, labels), a key of :data:`LOSSES`.
-        precision: device and mixed precision.
+        compute: device and precision.
     """
 
     def __init__(
@@ -65,21 +65,21 @@ class SupervisedStep:
         optimizer: Optimizer,
         batches: Iterable[Batch],
         loss: str,
-        precision: Precision,
+        compute: Compute,
     ):
         self.model = model
         self.optimizers = [optimizer]
         self.batches = iter(batches)
         self.loss = LOSSES[loss]
-        self.precision = precision
+        self.compute = compute
 
     def __call__(self) -> dict[str, Tensor]:
-        images, labels = _load(self.batches, self.precision.device)
-        with self.precision.autocast():
+        images, labels = _load(self.batches, self.compute.device)
+        with self.compute.autocast():
             logits = self.model(images)
         loss = self.loss(logits, labels)
-        self.precision.backward(loss)
-        self.precision.update(*self.optimizers)
+        self.compute.backward(loss)
+        self.compute.update(*self.optimizers)
         return {"loss": loss.detach()}
 
 
@@ -96,42 +96,42 @@ class AdversarialStep(SupervisedStep):
         optimizer: Optimizer,
         batches: Iterable[Batch],
         loss: str,
-        precision: Precision,
+        compute: Compute,
         discriminator: nn.Module,
         discriminator_optimizer: Optimizer,
         target_batches: Iterable[Batch],
     ):
-        super().__init__(model, optimizer, batches, loss, precision)
+        super().__init__(model, optimizer, batches, loss, compute)
         self.discriminator = discriminator
         self.optimizers = [optimizer, discriminator_optimizer]
         self.target_batches = iter(target_batches)
 
     def __call__(self) -> dict[str, Tensor]:
-        source, labels = _load(self.batches, self.precision.device)
-        target, _ = _load(self.target_batches, self.precision.device)
+        source, labels = _load(self.batches, self.compute.device)
+        target, _ = _load(self.target_batches, self.compute.device)
 
         self.discriminator.requires_grad_(False)
-        with self.precision.autocast():
+        with self.compute.autocast():
             source_logits = self.model(source)
         loss = self.loss(source_logits, labels)
-        self.precision.backward(loss)
-        with self.precision.autocast():
+        self.compute.backward(loss)
+        with self.compute.autocast():
             target_logits = self.model(target)
         adversarial = self._tell(target_logits, SOURCE)
-        self.precision.backward(ADVERSARIAL_WEIGHT * adversarial)
+        self.compute.backward(ADVERSARIAL_WEIGHT * adversarial)
 
         self.discriminator.requires_grad_(True)
         told_source = self._tell(source_logits.detach(), SOURCE)
         told_target = self._tell(target_logits.detach(), TARGET)
         loss_d = (told_source + told_target) / 2
-        self.precision.backward(loss_d)
+        self.compute.backward(loss_d)
 
-        self.precision.update(*self.optimizers)
+        self.compute.update(*self.optimizers)
         return {"loss": loss.detach(), "adv": adversarial.detach(), "D": loss_d.detach()}
 
     def _tell(self, logits: Tensor, domain: float) -> Tensor:
         """Binary cross-entropy of the discriminator's opinion on a prediction against a domain."""
-        with self.precision.autocast():
+        with self.compute.autocast():
             opinion = self.discriminator(F.softmax(logits.float(), dim=1)).float()
         return F.binary_cross_entropy_with_logits(opinion, torch.full_like(opinion, domain))
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from utils.device import Precision
+from utils.device import Compute
 from utils.metrics import ConfusionMatrix, percent
 
 log = logging.getLogger(__name__)
@@ -15,14 +15,14 @@ log = logging.getLogger(__name__)
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, loader: Iterable, num_classes: int, precision: Precision
+    model: nn.Module, loader: Iterable, num_classes: int, compute: Compute
 ) -> ConfusionMatrix:
     """Confusion matrix of a network over batches (_, images, labels (N, H, W) uint8, _)."""
     model.eval()
     confusion = ConfusionMatrix(num_classes)
     for _, images, labels, _ in tqdm(loader, desc="validate", disable=None, leave=False):
-        with precision.autocast():
-            logits = model(images.to(precision.device, non_blocking=True))
+        with compute.autocast():
+            logits = model(images.to(compute.device, non_blocking=True))
         confusion.add(labels.numpy(), logits.argmax(1).to(torch.uint8).cpu().numpy())
     return confusion
 
@@ -49,18 +49,18 @@ class Validator:
         model: nn.Module,
         loader: Iterable,
         num_classes: int,
-        precision: Precision,
+        compute: Compute,
         missing: Collection[int] = (),
         star: Collection[int] = (),
     ):
         self.model = model
         self.loader = loader
         self.num_classes = num_classes
-        self.precision = precision
+        self.compute = compute
         self.missing = missing
         self.star = star
 
     def __call__(self) -> float:
-        confusion = evaluate(self.model, self.loader, self.num_classes, self.precision)
+        confusion = evaluate(self.model, self.loader, self.num_classes, self.compute)
         log.info("validation %s", validation_line(confusion, self.missing, self.star))
         return confusion.mean_iou(self.missing)

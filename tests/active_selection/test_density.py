@@ -48,7 +48,10 @@ def test_more_target_regions_than_100_per_component_get_ten_at_most():
         (np.zeros((1, 256)), np.random.default_rng(0).normal(size=(20, 256))),
         (np.random.default_rng(1).normal(size=(4, 256)), np.ones((500, 256))),
         (np.ones((300, 256)), np.ones((300, 256))),
-        (np.random.default_rng(1).normal(size=(2, 3)), np.random.default_rng(2).normal(size=(2, 3))),
+        (
+            np.random.default_rng(1).normal(size=(2, 3)),
+            np.random.default_rng(2).normal(size=(2, 3)),
+        ),
         (1e6 * np.ones((40, 8)), np.repeat(np.random.default_rng(2).normal(size=(3, 8)), 90, 0)),
     ],
     ids=["no source", "one source", "few source", "identical", "two and two", "duplicates"],

@@ -1,0 +1,123 @@
+"""Torchvision's ResNet and MobileNetV2 as backbones, and the weights they start from."""
+
+from collections import OrderedDict
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import (
+    MobileNet_V2_Weights,
+    ResNet50_Weights,
+    ResNet101_Weights,
+    mobilenet_v2,
+    resnet50,
+    resnet101,
+)
+
+from utils.errors import UserError
+
+WEIGHTS = {
+    "resnet50": ResNet50_Weights.IMAGENET1K_V1,
+    "resnet101": ResNet101_Weights.IMAGENET1K_V1,
+    "mobilenet": MobileNet_V2_Weights.IMAGENET1K_V1,
+}
+RESNETS = {"resnet50": resnet50, "resnet101": resnet101}
+CHANNELS = {"resnet50": (256, 2048), "resnet101": (256, 2048), "mobilenet": (24, 320)}
+"""Channels of the low-level and the final map."""
+
+
+class ResNetBackbone(nn.ModuleDict):
+    """Torchvision's ResNet up to layer4, under its own parameter names."""
+
+    def __init__(self, name: str, output_stride: int):
+        dilate = [False, output_stride == 8, True]
+        net = RESNETS[name](weights=None, replace_stride_with_dilation=dilate)
+        super().__init__({k: v for k, v in net.named_children() if k not in ("avgpool", "fc")})
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        for name, layer in self.items():
+            x = layer(x)
+            if name == "layer1":
+                low_level = x
+        return {"low_level": low_level, "out": x}
+
+
+class MobileNetBackbone(nn.Module):
+    """Torchvision's MobileNetV2 without its last 1x1 convolution, under its own parameter names."""
+
+    LOW_LEVEL = 3
+
+    def __init__(self, output_stride: int):
+        super().__init__()
+        self.features = mobilenet_v2(weights=None).features[:-1]
+        dilate_strides(self.features, output_stride)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        low_level = self.features[: self.LOW_LEVEL + 1](x)
+        return {"low_level": low_level, "out": self.features[self.LOW_LEVEL + 1 :](low_level)}
+
+
+def dilate_strides(blocks: nn.Sequential, output_stride: int) -> None:
+    """Turn strides beyond ``output_stride`` into dilation of all that follows."""
+    stride, dilation = 1, 1
+    for block in blocks:
+        convs = [m for m in block.modules() if isinstance(m, nn.Conv2d) and m.kernel_size[0] > 1]
+        for conv in convs:
+            before = dilation
+            if conv.stride[0] > 1 and stride * conv.stride[0] > output_stride:
+                dilation *= conv.stride[0]
+                conv.stride = (1, 1)
+            stride *= conv.stride[0]
+            conv.dilation = conv.padding = (before, before)
+
+
+def make_backbone(name: str, output_stride: int) -> nn.Module:
+    """A backbone with random weights: image -> {"low_level", "out"}."""
+    if name == "mobilenet":
+        return MobileNetBackbone(output_stride)
+    return ResNetBackbone(name, output_stride)
+
+
+def load_backbone(net: nn.Module, weights: str) -> None:
+    """Start a network's backbone from ``--backbone_weights`` "imagenet", "none" or a file.
+
+    A file holds a state dict with torchvision's names, bare or below ``backbone.``, alone or under
+    ``state_dict`` or ``model_state_dict``; its classifier is left out.
+
+    Raises:
+        UserError: the weights cannot be had, or are of another network.
+    """
+    if weights == "none":
+        return
+    state = _imagenet(net.backbone_name) if weights == "imagenet" else _from_file(Path(weights))
+    expected = net.backbone.state_dict()
+    for name, value in expected.items():
+        if name not in state or state[name].shape != value.shape:
+            found = tuple(state[name].shape) if name in state else "missing"
+            raise UserError(
+                f"--backbone_weights {weights}: {name} is {found}, expected "
+                f"{tuple(value.shape)}; choose weights of {net.backbone_name}"
+            )
+    net.backbone.load_state_dict({name: state[name] for name in expected})
+
+
+def _imagenet(name: str) -> OrderedDict[str, Tensor]:
+    try:
+        return WEIGHTS[name].get_state_dict(progress=False)
+    except (URLError, OSError) as error:
+        raise UserError(
+            f"--backbone_weights imagenet: the weights cannot be downloaded ({error}); "
+            "choose none or the PATH of a file"
+        ) from error
+
+
+def _from_file(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged and hostile files raise many kinds
+        reason = getattr(error, "strerror", None) or "not a file of plain tensors"
+        raise UserError(f"--backbone_weights {path}: cannot be read ({reason})") from error
+    for key in ("model_state_dict", "state_dict"):
+        state = state.get(key, state)
+    return {name.removeprefix("backbone."): value for name, value in state.items()}

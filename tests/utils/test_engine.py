@@ -1,0 +1,176 @@
+"""Losses, frozen BatchNorm, and what each step may change."""
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from utils.device import Compute, get_device
+from utils.engine import (
+    AdversarialStep,
+    SupervisedStep,
+    cross_entropy,
+    focal_loss,
+    train,
+    train_mode,
+)
+from utils.errors import UserError
+from utils.optim import discriminator_optimizer, schedule, segmentation_optimizer
+
+CPU = torch.device("cpu")
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8))
+        self.classifier = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        return self.classifier(self.backbone(x).relu())
+
+
+def batches(seed):
+    rng = torch.Generator().manual_seed(seed)
+    images = torch.randn(2, 3, 16, 16, generator=rng)
+    labels = torch.randint(0, 4, (2, 16, 16), generator=rng)
+    labels[:, :4] = 255
+    return itertools.repeat((images, labels))
+
+
+def test_cross_entropy_ignores_255():
+    logits, labels = torch.randn(2, 4, 5, 5), torch.randint(0, 4, (2, 5, 5))
+    labels[0] = 255
+    expected = F.cross_entropy(logits[1:], labels[1:])
+    torch.testing.assert_close(cross_entropy(logits, labels), expected)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, focal_loss])
+def test_loss_without_a_single_label_is_zero_not_nan(loss):
+    logits = torch.randn(1, 4, 5, 5, requires_grad=True)
+    value = loss(logits, torch.full((1, 5, 5), 255))
+    value.backward()
+    assert value.item() == 0
+    assert (logits.grad == 0).all()
+
+
+def test_focal_loss_equals_its_formula_over_pixels_that_count():
+    logits, labels = torch.randn(1, 4, 6, 6), torch.randint(0, 4, (1, 6, 6))
+    labels[0, :2] = 255
+    p = logits.softmax(1).gather(1, labels.clamp(max=3)[:, None])[:, 0]
+    expected = (-((1 - p) ** 2) * p.log())[labels != 255].mean()
+    torch.testing.assert_close(focal_loss(logits, labels), expected)
+
+
+def test_frozen_batch_norm_changes_in_no_way():
+    net = Net()
+    optimizer = segmentation_optimizer(net, 0.1, 5e-4)
+    train_mode(net, freeze_bn=True)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    SupervisedStep(net, optimizer, batches(0), "cross_entropy", Compute(CPU))()
+    changed = {k for k, v in net.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed == {
+        "backbone.0.weight",
+        "backbone.0.bias",
+        "classifier.weight",
+        "classifier.bias",
+    }
+
+
+def test_learning_batch_norm_follows_the_data():
+    net = Net()
+    train_mode(net, freeze_bn=False)
+    optimizer = segmentation_optimizer(net, 0.1, 0)
+    SupervisedStep(net, optimizer, batches(0), "focal_loss", Compute(CPU))()
+    assert net.backbone[1].running_mean.abs().sum() > 0
+    assert net.backbone[1].num_batches_tracked == 1
+
+
+def adversarial_step(net, discriminator):
+    return AdversarialStep(
+        net,
+        segmentation_optimizer(net, 1e-2, 0),
+        batches(0),
+        "cross_entropy",
+        Compute(CPU),
+        discriminator,
+        discriminator_optimizer(discriminator, 1e-2),
+        batches(1),
+    )
+
+
+def test_adversarial_step_gives_each_network_its_own_gradients():
+    """Network: CE(source) + 0.0005 BCE(D(target), source). D: the mean of two BCEs, detached."""
+    torch.manual_seed(0)
+    net, discriminator = Net(), nn.Conv2d(4, 1, 4, 2, 1)
+    step = adversarial_step(net, discriminator)
+    gradients = {}
+    for optimizer in step.optimizers:
+        optimizer.step = lambda *_, **__: None
+    step.compute.update = lambda *_: gradients.update(
+        {n: p.grad.clone() for m in (net, discriminator) for n, p in m.named_parameters()}
+    )
+    losses = step()
+    for m in (net, discriminator):
+        m.zero_grad()
+    (source, labels), (target, _) = next(batches(0)), next(batches(1))
+    source_logits, target_logits = net(source), net(target)
+
+    def told(logits, domain):
+        opinion = discriminator(logits.softmax(1))
+        return F.binary_cross_entropy_with_logits(opinion, torch.full_like(opinion, domain))
+
+    adversarial = told(target_logits, 0.0)
+    loss = F.cross_entropy(source_logits, labels, ignore_index=255) + 0.0005 * adversarial
+    expected = dict(
+        zip(
+            dict(net.named_parameters()),
+            torch.autograd.grad(loss, list(net.parameters()), retain_graph=True),
+            strict=True,
+        )
+    )
+    loss_d = (told(source_logits.detach(), 0.0) + told(target_logits.detach(), 1.0)) / 2
+    expected |= dict(
+        zip(
+            dict(discriminator.named_parameters()),
+            torch.autograd.grad(loss_d, list(discriminator.parameters())),
+            strict=True,
+        )
+    )
+    assert losses["adv"].item() == pytest.approx(adversarial.item(), rel=1e-5)
+    assert losses["D"].item() == pytest.approx(loss_d.item(), rel=1e-5)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(gradients[name], gradient, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("amp", ["none", "bf16"])
+def test_training_learns_and_validates_when_due(amp):
+    torch.manual_seed(0)
+    net = Net()
+    seen = []
+    step = SupervisedStep(
+        net, segmentation_optimizer(net, 0.05, 0), batches(0), "cross_entropy", Compute(CPU, amp)
+    )
+    first = step()["loss"].item()
+    scores = iter([0.2, 0.5, 0.4])
+    best = train(
+        step,
+        25,
+        schedule(25),
+        freeze_bn=False,
+        val_due=lambda done: done % 10 == 0,
+        validate=lambda: next(scores),
+        keep=lambda: seen.append("kept"),
+    )
+    assert best == 0.5
+    assert seen == ["kept", "kept"]
+    assert step()["loss"].item() < 0.9 * first
+
+
+def test_unknown_device_is_refused_by_its_flag():
+    for name in ("cuda:99", "gpu"):
+        with pytest.raises(UserError, match="--device"):
+            get_device(name)
+    assert get_device("cpu") == CPU
