@@ -1,0 +1,91 @@
+"""Label mappings and readers, against the tables of the datasets' publishers."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataloader.datalist import Item
+from dataloader.datasets import dataset_names, load_dataset
+from dataloader.images import check_files, map_label, read_image, read_label, read_superpixels
+from utils.errors import UserError
+
+CITYSCAPES = dict(
+    zip(
+        [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33],
+        range(19),
+        strict=True,
+    )
+)
+SYNTHIA = {3: 0, 4: 1, 2: 2, 21: 3, 5: 4, 7: 5, 15: 6, 9: 7, 6: 8, 16: 9, 1: 10, 10: 11, 17: 12}
+SYNTHIA |= {8: 13, 18: 14, 19: 15, 20: 16, 12: 17, 11: 18}
+CAMVID = {3: 0, 4: 1, 1: 2, 7: 4, 2: 5, 6: 7, 5: 8, 0: 10, 9: 11, 10: 18, 8: 13}
+TABLES = {"GTA5": CITYSCAPES, "cityscapes": CITYSCAPES, "SYNTHIA": SYNTHIA, "camvid": CAMVID}
+
+
+def test_there_are_four_datasets():
+    assert dataset_names() == ["camvid", "cityscapes", "GTA5", "SYNTHIA"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_value_maps_as_published_and_all_others_are_ignored(name):
+    info = load_dataset(name)
+    ids = np.arange(65536 if info.label_reader == "red16" else 256)
+    expected = [TABLES[name].get(i, 255) for i in ids.tolist()]
+    stored = ids.astype(np.uint16 if info.label_reader == "red16" else np.uint8)
+    mapped = map_label(stored, info)
+    assert mapped.dtype == np.uint8
+    assert mapped.tolist() == expected
+
+
+def test_cityscapes_mapping_is_the_official_one():
+    from cityscapesscripts.helpers.labels import id2label
+
+    info = load_dataset("cityscapes")
+    for label_id, label in id2label.items():
+        assert info.label_table[label_id] == (255 if label.trainId < 0 else label.trainId)
+        if label.trainId in range(19):
+            assert info.class_names[label.trainId] in label.name
+            assert tuple(info.palette[label.trainId]) == label.color
+
+
+def test_16_bit_labels_keep_their_red_channel(tmp_path):
+    red = np.array([[3, 4, 21], [11, 300, 0]], np.uint16)
+    green = np.array([[9, 70, 1000], [65535, 2, 3]], np.uint16)  # instance ids
+    cv2.imwrite(str(tmp_path / "x.png"), np.dstack([np.zeros_like(red), green, red]))
+    label = read_label(tmp_path / "x.png", load_dataset("SYNTHIA"))
+    assert label.tolist() == [[0, 1, 3], [18, 255, 255]]
+
+
+def test_palette_labels_give_indices_not_colours(tmp_path):
+    ids = np.array([[7, 8], [34, 33]], np.uint8)
+    image = Image.fromarray(ids).convert("P")
+    image = Image.fromarray(ids, mode="L")
+    palette = Image.frombytes("P", (2, 2), ids.tobytes())
+    palette.putpalette([255 - i // 3 for i in range(768)])
+    for number, picture in enumerate((image, palette)):
+        picture.save(tmp_path / f"{number}.png")
+        label = read_label(tmp_path / f"{number}.png", load_dataset("GTA5"))
+        assert label.tolist() == [[0, 1], [255, 18]]
+
+
+def test_unreadable_files_are_named(tmp_path):
+    good, cut, text = (tmp_path / name for name in ("good.png", "cut.png", "text.png"))
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8)).save(good)
+    cut.write_bytes(good.read_bytes()[:500])
+    text.write_text("no image")
+    for reader in (read_image, read_superpixels):
+        for path in (cut, text, tmp_path / "missing.png"):
+            with pytest.raises(UserError, match=path.name):
+                reader(path)
+    with pytest.raises(UserError, match=r"good\.png.*mode RGB"):
+        read_superpixels(good)
+    with pytest.raises(UserError, match=r"missing\.png.*no such file"):
+        check_files([Item(str(good), str(tmp_path / "missing.png"), "")], "image", "label")
+    check_files([Item(str(good), "", "")], "image")
+
+
+def test_unknown_dataset_lists_those_there_are():
+    with pytest.raises(UserError, match="camvid, cityscapes, GTA5, SYNTHIA"):
+        load_dataset("kitti")
