@@ -94,7 +94,7 @@ def test_published_form_loads(tmp_path):
 
 def test_relative_paths_lie_below_the_roots(tmp_path):
     entry = ["i.png", "l.png", "s.png"]
-    data = dict.fromkeys(KEYS, []) | {
+    data = {key: [] for key in KEYS} | {
         "src_label_im_idx": [entry],
         "trg_pool_im_idx": [entry],
         "trg_pool_suppix": {"s.png": [3]},
@@ -112,7 +112,7 @@ def test_overlap_and_other_pickles_are_refused(active_set, tmp_path):
     data = pickle.loads(path.read_bytes())
     data["trg_pool_suppix"][active_set.target[0].superpixel].append(1)
     path.write_bytes(pickle.dumps(data))
-    with pytest.raises(UserError, match=r"list\.pkl.*labelled regions in its pool"):
+    with pytest.raises(UserError, match=r"list\.pkl.*labelled and in the pool"):
         ActiveSet.load(path, "/", "/")
     for wrong in ([1, 2], {"trg_pool_suppix": {}}, {**data, "trg_pool_im_idx": [["a", "b"]]}):
         path.write_bytes(pickle.dumps(wrong))
