@@ -13,9 +13,11 @@ from utils.errors import UserError
 class Parser(argparse.ArgumentParser):
     """An argument parser that shows defaults in ``--help`` and fails with one line."""
 
-    def __init__(self, description: str):
+    def __init__(self, description: str, **options: Any):
         super().__init__(
-            description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+            description=description,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            **options,
         )
 
     def error(self, message: str) -> NoReturn:

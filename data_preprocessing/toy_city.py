@@ -1,0 +1,185 @@
+"""Draw a small made-up city in two looks, in the folders and label encodings of the real data sets.
+
+``GTA5`` and ``SYNTHIA`` (source) look like a clean computer game, ``Cityscapes`` (target) like a
+grainy camera on a grey day. The whole pipeline runs on it in minutes, without a download::
+
+    python data_preprocessing/toy_city.py --root data/toy
+"""
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from data_preprocessing.toy.looks import SOURCE, TARGET, Look
+from data_preprocessing.toy.scene import draw_scene
+from dataloader.datasets import DatasetInfo, load_dataset
+from utils.common import POSITIVE_INT, Parser, number
+from utils.errors import UserError, run
+from utils.files import atomic_write, read_json, write_json, write_png
+
+MIN_HEIGHT, MIN_WIDTH = 32, 64
+ODD_ONE_OF, ODD_ONE = 16, 3  # GTA5 labels that are smaller than their image, as a few real ones are
+SETTINGS = "toy_city.json"  # marks a folder as ours, so that no real data is drawn over
+FEW = 16  # images a domain that are not worth starting worker processes for
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One split of one data set: where it lies, how it looks, how its files are named."""
+
+    number: int  # seeds the scenes: every domain draws others
+    folder: str
+    dataset: str
+    split: str
+    look: Look
+    stem: str  # with {index} and {city}, for {stem} in the data set's path templates
+    first: int = 0
+    cities: tuple[str, ...] = ("",)
+    void: int = 0  # label id of whatever has no train id
+
+    def paths(self, info: DatasetInfo, index: int) -> tuple[str, str]:
+        """Image and label of one scene, below the root."""
+        city = self.cities[index % len(self.cities)]
+        stem = self.stem.format(index=self.first + index, city=city)
+        names = {"split": info.splits[self.split], "stem": stem}
+        image, label = info.image.format(**names), info.label.format(**names)
+        return f"{self.folder}/{image}", f"{self.folder}/{label}"
+
+
+GTA5 = Domain(0, "GTA5", "GTA5", "train", SOURCE, "{index:05d}", first=1)
+SYNTHIA = Domain(1, "SYNTHIA", "SYNTHIA", "train", SOURCE, "{index:07d}")
+CITYSCAPES = partial(
+    Domain,
+    folder="Cityscapes",
+    dataset="cityscapes",
+    look=TARGET,
+    stem="{city}/{city}_{index:06d}_000019",
+    void=1,  # the own car
+)
+DOMAINS = (
+    GTA5,
+    SYNTHIA,
+    CITYSCAPES(2, split="train", cities=("toytown", "drawburg")),
+    CITYSCAPES(3, split="val", cities=("inkfurt",)),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the city that the command line asks for."""
+    args = parse_args(argv)
+    claim(args.root, {"images": args.images, "size": args.size, "seed": args.seed})
+    with mapper(args.images) as each:
+        for domain in DOMAINS:
+            count = args.images if domain.split == "train" else args.images // 2
+            draw = partial(write_scene, args.root, domain, tuple(args.size), args.seed)
+            list(each(draw, range(count)))
+            if not args.quiet:
+                print(f"{args.root / domain.folder}: {count} {domain.split} images")
+
+
+@contextmanager
+def mapper(images: int) -> Iterator[Callable]:
+    """``map``; over all cores where that many images are worth starting processes for."""
+    if images <= FEW:
+        yield map
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(
+        mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
+        yield pool.map
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """Read the command line; raises :class:`UserError` for a flag that makes no sense."""
+    parser = Parser("Draw a small made-up city: GTA5, SYNTHIA and Cityscapes without a download")
+    parser.add_argument("--root", type=Path, required=True, help="folder to draw into")
+    parser.add_argument("--images", type=POSITIVE_INT, default=64, help="per domain; half for val")
+    parser.add_argument(
+        "--size", type=POSITIVE_INT, nargs=2, default=[128, 256], metavar=("H", "W"), help="pixels"
+    )
+    parser.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0, help="another city")
+    parser.add_argument("--quiet", action="store_true", help="print nothing")
+    args = parser.parse_args(argv)
+    if args.size[0] < MIN_HEIGHT or args.size[1] < MIN_WIDTH:
+        height, width = args.size
+        raise UserError(
+            f"--size {height} {width}: too small to draw a street in; "
+            f"use {MIN_HEIGHT} {MIN_WIDTH} or more"
+        )
+    return args
+
+
+def claim(root: Path, settings: dict) -> None:
+    """Make ``root`` ours, or make sure that it is: the same city may be drawn again.
+
+    Raises:
+        UserError: the folder cannot be written, or holds real data or another toy city.
+    """
+    marker = root / SETTINGS
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if marker.exists():
+            if read_json(marker, "choose another --root") != settings:
+                raise UserError(f"--root {root}: holds another toy city; choose an empty folder")
+            return
+        for domain in DOMAINS:
+            if (root / domain.folder).exists():
+                raise UserError(
+                    f"--root {root}: {domain.folder} is there already; choose an empty folder"
+                )
+        marker.touch()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"--root {root}: cannot be written ({reason}); choose another folder"
+        ) from error
+    write_json(marker, settings)
+
+
+def write_scene(root: Path, domain: Domain, size: tuple[int, int], seed: int, index: int) -> None:
+    """Draw and write one image and its label; the same bytes whenever and however often."""
+    info = load_dataset(domain.dataset)
+    rng = np.random.default_rng([seed, domain.number, index])
+    scene = draw_scene(domain.look, size, rng)
+    image_path, label_path = domain.paths(info, index)
+    write_png(root / image_path, scene.image)
+    ids = label_ids(info, domain.void)[scene.label]
+    if info.label_reader == "red16":
+        write_red16(root / label_path, ids, scene.instances)
+        return
+    if domain is GTA5 and index % ODD_ONE_OF == ODD_ONE:
+        ids = cv2.resize(ids, (size[1] - 2, size[0] - 2), interpolation=cv2.INTER_NEAREST)
+    write_png(root / label_path, ids)
+
+
+def label_ids(info: DatasetInfo, void: int) -> np.ndarray:
+    """(256,) uint8 table: train id -> label id; ``void`` where the data set has no such class."""
+    table = np.full(256, void, np.uint8)
+    for label_id, train_id in info.label_to_train.items():
+        if train_id not in info.missing_classes:
+            table[train_id] = label_id
+    return table
+
+
+def write_red16(path: Path, ids: np.ndarray, instances: np.ndarray) -> None:
+    """Write a 16-bit PNG: (H, W) class ids in the red channel, instance numbers in the green."""
+    blue = np.zeros_like(instances)
+    pixels = np.stack([blue, instances, ids.astype(np.uint16)], axis=-1)  # OpenCV's order
+    with atomic_write(path) as file:
+        file.write(cv2.imencode(".png", pixels)[1].tobytes())
+
+
+if __name__ == "__main__":
+    run(main)

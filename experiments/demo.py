@@ -1,0 +1,70 @@
+"""The whole method on a made-up city, a few minutes on two CPU cores (``make demo``).
+
+Every step is one of the project's scripts with its own flags; this file only calls them. Results
+lie in ``demo/``.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DEMO = Path("demo")
+CITY = DEMO / "city"
+EXP = DEMO / "exp"
+ROUNDS = 3
+
+NETWORK = "-m deeplabv3plus_mobilenet --image_size 96 192 --num_workers 0"
+DATA = (
+    f"--src_dataset GTA5 --src_data_dir {CITY}/GTA5 "
+    f"--trg_dataset cityscapes --trg_data_dir {CITY}/Cityscapes "
+    f"--val_dataset cityscapes --val_data_dir {CITY}/Cityscapes"
+)
+# Networks start from random weights here, so BatchNorm learns, and rates are high.
+TRAINING = "--no-freeze_bn --train_batch_size 4"
+
+
+def steps() -> list[str]:
+    """The commands, in order."""
+    predict = f"inference.py {NETWORK} --val_data_dir {CITY}/Cityscapes"
+    return [
+        f"data_preprocessing/toy_city.py --root {CITY} --images 64 --size 128 256",
+        f"data_preprocessing/superpixel_gen.py --dataset GTA5 --datadir {CITY}/GTA5",
+        f"data_preprocessing/superpixel_gen.py --dataset cityscapes --datadir {CITY}/Cityscapes"
+        " --preview 4",
+        f"warmup.py -p {EXP} {NETWORK} {DATA} {TRAINING} --backbone_weights none"
+        " --total_itrs 300 --ramp_itrs 50 --train_lr 1e-2 --val_period 100",
+        f"train_ADA.py -p {EXP} {NETWORK} {DATA} {TRAINING} --init_checkpoint {EXP}/checkpoint.tar"
+        f" --max_iterations {ROUNDS} --finetune_itrs 120 --finetune_lr 5e-3 --val_period 40"
+        " --active_selection_size 0.64",
+        f"{predict} --trained_model_path {EXP}/checkpoint00.tar --save_dir {DEMO}/before",
+        f"{predict} --trained_model_path {EXP}/checkpoint0{ROUNDS}.tar --save_dir {DEMO}/after",
+        f"evaluation.py --root_dir {CITY}/Cityscapes --pred_dir {DEMO}/before"
+        f" --json {DEMO}/before.json",
+        f"evaluation.py --root_dir {CITY}/Cityscapes --pred_dir {DEMO}/after"
+        f" --json {DEMO}/after.json",
+        f"experiments/pictures.py selected --exp {EXP} --out {DEMO}/regions.png",
+        f"experiments/pictures.py compare --datadir {CITY}/Cityscapes"
+        f" --pred_dir {DEMO}/before {DEMO}/after --out {DEMO}/predictions.png",
+    ]
+
+
+def main() -> None:
+    start = time.monotonic()
+    for step in steps():
+        print(f"\n$ python {step}", flush=True)
+        subprocess.run([sys.executable, *shlex.split(step)], cwd=ROOT, check=True)
+    print("\nround  labelled    mIoU")
+    for number in range(ROUNDS + 1):
+        record = json.loads((ROOT / EXP / "AL_record" / f"round_{number:02d}.json").read_text())
+        print(f"{number:5d} {record['labelled_percent']:8.2f} % {record['mIoU']:7.2f}")
+    print(f"\nchosen regions: {DEMO}/regions.png")
+    print(f"image, truth, before, after: {DEMO}/predictions.png")
+    print(f"{time.monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
