@@ -1,4 +1,4 @@
-"""The toy city: layouts and encodings of the real data sets, repeatable, with a gap between looks."""
+"""The toy city: layouts and encodings of the real data, repeatable, with a gap between looks."""
 
 import subprocess
 import sys
@@ -119,8 +119,8 @@ def test_many_classes_in_each_layout(city, dataset, pattern):
 def test_classes_are_rare_or_absent_in_the_source(city):
     source, target = source_and_target(city)
     assert share(source, TRAIN) == 0 < share(target, TRAIN)
-    for train_id in (RIDER, BICYCLE):
-        assert share(source, train_id) < 0.3 * share(target, train_id)
+    assert share(source, RIDER) < 0.4 * share(target, RIDER)
+    assert share(source, BICYCLE) < 0.1 * share(target, BICYCLE)
     for train_id in range(6):  # and what streets are made of is common to both
         assert 0.2 < share(source, train_id) / share(target, train_id) < 5
 
@@ -179,11 +179,13 @@ def test_script_on_all_cores_writes_the_same_and_tells_one_line_a_domain(tmp_pat
         assert (here / path).read_bytes() == (tmp_path / "out" / path).read_bytes()
 
 
-def test_quiet_and_again(city, capsys):
-    before = {path: path.read_bytes() for path in city.rglob("*.png")}
-    toy_city.main(["--root", str(city), "--images", str(N), *SIZE, "--quiet"])
+def test_the_same_city_may_be_drawn_again_quietly(tmp_path, capsys):
+    command = ["--root", str(tmp_path), "--images", "1", *SIZE, "--quiet"]
+    toy_city.main(command)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    toy_city.main(command)
     assert capsys.readouterr().out == ""
-    assert {path: path.read_bytes() for path in city.rglob("*.png")} == before
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
 
 
 @pytest.mark.parametrize(
@@ -222,12 +224,12 @@ def test_real_data_and_other_cities_are_not_drawn_over(city, tmp_path):
 def test_canvas_projects_like_a_pinhole_and_nearer_things_hide_farther_ones():
     camera = Camera(x=0.5, height=1.5, focal=1.0, vanish_x=0.4, horizon=0.5)
     canvas = Canvas((64, 128), camera, SOURCE, sun_side=1)
-    canvas.ground(rectangle(-50, 50, 1, 500), Paint((90, 90, 90), ROAD))
+    canvas.ground(rectangle(-500, 500, 1, 500), Paint((90, 90, 90), ROAD))
     canvas.front(20, rectangle(-4, 4, 0, 3), Paint((200, 0, 0), CAR, instance=1))
     canvas.front(10, rectangle(0, 1, 0, 2), Paint((0, 0, 200), PERSON, instance=2))
     row, column = np.mgrid[:64, :128] + 0.5
     right, up = (column - 0.4 * 128) / 128, (32 - row) / 128  # the ray through a pixel, at z = 1
-    expected = np.full((64, 128), SKY)
+    expected = np.full((64, 128), SKY, np.uint8)
     expected[up < 0] = ROAD
     for z, left, end, top, train_id in ((20, -4, 4, 3, CAR), (10, 0, 1, 2, PERSON)):
         x, y = 0.5 + right * z, 1.5 + up * z
@@ -235,15 +237,9 @@ def test_canvas_projects_like_a_pinhole_and_nearer_things_hide_farther_ones():
     labels = canvas.labels()
     wrong = labels != expected
     assert wrong.mean() < 0.02  # outlines are a pixel wide
-    inside = cv2.erode(np.ones_like(labels), np.ones((3, 3))).astype(bool)
-    for train_id in (SKY, ROAD, CAR, PERSON):
-        inside &= (
-            cv2.morphologyEx(
-                (expected == train_id).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3))
-            )
-            == 0
-        )
-    assert not wrong[inside].any()
+    kernel = np.ones((3, 3), np.uint8)
+    apart = cv2.dilate(expected, kernel) == cv2.erode(expected, kernel)  # from any outline
+    assert not wrong[apart].any()
     assert np.array_equal(
         canvas.instances(), np.select([labels == CAR, labels == PERSON], [1, 2], 0)
     )
