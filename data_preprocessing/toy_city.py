@@ -4,8 +4,11 @@
 grainy camera on a grey day. The whole pipeline runs on it in minutes, without a download::
 
     python data_preprocessing/toy_city.py --root data/toy
+
+Image i of a domain is the same however many are drawn.
 """
 
+import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +29,7 @@ from data_preprocessing.toy.scene import draw_scene
 from dataloader.datasets import DatasetInfo, load_dataset
 from utils.common import POSITIVE_INT, Parser, number
 from utils.errors import UserError, run
-from utils.files import atomic_write, read_json, write_json, write_png
+from utils.files import atomic_write, read_json, write_png
 
 MIN_HEIGHT, MIN_WIDTH = 32, 64
 ODD_ONE_OF, ODD_ONE = 16, 3  # GTA5 labels that are smaller than their image, as a few real ones are
@@ -109,7 +112,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         "--size", type=POSITIVE_INT, nargs=2, default=[128, 256], metavar=("H", "W"), help="pixels"
     )
-    parser.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0, help="another city")
+    parser.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0, help="which city")
     parser.add_argument("--quiet", action="store_true", help="print nothing")
     args = parser.parse_args(argv)
     if args.size[0] < MIN_HEIGHT or args.size[1] < MIN_WIDTH:
@@ -139,13 +142,12 @@ def claim(root: Path, settings: dict) -> None:
                 raise UserError(
                     f"--root {root}: {domain.folder} is there already; choose an empty folder"
                 )
-        marker.touch()
+        marker.write_text(json.dumps(settings) + "\n")
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
             f"--root {root}: cannot be written ({reason}); choose another folder"
         ) from error
-    write_json(marker, settings)
 
 
 def write_scene(root: Path, domain: Domain, size: tuple[int, int], seed: int, index: int) -> None:

@@ -1,8 +1,8 @@
 """Torchvision's ResNet and MobileNetV2 as backbones, and the weights they start from."""
 
-from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
-from urllib.error import URLError
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ WEIGHTS = {
 RESNETS = {"resnet50": resnet50, "resnet101": resnet101}
 CHANNELS = {"resnet50": (256, 2048), "resnet101": (256, 2048), "mobilenet": (24, 320)}
 """Channels of the low-level and the final map."""
+NOT_IN_BACKBONE = ("fc.", "classifier.", "features.18.")
+"""What torchvision's files hold besides: classifiers, and MobileNetV2's last 1x1 convolution."""
 
 
 class ResNetBackbone(nn.ModuleDict):
@@ -90,34 +92,45 @@ def load_backbone(net: nn.Module, weights: str) -> None:
     """
     if weights == "none":
         return
-    state = _imagenet(net.backbone_name) if weights == "imagenet" else _from_file(Path(weights))
+    name = net.backbone_name
+    state = _imagenet(name) if weights == "imagenet" else _from_file(Path(weights))
+    state = {key.removeprefix("backbone."): value for key, value in state.items()}
+    state = {key: state[key] for key in state if not key.startswith(NOT_IN_BACKBONE)}
     expected = net.backbone.state_dict()
-    for name, value in expected.items():
-        if name not in state or state[name].shape != value.shape:
-            found = tuple(state[name].shape) if name in state else "missing"
+    for key, value in expected.items():
+        if key.endswith("num_batches_tracked"):  # files older than these counters lack them
+            state.setdefault(key, value)
+    for key in [*expected, *state]:
+        ours, theirs = (tuple(d[key].shape) if key in d else "missing" for d in (expected, state))
+        if ours != theirs:
+            wanted = "unexpected" if ours == "missing" else f"expected {ours}"
             raise UserError(
-                f"--backbone_weights {weights}: {name} is {found}, expected "
-                f"{tuple(value.shape)}; choose weights of {net.backbone_name}"
+                f"--backbone_weights {weights}: {key} is {theirs}, {wanted}; "
+                f"choose weights of {name}"
             )
-    net.backbone.load_state_dict({name: state[name] for name in expected})
+    net.backbone.load_state_dict(state)
 
 
-def _imagenet(name: str) -> OrderedDict[str, Tensor]:
+def _imagenet(name: str) -> Mapping[str, Tensor]:
     try:
-        return WEIGHTS[name].get_state_dict(progress=False)
-    except (URLError, OSError) as error:
+        return WEIGHTS[name].get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, UnpicklingError) as error:  # no network, wrong hash, bad cache
+        reason = str(error).partition("\n")[0]
         raise UserError(
-            f"--backbone_weights imagenet: the weights cannot be downloaded ({error}); "
+            f"--backbone_weights imagenet: the weights cannot be downloaded ({reason}); "
             "choose none or the PATH of a file"
         ) from error
 
 
-def _from_file(path: Path) -> dict[str, Tensor]:
+def _from_file(path: Path) -> Mapping[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged and hostile files raise many kinds
         reason = getattr(error, "strerror", None) or "not a file of plain tensors"
         raise UserError(f"--backbone_weights {path}: cannot be read ({reason})") from error
-    for key in ("model_state_dict", "state_dict"):
-        state = state.get(key, state)
-    return {name.removeprefix("backbone."): value for name, value in state.items()}
+    for wrapper in ("model_state_dict", "state_dict"):
+        if isinstance(state, Mapping):
+            state = state.get(wrapper, state)
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"--backbone_weights {path}: not a state dict; choose weights of a network")
+    return state

@@ -46,7 +46,7 @@ def conv_bn_relu(channels: int, out: int, kernel: int, **options) -> list[nn.Mod
 class ImagePooling(nn.Sequential):
     """The image's mean feature at every pixel.
 
-    Its BatchNorm needs more than one image to learn from.
+    Its BatchNorm needs more than one image to learn from: unfrozen, a batch of 1 raises ValueError.
     """
 
     def __init__(self, channels: int):

@@ -7,18 +7,24 @@ from torch import Tensor, nn
 class Discriminator(nn.Module):
     """(N, num_classes, H, W) class probabilities -> (N, 1, H/32, W/32) logits of *target*.
 
-    Five 4x4 convolutions with stride 2, leaky ReLU between. Inputs are at least 32 pixels a side.
+    Five 4x4 convolutions with stride 2, leaky ReLU between. They need 32 pixels a side; a smaller
+    side is filled up to that with zeros.
     """
 
-    def __init__(self, num_classes: int, width: int = 64):
+    MIN_SIZE = 32
+
+    def __init__(self, num_classes: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(num_classes, width, 4, stride=2, padding=1)
-        self.conv2 = nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)
-        self.conv3 = nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1)
-        self.conv4 = nn.Conv2d(4 * width, 8 * width, 4, stride=2, padding=1)
-        self.classifier = nn.Conv2d(8 * width, 1, 4, stride=2, padding=1)
+        self.conv1 = nn.Conv2d(num_classes, 64, 4, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(64, 128, 4, stride=2, padding=1)
+        self.conv3 = nn.Conv2d(128, 256, 4, stride=2, padding=1)
+        self.conv4 = nn.Conv2d(256, 512, 4, stride=2, padding=1)
+        self.classifier = nn.Conv2d(512, 1, 4, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        height, width = (max(0, self.MIN_SIZE - size) for size in x.shape[-2:])
+        if height or width:
+            x = F.pad(x, (0, width, 0, height))
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
             x = F.leaky_relu(layer(x), 0.2)
         return self.classifier(x)

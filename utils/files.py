@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from utils.errors import UserError
 
@@ -47,10 +48,13 @@ def write_json(path: str | Path, value: Any, **options: Any) -> None:
     write_text(path, json.dumps(value, **options) + "\n")
 
 
-def write_png(path: str | Path, array: np.ndarray) -> None:
-    """Write a (H, W) or (H, W, 3) uint8 array as PNG, atomically."""
+def write_png(path: str | Path, array: np.ndarray, note: str | None = None) -> None:
+    """Write a (H, W) or (H, W, 3) uint8 array as PNG, atomically; ``note`` is its comment."""
+    info = PngInfo()
+    if note is not None:
+        info.add_text("Comment", note)
     with atomic_write(path) as file:
-        Image.fromarray(array).save(file, format="PNG")
+        Image.fromarray(array).save(file, format="PNG", pnginfo=info)
 
 
 def copy_file(source: str | Path, path: str | Path) -> None:

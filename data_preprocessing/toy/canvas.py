@@ -156,7 +156,7 @@ class Canvas:
         return np.array(values, dtype)[self.ids]
 
     def _surface_points(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Two coordinates in each pixel's surface, and its depth, in metres, (H, W) float32 each.
+        """Two coordinates in each pixel's surface, and its depth, in metres, (h, w) float32 each.
 
         A pixel's ray (right, up, 1) meets the plane of its surface at depth t = offset / ray.
         """
@@ -172,7 +172,7 @@ class Canvas:
         return np.where(axis == ACROSS, depth, x), np.where(axis == GROUND, depth, y), depth
 
     def _texture(self, u: np.ndarray, v: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        """Relative change of brightness, (H, W): grain, stains, joints of bricks or slabs."""
+        """Relative change of brightness, (h, w): grain, stains, joints of bricks or slabs."""
         rows = [MATERIALS[s[0].material] for s in self.surfaces]
         grain, size, joint, length, course = (
             self._lookup([row[i] for row in rows], np.float32) for i in range(5)

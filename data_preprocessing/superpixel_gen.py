@@ -1,0 +1,117 @@
+"""Region division: write the superpixel map of every image of a dataset, and the region dictionary.
+
+Maps that are there already are kept, unless they were made with another --num_segments or
+--compactness, so a run that was stopped goes on where it was.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import cv2
+import numpy as np
+from PIL import Image
+from skimage.segmentation import mark_boundaries
+from tqdm import tqdm
+
+from data_preprocessing.slic import MAX_SEGMENTS, slic
+from dataloader.datalist import Item, find_datalist
+from dataloader.datasets import load_dataset
+from dataloader.images import READ_ERRORS, check_files, read_image, read_superpixels
+from dataloader.regions import Regions, dictionary_path, measure, save_regions
+from utils.common import COUNT, POSITIVE, POSITIVE_INT, Parser, number
+from utils.errors import UserError, run
+from utils.files import write_png
+
+
+def parser() -> Parser:
+    """The command line of this script."""
+    result = Parser(__doc__)
+    result.add_argument("--dataset", required=True, help="a folder of dataloader/init_data")
+    result.add_argument("--datadir", required=True, type=Path, help="root of the data")
+    result.add_argument("--split", default="train", help="train or val")
+    result.add_argument("--datalist", help="image list (default: the data set's own)")
+    segments = number(int, 1, MAX_SEGMENTS)
+    result.add_argument("--num_segments", type=segments, default=40, help="regions an image")
+    result.add_argument("--compactness", type=POSITIVE, default=10.0, help="of SLIC")
+    result.add_argument("--workers", type=POSITIVE_INT, help="processes (default: all cores)")
+    result.add_argument("--preview", type=COUNT, default=0, help="overlays to draw")
+    return result
+
+
+def main() -> None:
+    args = parser().parse_args()
+    info = load_dataset(args.dataset)
+    items = find_datalist(info, args.datadir, args.split, args.datalist)
+    check_files(items, "image")
+    segment = partial(divide, num_segments=args.num_segments, compactness=args.compactness)
+    regions = divide_all(items, segment, args.workers or os.cpu_count() or 1)
+    save_regions(args.datadir, args.split, regions)
+    counts = [len(areas) for areas in regions.values()]
+    print(
+        f"{len(counts)} superpixel maps of {min(counts)} to {max(counts)} regions; "
+        f"dictionary {dictionary_path(args.datadir, args.split)}"
+    )
+    if args.preview:
+        preview(items[:: max(1, len(items) // args.preview)][: args.preview], args.datadir)
+
+
+def divide(item: Item, num_segments: int, compactness: float) -> dict[int, int]:
+    """Make one superpixel map, unless it is there already; its region ids and areas.
+
+    The map's PNG comment holds the settings. A map without one was made elsewhere, and is kept.
+    """
+    cv2.setNumThreads(1)  # the processes are as many as the cores
+    settings = f"SLIC num_segments={num_segments} compactness={compactness:g}"
+    path = Path(item.superpixel)
+    if not up_to_date(path, item.image, settings):
+        write_png(path, slic(read_image(item.image), num_segments, compactness), note=settings)
+    return measure([path])[str(path)]
+
+
+def up_to_date(path: Path, image_path: str, settings: str) -> bool:
+    """Whether a whole map of the image's size is there, made with these settings or elsewhere."""
+    try:
+        with Image.open(path) as stored, Image.open(image_path) as image:
+            stored.load()
+            return stored.size == image.size and stored.info.get("Comment", settings) == settings
+    except READ_ERRORS:
+        return False
+
+
+def divide_all(
+    items: Sequence[Item], segment: Callable[[Item], dict[int, int]], workers: int
+) -> Regions:
+    """Make the maps of all images in ``workers`` processes, with a progress bar."""
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))  # never a threaded fork
+    try:
+        made = pool.map(segment, items, chunksize=4)
+        progress = tqdm(made, total=len(items), desc="superpixels", unit="image", disable=None)
+        paths = (item.superpixel for item in items)
+        return dict(zip(paths, progress, strict=True))
+    except BrokenProcessPool as error:
+        raise UserError("a worker died (out of memory?); run again with fewer --workers") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def preview(items: Sequence[Item], root: Path) -> None:
+    """Draw the region borders over images, into superpixel/preview."""
+    folder = root / "superpixel" / "preview"
+    for item in items:
+        borders = mark_boundaries(
+            read_image(item.image), read_superpixels(item.superpixel), color=(1, 1, 0)
+        )
+        write_png(folder / f"{Path(item.image).stem}.png", (borders * 255).astype(np.uint8))
+    print(f"{len(items)} previews in {folder}")
+
+
+if __name__ == "__main__":
+    run(main)
