@@ -5,6 +5,7 @@ ids, the form that the published lists have; ``superpixel/<split>.areas`` maps t
 areas, in pixels of the superpixel map, in the order of those ids.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,9 +39,16 @@ def dictionary_path(root: str | Path, split: str) -> Path:
 
 
 def save_regions(root: str | Path, split: str, regions: Regions) -> None:
-    """Write ``superpixel/<split>.dict`` and ``.areas`` with paths relative to ``root``."""
+    """Write ``superpixel/<split>.dict`` and ``.areas`` with paths relative to ``root``.
+
+    Entries of other images that the files hold already stay there.
+    """
     root = Path(root).absolute()
-    relative = {Path(path).relative_to(root).as_posix(): ids for path, ids in regions.items()}
+    try:
+        regions = _read_dictionary(root, split) | regions
+    except UserError:  # damaged: made anew
+        pass
+    relative = {os.path.relpath(path, root): ids for path, ids in regions.items()}
     path = dictionary_path(root, split)
     write_json(path.with_suffix(".areas"), {k: list(v.values()) for k, v in relative.items()})
     write_json(path, {k: list(v) for k, v in relative.items()})
@@ -66,7 +74,7 @@ def _read_dictionary(root: Path, split: str) -> Regions:
     ids, areas = read_json(path, remedy), read_json(areas_path, remedy)
     try:
         return {
-            str(root / name): dict(zip(map(int, regions), areas[name], strict=True))
+            os.path.abspath(root / name): dict(zip(map(int, regions), areas[name], strict=True))
             for name, regions in ids.items()
         }
     except (KeyError, ValueError, TypeError, AttributeError) as error:

@@ -47,6 +47,16 @@ def test_cross_entropy_ignores_255():
     torch.testing.assert_close(cross_entropy(logits, labels), expected)
 
 
+def test_a_batch_weighs_its_images_as_batches_of_one_do():
+    logits, labels = torch.randn(3, 4, 5, 5), torch.randint(0, 4, (3, 5, 5))
+    labels[1, 1:] = 255
+    labels[2] = 255
+    alone = [
+        F.cross_entropy(logits[i : i + 1], labels[i : i + 1], ignore_index=255) for i in (0, 1)
+    ]
+    torch.testing.assert_close(cross_entropy(logits, labels), (alone[0] + alone[1]) / 2)
+
+
 @pytest.mark.parametrize("loss", [cross_entropy, focal_loss])
 def test_loss_without_a_single_label_is_zero_not_nan(loss):
     logits = torch.randn(1, 4, 5, 5, requires_grad=True)
