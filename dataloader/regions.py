@@ -8,6 +8,7 @@ areas, in pixels of the superpixel map, in the order of those ids.
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +45,8 @@ def save_regions(root: str | Path, split: str, regions: Regions) -> None:
     Entries of other images that the files hold already stay there.
     """
     root = Path(root).absolute()
-    try:
+    with suppress(UserError):  # a damaged dictionary is made anew
         regions = _read_dictionary(root, split) | regions
-    except UserError:  # damaged: made anew
-        pass
     relative = {os.path.relpath(path, root): ids for path, ids in regions.items()}
     path = dictionary_path(root, split)
     write_json(path.with_suffix(".areas"), {k: list(v.values()) for k, v in relative.items()})

@@ -1,0 +1,291 @@
+"""Every script as a user runs it: warm-up, rounds 0 to 2, continuation, prediction, evaluation."""
+
+import json
+import pickle
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROUNDS = 2
+SIZE = 0.3  # images' worth of pixels a round
+NETWORK = "-m deeplabv3plus_mobilenet --image_size 64 128 --num_workers 0 --device cpu"
+
+
+def flags(city: Path, source: str = "GTA5") -> str:
+    return (
+        f"{NETWORK} --no-freeze_bn --train_batch_size 2 "
+        f"--src_dataset {source} --src_data_dir {city}/{source} "
+        f"--trg_data_dir {city}/Cityscapes --val_data_dir {city}/Cityscapes"
+    )
+
+
+@pytest.fixture(scope="module")
+def experiment(script, toy_city, tmp_path_factory) -> Path:
+    """UDA warm-up and rounds 0 to 2."""
+    folder = tmp_path_factory.mktemp("exp")
+    script(
+        f"warmup.py -p {folder} {flags(toy_city)} --backbone_weights none --total_itrs 6 "
+        "--ramp_itrs 2 --val_period 4 --train_lr 1e-2"
+    )
+    script(
+        f"train_ADA.py -p {folder} {flags(toy_city)} --init_checkpoint {folder}/checkpoint.tar "
+        f"--max_iterations {ROUNDS} --finetune_itrs 6 --val_period 5 --finetune_lr 5e-3 "
+        f"--active_selection_size {SIZE} --keep_features"
+    )
+    return folder
+
+
+def load(path: Path):
+    return pickle.loads(path.read_bytes())
+
+
+def region_sets(datalist):
+    """Labelled and pool regions as sets of (superpixel path, id)."""
+    return (
+        {(path, region) for path, ids in datalist[key].items() for region in ids}
+        for key in ("trg_label_suppix", "trg_pool_suppix")
+    )
+
+
+def areas_of(city: Path) -> dict:
+    areas = {}
+    for path in (city / "Cityscapes" / "superpixel" / "train").rglob("*_superpixel.png"):
+        counts = np.bincount(np.asarray(Image.open(path)).ravel())
+        areas |= {(str(path), region): int(n) for region, n in enumerate(counts) if n}
+    return areas
+
+
+def test_every_file_of_an_experiment_is_there(experiment):
+    names = {path.name for path in experiment.iterdir()}
+    assert names == {
+        "checkpoint.tar",
+        *(f"checkpoint{n:02d}.tar" for n in range(ROUNDS + 1)),
+        *(f"datalist_{n:02d}.pkl" for n in range(ROUNDS)),
+        *(f"density_selection_{n:02d}.pkl" for n in range(ROUNDS)),
+        *(f"softmax_entropy_selection_{n:02d}.pkl" for n in range(ROUNDS)),
+        *("log_train.txt", "AL_record", "features"),
+    }
+    warmup = torch.load(experiment / "checkpoint.tar", weights_only=True)
+    assert set(warmup) == {"model_state_dict", "opt_state_dict", "model_D"}
+    assert set(torch.load(experiment / "checkpoint02.tar", weights_only=True)) >= {
+        "model_state_dict",
+        "opt_state_dict",
+    }
+    kept = {path.name for path in (experiment / "features").iterdir()}
+    for number in range(ROUNDS):
+        for name in ("source_features.npy", "target_features.npy", "mixtures.npz"):
+            assert f"round{number:02d}_{name}" in kept
+    features = np.load(experiment / "features" / "round00_target_features.npy")
+    assert features.shape == (240, 256)
+    assert np.isfinite(features).all()
+
+
+def test_round_zero_is_the_warm_up(experiment):
+    first = torch.load(experiment / "checkpoint00.tar", weights_only=True)["model_state_dict"]
+    warmup = torch.load(experiment / "checkpoint.tar", weights_only=True)["model_state_dict"]
+    trained = torch.load(experiment / "checkpoint01.tar", weights_only=True)["model_state_dict"]
+    assert all(torch.equal(first[key], warmup[key]) for key in warmup)
+    assert any(not torch.equal(first[key], trained[key]) for key in warmup)
+
+
+def test_pool_and_labelled_regions_part_all_regions(experiment, toy_city):
+    everything = set(areas_of(toy_city))
+    for number in range(ROUNDS):
+        labelled, pool = region_sets(load(experiment / f"datalist_{number:02d}.pkl"))
+        assert not labelled & pool
+        assert labelled | pool == everything
+
+
+def test_labelled_set_grows_by_the_budget(experiment, toy_city):
+    areas = areas_of(toy_city)
+    biggest = max(areas.values())
+    budget = SIZE * 64 * 128
+    spent = [0]
+    for number in range(ROUNDS):
+        labelled, _ = region_sets(load(experiment / f"datalist_{number:02d}.pkl"))
+        spent.append(sum(areas[region] for region in labelled))
+    for before, after in pairwise(spent):
+        assert budget <= after - before < budget + 2 * biggest  # a last region for each phase
+    record = json.loads((experiment / "AL_record" / "round_02.json").read_text())
+    assert record["labelled_pixels"] == spent[-1]
+    assert record["labelled_percent"] == pytest.approx(100 * spent[-1] / sum(areas.values()))
+
+
+def test_selections_are_what_was_labelled_in_their_order(experiment, toy_city):
+    areas = areas_of(toy_city)
+    labelled: list = []
+    for number, density_share in ((0, 1), (1, 0.5)):
+        pixels = []
+        for strategy in ("density", "softmax_entropy"):
+            chosen = load(experiment / f"{strategy}_selection_{number:02d}.pkl")
+            regions = []
+            for score, paths, region in chosen:
+                image, label, superpixel = paths.split(",")
+                assert Path(image).is_file() and Path(label).is_file()
+                assert type(score) is float and type(region) is int
+                regions.append((superpixel, region))
+            labelled += regions
+            pixels.append(sum(areas[region] for region in regions))
+            if strategy == "softmax_entropy":
+                scores = [entry[0] for entry in chosen]
+                assert scores == sorted(scores, reverse=True)
+        budget = SIZE * 64 * 128
+        assert pixels[0] >= density_share * budget
+        assert (pixels[1] == 0) if density_share == 1 else (pixels[1] >= 0.5 * budget)
+        expected, _ = region_sets(load(experiment / f"datalist_{number:02d}.pkl"))
+        assert set(labelled) == expected
+        assert len(labelled) == len(expected)
+
+
+def test_log_has_a_validation_line_for_every_round(experiment):
+    text = (experiment / "log_train.txt").read_text()
+    for number in range(ROUNDS + 1):
+        assert f"round {number:02d}: mIoU" in text
+    lines = [line.split("validation ")[1] for line in text.splitlines() if "validation " in line]
+    # warm-up: after 4 and 6; round 0; rounds 1 and 2: after 5 (in the last third) and 6
+    assert len(lines) == 2 + 1 + 2 + 2
+    assert all(len(line.split(",")) == 20 for line in lines)
+
+
+def test_continuing_repeats_what_an_unbroken_run_did(script, experiment, toy_city, tmp_path):
+    """The flags of SPEC section 8; the list is loaded once, not in every round."""
+    script(
+        f"train_ADA.py -p {tmp_path} {flags(toy_city)} --init_iteration 1 "
+        f"--init_checkpoint {experiment}/checkpoint01.tar "
+        f"--datalist_path {experiment}/datalist_00.pkl --max_iterations {ROUNDS} "
+        f"--finetune_itrs 6 --val_period 5 --finetune_lr 5e-3 --active_selection_size {SIZE}"
+    )
+    assert load(tmp_path / "datalist_01.pkl") == load(experiment / "datalist_01.pkl")
+    assert not (tmp_path / "datalist_02.pkl").exists()
+    assert not list((tmp_path / "features").glob("*"))
+    ours, theirs = (
+        torch.load(folder / "checkpoint02.tar", weights_only=True)["model_state_dict"]
+        for folder in (tmp_path, experiment)
+    )
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_published_datalist_continues(script, experiment, toy_city, tmp_path):
+    """Absolute paths, NumPy ids, and no entry for what is empty, as the release wrote them."""
+    data = load(experiment / "datalist_00.pkl")
+    for key in ("trg_label_suppix", "trg_pool_suppix"):
+        data[key] = {path: [np.int64(i) for i in ids] for path, ids in data[key].items() if ids}
+    published = tmp_path / "published.pkl"
+    published.write_bytes(pickle.dumps(data, protocol=4))
+    assert all(Path(p).is_absolute() for entry in data["trg_pool_im_idx"] for p in entry)
+    script(
+        f"train_ADA.py -p {tmp_path} {flags(toy_city)} --init_iteration 1 "
+        f"--init_checkpoint {experiment}/checkpoint01.tar --datalist_path {published} "
+        f"--max_iterations 2 --finetune_itrs 1 --active_selection_size {SIZE} "
+        "--active_method softmax_margin"
+    )
+    before, _ = region_sets(data)
+    after, pool = region_sets(load(tmp_path / "datalist_01.pkl"))
+    assert before < after
+    assert after | pool == set(areas_of(toy_city))
+
+
+@pytest.mark.parametrize("method", ["d2ada", "random"])
+def test_scan_mode_labels_whole_images(script, experiment, toy_city, tmp_path, method):
+    script(
+        f"train_ADA.py -p {tmp_path} {flags(toy_city)} --active_mode scan "
+        f"--active_method {method} --init_checkpoint {experiment}/checkpoint00.tar "
+        "--max_iterations 1 --finetune_itrs 1 --active_selection_size 2"
+    )
+    data = load(tmp_path / "datalist_00.pkl")
+    assert len(data["trg_label_im_idx"]) == 2
+    assert len(data["trg_pool_im_idx"]) == 4
+    assert all(sorted(ids) == list(range(40)) for ids in data["trg_label_suppix"].values())
+
+
+def test_synthia_source_has_two_means_and_skips_its_missing_classes(script, toy_city, tmp_path):
+    data = flags(toy_city, "SYNTHIA")
+    out = script(
+        f"warmup.py -p {tmp_path} {data} --warmup sup_warmup --backbone_weights none "
+        "--total_itrs 2 --ramp_itrs 0 --loss_type focal_loss --amp bf16 --channels_last"
+    )
+    (line,) = [line for line in out.splitlines() if "validation " in line]
+    assert len(line.split("validation ")[1].split(",")) == 21
+    out = script(
+        f"train_ADA.py -p {tmp_path} {data} --init_checkpoint {tmp_path}/checkpoint.tar "
+        "--max_iterations 1 --finetune_itrs 1 --active_selection_size 0.1"
+    )
+    assert (tmp_path / "datalist_00.pkl").exists()
+
+
+def test_upper_bound_needs_no_source(script, toy_city, experiment, tmp_path):
+    script(
+        f"warmup.py -p {tmp_path} {flags(toy_city).replace('GTA5/', 'nowhere/')} "
+        f"--src_data_dir nowhere --warmup target_supervised --total_itrs 2 "
+        f"--init_checkpoint {experiment}/checkpoint.tar"
+    )
+    assert (tmp_path / "checkpoint.tar").exists()
+
+
+@pytest.fixture(scope="module")
+def predictions(script, experiment, toy_city, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("predictions")
+    script(
+        f"inference.py {NETWORK} --trained_model_path {experiment}/checkpoint02.tar "
+        f"--val_data_dir {toy_city}/Cityscapes --save_dir {folder}"
+    )
+    return folder
+
+
+def test_predictions_have_the_images_size_and_names(predictions, toy_city):
+    images = sorted((toy_city / "Cityscapes" / "leftImg8bit" / "val").rglob("*.png"))
+    assert len(list(predictions.iterdir())) == 2 * len(images) == 6
+    for image in images:
+        labels = np.asarray(Image.open(predictions / image.name))
+        colors = np.asarray(Image.open(predictions / f"{image.stem}_color.png"))
+        assert labels.dtype == np.uint8
+        assert labels.shape == (64, 128)
+        assert labels.max() < 19
+        road = labels == 0
+        assert (colors[road] == [128, 64, 128]).all()
+
+
+def test_prediction_of_any_folder(script, experiment, tmp_path):
+    for number, size in enumerate([(50, 90), (128, 64)]):
+        pixels = np.random.default_rng(number).integers(0, 255, (*size, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.jpg")
+    script(
+        f"inference.py {NETWORK} --trained_model_path {experiment}/checkpoint00.tar "
+        f"--image_dir {tmp_path} --save_dir {tmp_path}/out"
+    )
+    sizes = [Image.open(tmp_path / "out" / f"{n}.png").size for n in (0, 1)]
+    assert sizes == [(90, 50), (64, 128)]
+
+
+def test_evaluation_equals_the_official_one(script, predictions, toy_city, tmp_path):
+    from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official
+    from cityscapesscripts.helpers.labels import trainId2label
+
+    out = script(
+        f"evaluation.py --root_dir {toy_city}/Cityscapes --pred_dir {predictions} "
+        f"--json {tmp_path}/figures.json"
+    )
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    to_label = np.array([trainId2label[i].id if i < 19 else 0 for i in range(256)], np.uint8)
+    predicted, truth = [], []
+    for path in sorted((toy_city / "Cityscapes" / "gtFine" / "val").rglob("*_labelIds.png")):
+        name = path.name.replace("gtFine_labelIds", "leftImg8bit")
+        labels = np.asarray(Image.open(predictions / name))
+        Image.fromarray(to_label[labels]).save(tmp_path / name)
+        predicted.append(str(tmp_path / name))
+        truth.append(str(path))
+    options = official.args
+    options.quiet, options.evalInstLevelScore, options.evalPixelAccuracy = True, False, False
+    result = official.evaluateImgLists(predicted, truth, options)
+    for name, share in result["classScores"].items():
+        ours = figures["IoU"].get(name.replace("traffic ", ""))
+        if name.replace("traffic ", "") in figures["IoU"] and not np.isnan(share):
+            assert ours == pytest.approx(100 * share, abs=1e-9), name
+    present = [100 * s for s in result["classScores"].values() if not np.isnan(s)]
+    assert figures["mIoU"] == pytest.approx(np.mean(present))
+    assert f"{figures['mIoU']:.2f}" in out
+    assert "mIoU16" in out and "mIoU13" in out
