@@ -1,5 +1,6 @@
 """Reading images, labels and superpixel maps, and checking that they can be read."""
 
+import os
 import struct
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -83,7 +84,8 @@ def _read_red16(path: str | Path) -> np.ndarray:
 def check_files(items: Iterable[Item], *columns: str) -> None:
     """Make sure that the named columns ("image", "label", "superpixel") of all items can be opened.
 
-    Only headers are read, so this takes seconds for a whole data set, before training starts.
+    Only their heads and tails are read, so this takes seconds for a whole data set, and training
+    does not stop hours later at a file that is cut off.
 
     Raises:
         UserError: names the first missing or unreadable files.
@@ -99,7 +101,10 @@ def check_files(items: Iterable[Item], *columns: str) -> None:
 
 def _problem(path: str) -> str | None:
     try:
-        with Image.open(path):
+        with Image.open(path) as image, Path(path).open("rb") as file:
+            file.seek(-min(64, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            if image.format == "PNG" and b"IEND" not in file.read():
+                return f"{path}: truncated"
             return None
     except READ_ERRORS as error:
         return f"{path}: {_reason(error)}"

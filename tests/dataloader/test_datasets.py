@@ -83,6 +83,8 @@ def test_unreadable_files_are_named(tmp_path):
         read_superpixels(good)
     with pytest.raises(UserError, match=r"missing\.png.*no such file"):
         check_files([Item(str(good), str(tmp_path / "missing.png"), "")], "image", "label")
+    with pytest.raises(UserError, match=r"cut\.png: truncated"):
+        check_files([Item(str(cut), "", "")], "image")
     check_files([Item(str(good), "", "")], "image")
 
 

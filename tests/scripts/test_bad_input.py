@@ -1,0 +1,111 @@
+"""Bad input ends with one line that names the file or flag, exit code 2 and no traceback."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models import get_model
+
+NETWORK = "-m deeplabv3plus_mobilenet --image_size 64 128 --num_workers 0 --device cpu"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoint") / "checkpoint.tar"
+    net = get_model("deeplabv3plus_mobilenet", 19, pretrained_backbone=False)
+    torch.save({"model_state_dict": net.state_dict(), "opt_state_dict": {}}, path)
+    return path
+
+
+@pytest.fixture()
+def data(toy_city):
+    return (
+        f"{NETWORK} --src_data_dir {toy_city}/GTA5 "
+        f"--trg_data_dir {toy_city}/Cityscapes --val_data_dir {toy_city}/Cityscapes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ("--train_batch_size 0", "--train_batch_size"),
+        ("--train_lr nan", "--train_lr"),
+        ("--image_size 64 -1", "--image_size"),
+        ("--src_dataset kitti", "kitti"),
+        ("--device cuda:77", "--device"),
+        ("--no-freeze_bn", "--train_batch_size 2"),
+        ("--src_data_dir nowhere", "nowhere"),
+        ("--trg_datalist nothing.txt", "nothing.txt"),
+        ("--init_checkpoint nothing.tar", "nothing.tar"),
+        ("--backbone_weights nothing.pth", "nothing.pth"),
+        ("--separable_conv -m deeplabv2_mobilenet", "--separable_conv"),
+        ("-m deeplabv9_alexnet", "deeplabv3plus_resnet101"),
+    ],
+)
+def test_warmup(script, data, tmp_path, flags, named):
+    assert named in script(
+        f"warmup.py -p {tmp_path}/exp --backbone_weights none {data} {flags}", fails=True
+    )
+    assert not list(tmp_path.rglob("*.tar"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ("--alpha -1", "--alpha"),
+        ("--active_selection_size -3", "--active_selection_size"),
+        ("--init_iteration 2", "--datalist_path"),
+        ("--init_iteration 9 --datalist_path x.pkl", "--max_iterations"),
+        ("--datalist_path nothing.pkl", "nothing.pkl"),
+        ("-m deeplabv3_mobilenet", "checkpoint of another network"),
+        ("--num_classes 7", "classifier.final.weight is (19, 256, 1, 1), expected (7, 256, 1, 1)"),
+        ("--active_method AADB", "--active_method"),
+    ],
+)
+def test_train_ada(script, data, checkpoint, tmp_path, flags, named):
+    command = f"train_ADA.py -p {tmp_path}/exp --init_checkpoint {checkpoint} {data} {flags}"
+    assert named in script(command, fails=True)
+
+
+def test_train_ada_without_superpixels_says_which_script_to_run(
+    script, toy_city, checkpoint, data, tmp_path
+):
+    city = toy_city / "Cityscapes"
+    image = next((city / "leftImg8bit" / "train").rglob("*.png"))
+    (tmp_path / "list.txt").write_text(f"{image} {image} {tmp_path}/missing.png\n")
+    line = script(
+        f"train_ADA.py -p {tmp_path}/exp --init_checkpoint {checkpoint} {data} "
+        f"--trg_datalist {tmp_path}/list.txt",
+        fails=True,
+    )
+    assert "missing.png" in line and "superpixel_gen.py" in line
+
+
+def test_hostile_checkpoint_does_not_run(script, data, tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    torch.save({"model_state_dict": Hostile()}, tmp_path / "checkpoint.tar")
+    line = script(
+        f"train_ADA.py -p {tmp_path}/exp --init_checkpoint {tmp_path}/checkpoint.tar {data}",
+        fails=True,
+    )
+    assert "checkpoint.tar" in line
+    assert not (tmp_path / "ran").exists()
+
+
+def test_inference_and_evaluation(script, toy_city, checkpoint, tmp_path):
+    model = f"inference.py {NETWORK} --trained_model_path {checkpoint}"
+    (tmp_path / "empty").mkdir()
+    assert "no images" in script(f"{model} --image_dir {tmp_path}/empty", fails=True)
+    assert "no such folder" in script(f"{model} --image_dir {tmp_path}/nowhere", fails=True)
+    for name in ("a.png", "a.jpg"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert "a.png: two images" in script(f"{model} --image_dir {tmp_path}", fails=True)
+    evaluate = f"evaluation.py --root_dir {toy_city}/Cityscapes --pred_dir {tmp_path}"
+    assert "no such file" in script(evaluate, fails=True)
+    for image in (toy_city / "Cityscapes" / "leftImg8bit" / "val").rglob("*.png"):
+        Image.fromarray(np.zeros((32, 64), np.uint8)).save(tmp_path / image.name)
+    assert "64 x 32 pixels, its label 128 x 64" in script(evaluate, fails=True)
