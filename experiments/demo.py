@@ -17,7 +17,10 @@ CITY = DEMO / "city"
 EXP = DEMO / "exp"
 ROUNDS = 3
 
-NETWORK = "-m deeplabv3plus_mobilenet --image_size 96 192 --num_workers 0"
+NETWORK = (
+    "-m deeplabv3plus_mobilenet --separable_conv --image_size 96 192 --num_workers 0"
+    " --channels_last"
+)
 DATA = (
     f"--src_dataset GTA5 --src_data_dir {CITY}/GTA5 "
     f"--trg_dataset cityscapes --trg_data_dir {CITY}/Cityscapes "
@@ -36,9 +39,9 @@ def steps() -> list[str]:
         f"data_preprocessing/superpixel_gen.py --dataset cityscapes --datadir {CITY}/Cityscapes"
         " --preview 4",
         f"warmup.py -p {EXP} {NETWORK} {DATA} {TRAINING} --backbone_weights none"
-        " --total_itrs 300 --ramp_itrs 50 --train_lr 1e-2 --val_period 100",
+        " --total_itrs 250 --ramp_itrs 25 --train_lr 1e-2 --val_period 125",
         f"train_ADA.py -p {EXP} {NETWORK} {DATA} {TRAINING} --init_checkpoint {EXP}/checkpoint.tar"
-        f" --max_iterations {ROUNDS} --finetune_itrs 120 --finetune_lr 5e-3 --val_period 40"
+        f" --max_iterations {ROUNDS} --finetune_itrs 150 --finetune_lr 5e-3 --val_period 75"
         " --active_selection_size 0.64",
         f"{predict} --trained_model_path {EXP}/checkpoint00.tar --save_dir {DEMO}/before",
         f"{predict} --trained_model_path {EXP}/checkpoint0{ROUNDS}.tar --save_dir {DEMO}/after",
