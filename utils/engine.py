@@ -1,6 +1,7 @@
 """The training loop and its two kinds of step."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -11,6 +12,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from utils.device import Compute
+from utils.errors import UserError
 
 IGNORE = 255
 ADVERSARIAL_WEIGHT = 0.0005
@@ -183,7 +185,13 @@ def train(
         done = iteration + 1
         if done % log_period == 0 or done == total_itrs:
             count = (done - 1) % log_period + 1
-            losses = "  ".join(f"{k} {float(v) / count:.4f}" for k, v in meter.items())
+            means = {name: float(total) / count for name, total in meter.items()}
+            if not all(map(math.isfinite, means.values())):
+                raise UserError(
+                    f"the loss became {means} before iteration {done}; lower the learning rate "
+                    "(checkpoints kept so far are intact)"
+                )
+            losses = "  ".join(f"{name} {mean:.4f}" for name, mean in means.items())
             rate = (time.monotonic() - since) / count
             log.info("iteration %d/%d  %s  %.2f s/it", done, total_itrs, losses, rate)
             meter, since = {}, time.monotonic()

@@ -8,6 +8,7 @@ from torch import nn
 from tqdm import tqdm
 
 from utils.device import Compute
+from utils.errors import UserError
 from utils.metrics import ConfusionMatrix, percent
 
 log = logging.getLogger(__name__)
@@ -63,4 +64,6 @@ class Validator:
     def __call__(self) -> float:
         confusion = evaluate(self.model, self.loader, self.num_classes, self.compute)
         log.info("validation %s", validation_line(confusion, self.missing, self.star))
+        if not confusion.counts.any():
+            raise UserError("no pixel of the validation labels counts; see --val_dataset, --val_*")
         return confusion.mean_iou(self.missing)

@@ -179,6 +179,24 @@ def test_training_learns_and_validates_when_due(amp):
     assert step()["loss"].item() < 0.9 * first
 
 
+def test_a_loss_that_turns_nan_stops_the_run_before_its_weights_are_validated():
+    net = Net()
+    step = SupervisedStep(
+        net, segmentation_optimizer(net, 1e30, 0), batches(0), "cross_entropy", Compute(CPU)
+    )
+    with pytest.raises(UserError, match=r"loss became .* before iteration 10; lower"):
+        train(
+            step,
+            20,
+            schedule(20),
+            freeze_bn=True,
+            val_due=lambda done: done == 10,
+            validate=pytest.fail,
+            keep=pytest.fail,
+            log_period=10,
+        )
+
+
 def test_unknown_device_is_refused_by_its_flag():
     for name in ("cuda:99", "gpu"):
         with pytest.raises(UserError, match="--device"):
