@@ -32,8 +32,8 @@ common=(
     --no-freeze_bn --train_lr 1e-2 --ramp_itrs 200 --total_itrs 5000 --val_period 500
 # Five rounds of 1 % (0.62 of 62 images), BatchNorm frozen as published.
 "$python" train_ADA.py -p "$exp/d2ada" "${common[@]}" --init_checkpoint "$exp/warmup/checkpoint.tar" \
-    --active_selection_size 0.62 --finetune_itrs 400 --finetune_lr 1e-3 --val_period 100
+    --active_selection_size 0.62 --no-freeze_bn --finetune_itrs 300 --finetune_lr 5e-3 --val_period 100
 # The bound: every dusk label, as many iterations as the five rounds together.
 "$python" warmup.py -p "$exp/bound" "${common[@]}" --warmup target_supervised \
     --init_checkpoint "$exp/warmup/checkpoint.tar" \
-    --train_lr 1e-3 --ramp_itrs 0 --total_itrs 1000 --val_period 100
+    --no-freeze_bn --train_lr 5e-3 --ramp_itrs 0 --total_itrs 1000 --val_period 100
