@@ -57,32 +57,47 @@ def _grid(height: int, width: int, count: int) -> np.ndarray:
 
 
 def _k_means(lab: np.ndarray, count: int, compactness: float, iterations: int) -> np.ndarray:
-    """(h, w) int32 index of each pixel's centre. ``lab`` is (h, w, 3) float32."""
+    """(h, w) uint8 index of each pixel's centre. ``lab`` is (h, w, 3) float32."""
     height, width = lab.shape[:2]
     interval = np.sqrt(height * width / count)
-    scale = np.float32(compactness / interval)
-    position = np.mgrid[:height, :width].astype(np.float32).transpose(1, 2, 0)
-    points = np.dstack([lab, scale * position])
-    places = _grid(height, width, count)
-    centres = points[tuple(places.astype(int).T)]
-    labels = np.zeros((height, width), np.int32)
+    weight = (compactness / interval) ** 2
+    rows, columns = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
+    planes = np.ascontiguousarray(lab.transpose(2, 0, 1))
+    places = _grid(height, width, count).astype(int)
+    colors = lab[tuple(places.T)]
+    labels = np.zeros((height, width), np.uint8)
     for _ in range(iterations):
         nearest = np.full((height, width), np.inf, np.float32)
-        for index, centre in enumerate(centres):
+        for index, ((y, x), color) in enumerate(zip(places, colors, strict=True)):
             window = tuple(
-                slice(max(0, int(p - 2 * interval)), int(p + 2 * interval) + 1)
-                for p in places[index]
+                slice(max(0, int(p - 2 * interval)), int(p + 2 * interval) + 1) for p in (y, x)
             )
-            distance = ((points[window] - centre) ** 2).sum(-1)
+            down = (weight * (rows[window[0]] - y) ** 2).astype(np.float32)
+            across = (weight * (columns[window[1]] - x) ** 2).astype(np.float32)
+            distance = down[:, None] + across
+            for plane, value in zip(planes, color, strict=True):
+                difference = plane[window] - value
+                difference *= difference
+                distance += difference
             closer = distance < nearest[window]
-            nearest[window][closer] = distance[closer]
-            labels[window][closer] = index
-        members = np.bincount(labels.ravel(), minlength=count)
-        sums = [np.bincount(labels.ravel(), p.ravel(), count) for p in np.moveaxis(points, -1, 0)]
-        means = np.stack(sums, 1) / np.maximum(members, 1)[:, None]
-        centres = np.where(members[:, None] > 0, means, centres).astype(np.float32)
-        places = centres[:, 3:] / max(scale, 1e-12)
+            np.copyto(nearest[window], distance, where=closer)
+            np.copyto(labels[window], index, where=closer)
+        places, colors = _means(labels, planes, places, colors)
     return labels
+
+
+def _means(
+    labels: np.ndarray, planes: np.ndarray, places: np.ndarray, colors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (y, x) and colour of each centre's pixels; a centre without any stays."""
+    count = len(places)
+    flat = labels.ravel()
+    members = np.bincount(flat, minlength=count)
+    axes = [axis.ravel() for axis in np.indices(labels.shape, np.float32)]
+    sums = [np.bincount(flat, v, count) for v in (*axes, *planes.reshape(3, -1))]
+    means = np.stack(sums, 1) / np.maximum(members, 1)[:, None]
+    means = np.where(members[:, None] > 0, means, np.hstack([places, colors]))
+    return means[:, :2], means[:, 2:].astype(np.float32)
 
 
 def _connect(labels: np.ndarray) -> np.ndarray:

@@ -60,7 +60,8 @@ def main() -> None:
         f"dictionary {dictionary_path(args.datadir, args.split)}"
     )
     if args.preview:
-        preview(items[:: max(1, len(items) // args.preview)][: args.preview], args.datadir)
+        count = min(args.preview, len(items))
+        preview([items[index * len(items) // count] for index in range(count)], args.datadir)
 
 
 def divide(item: Item, num_segments: int, compactness: float) -> dict[int, int]:

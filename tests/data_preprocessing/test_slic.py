@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from data_preprocessing.slic import achievable_segmentation_accuracy, slic
+from data_preprocessing.slic import _grid, _k_means, achievable_segmentation_accuracy, slic
 
 
 def street(height, width, seed=0):
@@ -83,6 +83,24 @@ def test_compactness_weighs_position_against_colour():
 def test_repeats_exactly():
     image, _ = street(120, 240)
     assert np.array_equal(slic(image), slic(image.copy()))
+
+
+def test_one_step_of_k_means_equals_a_plain_loop():
+    height, width, count, compactness = 20, 36, 8, 10.0
+    lab = np.random.default_rng(0).normal(50, 15, (height, width, 3)).astype(np.float32)
+    interval = np.sqrt(height * width / count)
+    expected = np.zeros((height, width), int)
+    for y, x in np.ndindex(height, width):
+        best = np.inf
+        for index, (cy, cx) in enumerate(_grid(height, width, count).astype(int)):
+            low = np.floor([cy - 2 * interval, cx - 2 * interval])  # windows hold whole pixels
+            high = np.floor([cy + 2 * interval, cx + 2 * interval])
+            inside = np.all((low <= (y, x)) & ((y, x) <= high))
+            color = ((lab[y, x].astype(float) - lab[cy, cx]) ** 2).sum()
+            distance = color + (compactness / interval) ** 2 * ((y - cy) ** 2 + (x - cx) ** 2)
+            if inside and distance < best:
+                best, expected[y, x] = distance, index
+    assert np.array_equal(_k_means(lab, count, compactness, 1), expected)
 
 
 @pytest.mark.parametrize("count", [0, 256])

@@ -47,6 +47,12 @@ def test_maps_dictionary_and_previews(script, dataset):
     assert Image.open(previews[0]).size == (80, 40)
 
 
+def test_previews_are_spread_over_the_list(script, dataset):
+    script(command(dataset, "--workers 1 --preview 3"))
+    previews = sorted((dataset / "superpixel" / "preview").glob("*.png"))
+    assert [path.stem for path in previews] == ["00000", "00001", "00003"]
+
+
 def test_a_second_run_makes_only_what_is_missing_broken_or_outdated(script, dataset):
     script(command(dataset, "--workers 1"))
     first = maps(dataset)
