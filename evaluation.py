@@ -38,7 +38,7 @@ def main() -> None:
     listed = args.val_datalist_dir / "val.txt"
     items = find_datalist(info, args.root_dir, "val", listed if listed.is_file() else None)
     pairs = [Item(str(args.pred_dir / f"{Path(i.image).stem}.png"), i.label, "") for i in items]
-    check_files(pairs, "image", "label")
+    check_files(pairs, info, "image", "label")
 
     confusion = ConfusionMatrix(len(info.class_names))
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dataloader.datalist import Item, find_datalist
@@ -51,9 +53,9 @@ def main() -> None:
     args = parser().parse_args()
     info = load_dataset(args.val_dataset)
     items = images_of(args, info)
-    check_files(items, "image")
-    targets = [args.save_dir / prediction_name(item.image) for item in items]
-    check_names(targets)
+    check_files(items, info, "image")
+    targets = [args.save_dir / f"{Path(item.image).stem}.png" for item in items]
+    check_names(items, targets)
 
     compute = Compute.of(args)
     model = get_model(args.model, args.num_classes, args.output_stride, args.separable_conv, False)
@@ -64,13 +66,14 @@ def main() -> None:
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
     for index, labels in predict(model, loader, items, compute):
         write_png(targets[index], labels)
-        color = targets[index].with_name(f"{targets[index].stem}_color.png")
-        write_png(color, info.color_table[labels])
+        write_png(color_path(targets[index]), info.color_table[labels])
     print(f"{len(items)} predictions in {args.save_dir}")
 
 
 @torch.inference_mode()
-def predict(model, loader, items: list[Item], compute) -> Iterator[tuple[int, np.ndarray]]:
+def predict(
+    model: nn.Module, loader: DataLoader, items: list[Item], compute: Compute
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (index, (H, W) uint8 train ids at the image's own size)."""
     for indices, images, _, _ in tqdm(loader, desc="predict", disable=None):
         with compute.autocast():
@@ -95,18 +98,20 @@ def images_of(args: Namespace, info: DatasetInfo) -> list[Item]:
     return [Item(str(path), "", "") for path in paths]
 
 
-def prediction_name(image: str) -> str:
-    """File name of an image's prediction: the image's own, as PNG."""
-    return Path(image).stem + ".png"
+def color_path(target: Path) -> Path:
+    """Where the coloured picture of a prediction goes."""
+    return target.with_name(f"{target.stem}_color.png")
 
 
-def check_names(targets: list[Path]) -> None:
-    """Refuse a list in which two images would write the same prediction, or write over an image."""
-    seen: set[Path] = set()
+def check_names(items: list[Item], targets: list[Path]) -> None:
+    """Refuse a list of which two outputs would have the same name, or one that of an image."""
+    seen = {Path(item.image).resolve(): "an image" for item in items}
     for target in targets:
-        if target in seen:
-            raise UserError(f"{target.name}: two images have this name; split the list")
-        seen.add(target)
+        for path in (target, color_path(target)):
+            if path.resolve() in seen:
+                other = seen[path.resolve()]
+                raise UserError(f"{path}: would overwrite {other}; see --save_dir, or rename")
+            seen[path.resolve()] = "another prediction"
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 from active_selection.region_table import SCORES
-from active_selection.selection import Spent, TableBuilder, spend
+from active_selection.selection import Spent, TableBuilder, in_pool, spend
 from active_selection.strategies import METHODS, NEED_SOURCE, Evidence, phases
 from dataloader.active_set import ActiveSet
 from dataloader.datasets import load_dataset
-from dataloader.domain import load_domain, validation_loader
+from dataloader.domain import load_domain, make_validator
 from dataloader.images import check_files
 from dataloader.regions import Regions, load_regions
 from dataloader.segmentation import JoinedSet, TrainingSet, training_loader
@@ -40,7 +40,6 @@ from utils.engine import SupervisedStep, train
 from utils.errors import UserError, run
 from utils.files import copy_file, write_json
 from utils.optim import schedule, segmentation_optimizer
-from utils.validation import Validator
 
 log = logging.getLogger("train_ADA")
 
@@ -118,20 +117,11 @@ class Experiment:
         )
         load_model(args.init_checkpoint, self.model)
         self.compute.place(self.model)
-        self.validator = Validator(
-            self.model,
-            validation_loader(args),
-            args.num_classes,
-            self.compute,
-            self.source_info.missing_classes,
-            self.source_info.star_classes_without,
-        )
+        self.validator = make_validator(args, self.model, self.compute)
         self.needs_source = args.active_method in NEED_SOURCE
-        self.active_set = self._start_active_set()
-        self.target_regions = load_regions(self.active_set.target, args.trg_data_dir, "train")
+        self.target_regions: Regions = {}
         self.source_regions: Regions = {}
-        if self.needs_source:
-            self.source_regions = load_regions(self.active_set.source, args.src_data_dir, "train")
+        self.active_set = self._start_active_set()
         self.target_pixels = sum(sum(areas.values()) for areas in self.target_regions.values())
 
     def _start_active_set(self) -> ActiveSet:
@@ -141,13 +131,23 @@ class Experiment:
         source_columns = columns if self.needs_source else columns[:2]
         if args.datalist_path:
             active_set = ActiveSet.load(args.datalist_path, args.src_data_dir, args.trg_data_dir)
-            check_files(active_set.source, *source_columns)
-            check_files(active_set.target, *columns)
-            return active_set
-        source = load_domain(args, "src", "train", *source_columns)
-        target = load_domain(args, "trg", "train", *columns)
-        regions = load_regions(target.items, target.root, target.split)
-        return ActiveSet(source.items, target.items, regions)
+            check_files(active_set.source, self.source_info, *source_columns)
+            check_files(active_set.target, self.target_info, *columns)
+        else:
+            source = load_domain(args, "src", "train", *source_columns)
+            target = load_domain(args, "trg", "train", *columns)
+            active_set = ActiveSet(source.items, target.items, {})
+        self.target_regions = load_regions(active_set.target, args.trg_data_dir, "train")
+        if self.needs_source:
+            self.source_regions = load_regions(active_set.source, args.src_data_dir, "train")
+        if not args.datalist_path:
+            return ActiveSet(active_set.source, active_set.target, self.target_regions)
+        if dropped := active_set.drop_unknown(self.target_regions):
+            log.warning(
+                "%s: %d of its regions are not in the superpixel maps and are left out",
+                *(args.datalist_path, dropped),
+            )
+        return active_set
 
     def labelled_pixels(self) -> int:
         """Target pixels labelled so far, at the superpixel maps' own size."""
@@ -226,7 +226,8 @@ class Experiment:
         )
         with source_table as source, target_table as target:
             if args.active_mode == "scan":
-                source, target = source and source.per_image(), target.per_image()
+                source = source and source.per_image()
+                target = target.per_image(in_pool(target, self.active_set))
             evidence = Evidence(
                 target=target,
                 source=source,

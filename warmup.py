@@ -9,8 +9,7 @@ from argparse import Namespace
 import torch
 from torch import nn
 
-from dataloader.datasets import load_dataset
-from dataloader.domain import Domain, load_domain, validation_loader
+from dataloader.domain import Domain, load_domain, make_validator
 from dataloader.segmentation import TrainingSet, training_loader
 from models import MODEL_NAMES, get_model, load_backbone
 from models.discriminator import Discriminator
@@ -20,7 +19,6 @@ from utils.device import Compute
 from utils.engine import AdversarialStep, SupervisedStep, train
 from utils.errors import run
 from utils.optim import discriminator_optimizer, schedule, segmentation_optimizer
-from utils.validation import Validator
 
 log = logging.getLogger("warmup")
 
@@ -33,6 +31,12 @@ def parser() -> Parser:
         default="uda_warmup",
         choices=("uda_warmup", "sup_warmup", "target_supervised"),
         help="adversarial adaptation; source labels alone; or all target labels (upper bound)",
+    )
+    result.add_argument(
+        "--backbone_weights",
+        default="imagenet",
+        metavar="imagenet|none|PATH",
+        help="where the backbone starts when no checkpoint is given",
     )
     result.add_argument("--init_checkpoint", help="start from these weights")
     result.add_argument("--ramp_itrs", type=COUNT, default=5000, help="linear ramp of the rates")
@@ -47,19 +51,10 @@ def main() -> None:
     torch.manual_seed(args.seed)
     compute = Compute.of(args)
 
-    loader = validation_loader(args)
     domains = load_domains(args)
     model = compute.place(start_model(args))
+    validator = make_validator(args, model, compute)
     step = build_step(args, model, domains, compute)
-    info = load_dataset(args.src_dataset)
-    validator = Validator(
-        model,
-        loader,
-        args.num_classes,
-        compute,
-        info.missing_classes,
-        info.star_classes_without,
-    )
     best = train(
         step,
         args.total_itrs,

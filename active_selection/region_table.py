@@ -16,6 +16,7 @@ from dataloader.datalist import Item
 from dataloader.regions import Regions
 from dataloader.segmentation import EvaluationSet, evaluation_loader
 from utils.device import Compute
+from utils.errors import UserError
 
 FEATURES = 256
 SCORES = ("softmax_entropy", "softmax_confidence", "softmax_margin")
@@ -53,8 +54,13 @@ class RegionTable:
         """(n,) int64: the most probable class of each region."""
         return self.prob.argmax(1)
 
-    def per_image(self) -> "RegionTable":
-        """The table of whole images: means weighted by pixels, summed areas (scan mode)."""
+    def per_image(self, pool: np.ndarray | None = None) -> "RegionTable":
+        """The table of whole images (scan mode): means weighted by pixels, and summed areas.
+
+        Args:
+            pool: (n,) bool, the unlabelled regions; when given, only their areas are summed, since
+                labelling the image costs no more.
+        """
         count = len(self.items)
         total = np.bincount(self.image, self.pixels, count)[:, None]
         first = np.searchsorted(self.image, np.arange(count))
@@ -66,7 +72,7 @@ class RegionTable:
             items=self.items,
             image=np.arange(count, dtype=np.int32),
             region=np.full(count, -1, np.int32),
-            area=np.add.reduceat(self.area, first),
+            area=np.add.reduceat(self.area if pool is None else self.area * pool, first),
             pixels=total[:, 0].astype(np.int64),
             feature=mean(self.feature).astype(np.float32),
             prob=mean(self.prob).astype(np.float32),
@@ -121,6 +127,11 @@ def fill_table(
         for i, index in enumerate(indices):
             rows = slice(first[index], first[index + 1])
             ids = table.region[rows]
+            if not np.array_equal(superpixels[i].unique(), ids):
+                raise UserError(
+                    f"{table.items[index].superpixel}: its regions are not those of the region "
+                    "dictionary; run superpixel_gen.py again"
+                )
             small = shrink_superpixels(superpixels[i], ids, size)
             ranks = torch.from_numpy(np.searchsorted(ids, small)).to(compute.device)
             prob, score = pool_predictions(logits[i], ranks, len(ids))
@@ -133,7 +144,8 @@ def fill_table(
 def shrink_superpixels(superpixels: Tensor, ids: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Resize a map to evaluation size by nearest neighbour, so that no region is lost.
 
-    A region too small to keep a pixel gets the one its own middle falls on.
+    A region too small to keep a pixel gets the one nearest to its own middle, of those that
+    another region can spare.
 
     Args:
         superpixels: (H0, W0) uint8.
@@ -147,6 +159,12 @@ def shrink_superpixels(superpixels: Tensor, ids: np.ndarray, size: Sequence[int]
     small = small[0, 0].numpy().astype(np.int64)
     for lost in np.setdiff1d(ids, small):
         places = np.argwhere(superpixels.numpy() == lost)
-        y, x = places[len(places) // 2] * size // superpixels.shape
+        middle = (places[len(places) // 2] + 0.5) * size / superpixels.shape - 0.5
+        spare = np.argwhere(np.bincount(small.ravel(), minlength=256)[small] > 1)
+        if not len(spare):
+            raise UserError(
+                f"--image_size {size[0]} {size[1]}: fewer pixels than an image has regions"
+            )
+        y, x = spare[((spare - middle) ** 2).sum(1).argmin()]
         small[y, x] = lost
     return small

@@ -50,7 +50,7 @@ def main() -> None:
     args = parser().parse_args()
     info = load_dataset(args.dataset)
     items = find_datalist(info, args.datadir, args.split, args.datalist)
-    check_files(items, "image")
+    check_files(items, info, "image")
     segment = partial(divide, num_segments=args.num_segments, compactness=args.compactness)
     regions = divide_all(items, segment, args.workers or os.cpu_count() or 1)
     save_regions(args.datadir, args.split, regions)

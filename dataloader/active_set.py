@@ -3,7 +3,8 @@
 A datalist pickle (``datalist_XX.pkl``) is its serialised form, readable with plain ``pickle``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,23 @@ class ActiveSet:
             for item in target
             if labelled.get(item.superpixel)
         }
+
+    def drop_unknown(self, regions: Mapping[str, Collection[int]]) -> int:
+        """Forget regions that the superpixel maps do not have; returns how many there were.
+
+        Published region lists name ids that their maps lack.
+
+        Args:
+            regions: superpixel path -> the ids in its map.
+        """
+        dropped = 0
+        for listed in (self.pool, self.labelled):
+            for path, ids in listed.items():
+                known = [region for region in ids if region in regions[path]]
+                dropped += len(ids) - len(known)
+                listed[path] = known
+        self.labelled = {path: ids for path, ids in self.labelled.items() if ids}
+        return dropped
 
     def label(self, regions: Iterable[tuple[str, int]]) -> None:
         """Move regions (superpixel path, region id) from the pool to the labelled set."""
@@ -86,7 +104,7 @@ class ActiveSet:
         _check(path, data)
         source = [Item(*entry).below(src_root) for entry in data["src_label_im_idx"]]
         target = {}
-        for entry in data["trg_pool_im_idx"] + data["trg_label_im_idx"]:
+        for entry in [*data["trg_pool_im_idx"], *data["trg_label_im_idx"]]:
             item = Item(*entry).below(trg_root)
             target[item.superpixel] = item
         pool, labelled = (
@@ -125,7 +143,9 @@ def _check(path: str | Path, data: Any) -> None:
     for key in REGION_KEYS:
         regions = data[key]
         if not isinstance(regions, dict) or not all(
-            isinstance(name, str) and isinstance(ids, (list, tuple, set))
+            isinstance(name, str)
+            and isinstance(ids, (list, tuple, set))
+            and all(isinstance(region, Integral) and 0 <= region < 256 for region in ids)
             for name, ids in regions.items()
         ):
             raise UserError(f"{path}: {key} does not map superpixel paths to lists of region ids")

@@ -5,6 +5,7 @@ superpixel), parted by white space. In memory it is a list of :class:`Item` with
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -33,7 +34,10 @@ def scan(info: DatasetInfo, root: str | Path, split: str, pattern: str = "*") ->
     ``pattern`` is a shell glob for the image's path (relative to the root) or file name.
     """
     if split not in info.splits:
-        raise UserError(f"--split {split}: {info.name} has only {', '.join(info.splits)}")
+        raise UserError(
+            f"{info.name} has no {split} split, only {', '.join(info.splits)}; "
+            "name another dataset or a datalist"
+        )
     root = Path(root)
     head, tail = info.image.format(split=info.splits[split], stem="\0").split("\0")
     folder = root / head
@@ -90,6 +94,11 @@ def read_datalist(path: str | Path, root: str | Path) -> list[Item]:
             items.append(Item(*columns).below(root))
     if not items:
         raise UserError(f"{path}: the datalist is empty; make one with make_datalist.py")
+    for column in (0, 2):
+        paths = Counter(item[column] for item in items)
+        twice, count = paths.most_common(1)[0]
+        if count > 1:
+            raise UserError(f"{path}: {twice} is listed {count} times; list each image once")
     return items
 
 

@@ -3,12 +3,15 @@
 import argparse
 from dataclasses import dataclass
 
-from torch.utils.data import DataLoader
+from torch import nn
 
 from dataloader.datalist import Item, find_datalist
 from dataloader.datasets import DatasetInfo, load_dataset
 from dataloader.images import check_files
 from dataloader.segmentation import EvaluationSet, evaluation_loader
+from utils.device import Compute
+from utils.errors import UserError
+from utils.validation import Validator
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,27 @@ def load_domain(args: argparse.Namespace, prefix: str, split: str, *columns: str
     flags = (getattr(args, f"{prefix}_{name}") for name in ("dataset", "data_dir", "datalist"))
     dataset, root, path = flags
     info = load_dataset(dataset)
+    if args.num_classes <= max(info.label_to_train.values()):
+        raise UserError(
+            f"--num_classes {args.num_classes}: {dataset} has train ids up to "
+            f"{max(info.label_to_train.values())}; the default of 19 fits every data set here"
+        )
     items = find_datalist(info, root, split, path)
-    check_files(items, *columns)
+    check_files(items, info, *columns)
     return Domain(info, root, split, items)
 
 
-def validation_loader(args: argparse.Namespace) -> DataLoader:
-    """Loader of the validation images with their labels, at --image_size."""
+def make_validator(args: argparse.Namespace, model: nn.Module, compute: Compute) -> Validator:
+    """Validation of ``model`` on the validation images, at --image_size."""
     domain = load_domain(args, "val", "val", "image", "label")
     data = EvaluationSet(domain.items, domain.info, tuple(args.image_size), label=True)
-    return evaluation_loader(data, args.val_batch_size, args.num_workers)
+    loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
+    source = load_dataset(args.src_dataset)
+    return Validator(
+        model,
+        loader,
+        args.num_classes,
+        compute,
+        source.missing_classes,
+        source.star_classes_without,
+    )

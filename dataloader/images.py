@@ -22,6 +22,7 @@ READ_ERRORS = (
     struct.error,
     Image.DecompressionBombError,
 )
+INDEX_MODES = ("P", "L", "1")
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -62,7 +63,7 @@ def _read_index(path: str | Path, what: str) -> np.ndarray:
     """A grey or palette 8-bit PNG as its (H, W) uint8 values, never its colours."""
     try:
         with Image.open(path) as image:
-            if image.mode in ("P", "L", "1"):
+            if image.mode in INDEX_MODES:
                 return np.asarray(image if image.mode != "1" else image.convert("L"))
             mode = image.mode
     except READ_ERRORS as error:
@@ -81,33 +82,43 @@ def _read_red16(path: str | Path) -> np.ndarray:
     return pixels[..., 2]  # OpenCV orders channels blue, green, red
 
 
-def check_files(items: Iterable[Item], *columns: str) -> None:
-    """Make sure that the named columns ("image", "label", "superpixel") of all items can be opened.
+def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None:
+    """Make sure that the named columns ("image", "label", "superpixel") of all items can be read.
 
-    Only their heads and tails are read, so this takes seconds for a whole data set, and training
-    does not stop hours later at a file that is cut off.
+    Only the files' heads and tails are read, so this takes seconds for a whole data set, and
+    training does not stop hours later at a file that is missing, cut off or of the wrong kind.
 
     Raises:
-        UserError: names the first missing or unreadable files.
+        UserError: names the first bad files.
     """
-    paths = list(dict.fromkeys(getattr(item, column) for item in items for column in columns))
+    kinds = {"image": "image", "label": info.label_reader, "superpixel": "index"}
+    paths = {getattr(item, column): column for item in items for column in columns}
     with ThreadPoolExecutor(8) as pool:
-        bad = [entry for entry in pool.map(_problem, paths) if entry]
+        problems = pool.map(lambda entry: _problem(entry[0], kinds[entry[1]]), paths.items())
+        bad = {path: problem for path, problem in zip(paths, problems, strict=True) if problem}
     if bad:
+        named = "; ".join(f"{path}: {problem}" for path, problem in list(bad.items())[:3])
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        hint = "; run superpixel_gen.py" if "superpixel" in columns else ""
-        raise UserError("; ".join(bad[:3]) + more + (hint or "; mend the datalist or the data"))
+        missing_maps = all(paths[path] == "superpixel" for path in bad)
+        remedy = "run superpixel_gen.py" if missing_maps else "mend the datalist or the data"
+        raise UserError(f"{named}{more}; {remedy}")
 
 
-def _problem(path: str) -> str | None:
+def _problem(path: str, kind: str) -> str | None:
+    """Why a file cannot be an image, an "index" map or a "red16" label; None if it can."""
     try:
         with Image.open(path) as image, Path(path).open("rb") as file:
+            head = file.read(25)
             file.seek(-min(64, file.seek(0, os.SEEK_END)), os.SEEK_END)
             if image.format == "PNG" and b"IEND" not in file.read():
-                return f"{path}: truncated"
+                image.load()  # a long trailer is no fault; a picture cut off is
+            if kind == "index" and image.mode not in INDEX_MODES:
+                return f"mode {image.mode}, expected an 8-bit grey or palette PNG"
+            if kind == "red16" and not (image.format == "PNG" and head[24] == 16):
+                return "expected a 16-bit RGB PNG"
             return None
     except READ_ERRORS as error:
-        return f"{path}: {_reason(error)}"
+        return _reason(error)
 
 
 def _check_exists(path: str | Path, what: str) -> None:

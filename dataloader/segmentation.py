@@ -143,6 +143,7 @@ class EndlessSampler(Sampler):
         self.batch_size = batch_size
         self.seed = seed
         self.start = start
+        self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         position = self.start * self.batch_size
@@ -153,7 +154,7 @@ class EndlessSampler(Sampler):
     def draw(self, position: int) -> Draw:
         """The draw at a position of the stream."""
         epoch, offset = divmod(position, self.length)
-        if getattr(self, "_epoch", None) != epoch:
+        if self._epoch != epoch:
             self._epoch = epoch
             self._order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
         seed = np.random.SeedSequence([self.seed, 1, position]).generate_state(1, np.uint64)[0]

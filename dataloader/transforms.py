@@ -40,7 +40,7 @@ class EvaluationTransform:
 
     size: tuple[int, int]
 
-    def __call__(self, image: Tensor, maps: Sequence[Tensor], rng: torch.Generator | None = None):
+    def __call__(self, image: Tensor, maps: Sequence[Tensor]) -> tuple[Tensor, Maps]:
         image, maps = resize(image, maps, self.size)
         return normalise(image), maps
 

@@ -158,5 +158,5 @@ class DeepLab(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> logits (N, classes, H, W), upsampled bilinearly."""
-        logits = self.forward_features(x)[1]
+        logits = self.forward_features(x)[1].float()  # close calls are lost in half precision
         return F.interpolate(logits, x.shape[-2:], mode="bilinear")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from utils.errors import UserError
@@ -16,14 +16,13 @@ def save_checkpoint(
     model: nn.Module,
     optimizer: Optimizer,
     discriminator: nn.Module | None = None,
-    **more: Any,
 ) -> None:
-    """Write a checkpoint atomically; ``more`` holds plain values under further keys."""
+    """Write a checkpoint atomically."""
     state = {"model_state_dict": model.state_dict(), "opt_state_dict": optimizer.state_dict()}
     if discriminator is not None:
         state["model_D"] = discriminator.state_dict()
     with atomic_write(path) as file:
-        torch.save(state | more, file)
+        torch.save(state, file)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -37,20 +36,23 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: checkpoint cannot be read ({error.strerror or error})") from error
     except Exception as error:  # damaged and hostile files raise many kinds
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path}: not a checkpoint of plain tensors ({reason})") from error
-    if not isinstance(state, dict) or "model_state_dict" not in state:
-        raise UserError(f"{path}: no 'model_state_dict' in it; name a checkpoint*.tar")
+        raise UserError(
+            f"{path}: not a checkpoint of plain tensors ({type(error).__name__}); it is damaged, "
+            "or holds code, which is never run; name another"
+        ) from error
+    weights = state.get("model_state_dict") if isinstance(state, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise UserError(f"{path}: no 'model_state_dict' of tensors in it; name a checkpoint*.tar")
     return state
 
 
-def load_model(path: str | Path, model: nn.Module, state: dict[str, Any] | None = None) -> None:
-    """Load the network's weights from a checkpoint (or from its ``state``, already read).
+def load_model(path: str | Path, model: nn.Module) -> None:
+    """Load a network's weights from a checkpoint.
 
     Raises:
         UserError: it belongs to another network; says which tensor differs.
     """
-    weights = (state or read_checkpoint(path))["model_state_dict"]
+    weights = read_checkpoint(path)["model_state_dict"]
     weights = {name.removeprefix("module."): value for name, value in weights.items()}
     expected = model.state_dict()
     for name in [*expected, *weights]:

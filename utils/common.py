@@ -60,7 +60,7 @@ def add_model_arguments(parser: Parser, names: Sequence[str], default: str) -> N
         help="depthwise separable convolutions in the head (DeepLabV3+ only)",
     )
     group.add_argument("--output_stride", type=int, default=16, choices=(8, 16), help="of ASPP")
-    group.add_argument("--num_classes", type=number(int, 1, 254), default=19, help="classes")
+    group.add_argument("--num_classes", type=number(int, 2, 254), default=19, help="classes")
 
 
 def add_machine_arguments(parser: Parser, num_workers: int = 4) -> None:
@@ -96,12 +96,6 @@ def training_parser(description: str, model_names: Sequence[str]) -> Parser:
     parser = Parser(description)
     parser.add_argument("-p", "--model_save_dir", type=Path, default=Path("test"), help="results")
     add_model_arguments(parser, model_names, "deeplabv3plus_resnet101")
-    parser.add_argument(
-        "--backbone_weights",
-        default="imagenet",
-        metavar="imagenet|none|PATH",
-        help="where the backbone starts when no checkpoint is given",
-    )
     add_domain_arguments(parser, "src", "GTA5", "./data/GTA5")
     add_domain_arguments(parser, "trg", "cityscapes", "./data/Cityscapes")
     add_domain_arguments(parser, "val", "cityscapes", "./data/Cityscapes")
@@ -129,8 +123,8 @@ def training_parser(description: str, model_names: Sequence[str]) -> Parser:
 
 def check_training(args: argparse.Namespace) -> None:
     """Refuse combinations of flags that cannot train."""
-    if not args.freeze_bn and args.train_batch_size < 2:
-        raise UserError("--no-freeze_bn: BatchNorm needs more than one image; --train_batch_size 2")
+    if not args.freeze_bn and args.train_batch_size < 2 and "deeplabv3" in args.model:
+        raise UserError("--no-freeze_bn: image pooling needs --train_batch_size 2 or more")
 
 
 def start_log(path: Path | None = None) -> None:

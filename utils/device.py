@@ -1,7 +1,7 @@
 """One device, decided once, and how networks run on it."""
 
 from argparse import Namespace
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +61,9 @@ class Compute:
 
     def autocast(self) -> AbstractContextManager:
         """The context that networks run in."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
+        if self.dtype is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
 
     def backward(self, loss: Tensor) -> None:
         """Add a loss's gradients."""

@@ -176,29 +176,54 @@ def train(
     """
     best = -1.0
     train_mode(step.model, freeze_bn)
-    meter, since = {}, time.monotonic()
+    meter = Meter(total_itrs)
     for iteration in tqdm(range(total_itrs), desc="train", unit="it", disable=None, leave=False):
         for optimizer in step.optimizers:
             schedule(optimizer, iteration)
-        for name, loss in step().items():
-            meter[name] = meter.get(name, 0.0) + loss
+        meter.add(step())
         done = iteration + 1
-        if done % log_period == 0 or done == total_itrs:
-            count = (done - 1) % log_period + 1
-            means = {name: float(total) / count for name, total in meter.items()}
-            if not all(map(math.isfinite, means.values())):
-                raise UserError(
-                    f"the loss became {means} before iteration {done}; lower the learning rate "
-                    "(checkpoints kept so far are intact)"
-                )
-            losses = "  ".join(f"{name} {mean:.4f}" for name, mean in means.items())
-            rate = (time.monotonic() - since) / count
-            log.info("iteration %d/%d  %s  %.2f s/it", done, total_itrs, losses, rate)
-            meter, since = {}, time.monotonic()
-        if val_due(done) or done == total_itrs:
+        due = done == total_itrs or val_due(done)
+        if due or done % log_period == 0:
+            meter.report(done)
+        if due:
             score = validate()
             if score > best:
                 best = score
                 keep()
             train_mode(step.model, freeze_bn)
     return best
+
+
+class Meter:
+    """Mean losses and speed since the last report."""
+
+    def __init__(self, total_itrs: int):
+        self.total_itrs = total_itrs
+        self._start()
+
+    def _start(self) -> None:
+        self.losses: dict[str, Tensor | float] = {}
+        self.count, self.since = 0, time.monotonic()
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Count one iteration; nothing waits for the device here."""
+        self.count += 1
+        for name, loss in losses.items():
+            self.losses[name] = self.losses.get(name, 0.0) + loss
+
+    def report(self, done: int) -> None:
+        """Log the means after iteration ``done``.
+
+        Raises:
+            UserError: a loss is no longer a number.
+        """
+        means = {name: float(total) / self.count for name, total in self.losses.items()}
+        if not all(map(math.isfinite, means.values())):
+            raise UserError(
+                f"the loss became {means} before iteration {done}; lower the learning rate "
+                "(checkpoints kept so far are intact)"
+            )
+        losses = "  ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+        rate = (time.monotonic() - self.since) / self.count
+        log.info("iteration %d/%d  %s  %.2f s/it", done, self.total_itrs, losses, rate)
+        self._start()

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from active_selection.pooling import pool_features, pool_predictions
 from active_selection.region_table import shrink_superpixels
+from utils.errors import UserError
 
 
 def superpixel_map(height, width, regions, seed=0):
@@ -65,6 +66,17 @@ def test_shrinking_keeps_every_region():
     assert small.shape == (16, 16)
     assert small[1, 1] == 2
     assert set(np.unique(small)) == {0, 1, 2, 3}
+
+
+def test_lost_regions_never_take_one_anothers_only_pixel():
+    superpixels = torch.zeros(100, 100, dtype=torch.uint8)
+    superpixels[50, 50], superpixels[50, 51], superpixels[51, 50] = 1, 2, 3
+    small = shrink_superpixels(superpixels, np.arange(4), (20, 20))
+    assert np.bincount(small.ravel()).tolist() == [397, 1, 1, 1]
+    for y, x in np.argwhere(small):
+        assert abs(y - 10) <= 2 and abs(x - 10) <= 2
+    with pytest.raises(UserError, match="--image_size 1 3"):
+        shrink_superpixels(superpixels, np.arange(4), (1, 3))
 
 
 def test_shrinking_is_nearest_neighbour_at_pixel_centres():

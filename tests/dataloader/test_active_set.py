@@ -106,6 +106,13 @@ def test_relative_paths_lie_below_the_roots(tmp_path):
     assert active.pool == {"/trg/s.png": [3]}
 
 
+def test_regions_that_the_maps_lack_are_dropped(active_set):
+    regions = {path: {0: 9, 1: 9} for path in active_set.pool}  # no region 5
+    assert active_set.drop_unknown(regions) == 4
+    assert_consistent(active_set, (0, 1))
+    assert active_set.drop_unknown(regions) == 0
+
+
 def test_overlap_and_other_pickles_are_refused(active_set, tmp_path):
     path = tmp_path / "list.pkl"
     active_set.save(path)
@@ -114,7 +121,8 @@ def test_overlap_and_other_pickles_are_refused(active_set, tmp_path):
     path.write_bytes(pickle.dumps(data))
     with pytest.raises(UserError, match=r"list\.pkl.*labelled and in the pool"):
         ActiveSet.load(path, "/", "/")
-    for wrong in ([1, 2], {"trg_pool_suppix": {}}, {**data, "trg_pool_im_idx": [["a", "b"]]}):
+    data["trg_pool_suppix"][active_set.target[0].superpixel] = [0, "5"]
+    for wrong in (data, [1, 2], {"trg_pool_suppix": {}}, {**data, "trg_pool_im_idx": [["a", "b"]]}):
         path.write_bytes(pickle.dumps(wrong))
         with pytest.raises(UserError, match=r"list\.pkl"):
             ActiveSet.load(path, "/", "/")

@@ -89,7 +89,13 @@ def test_round_trip_and_white_space(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "empty"), ("a b\n", "line 1: 2 columns"), ("a b c\na b c d\n", "line 2: 4 columns")],
+    [
+        ("", "empty"),
+        ("a b\n", "line 1: 2 columns"),
+        ("a b c\na b c d\n", "line 2: 4 columns"),
+        ("a b c\nd e f\na b g\n", "a is listed 2 times"),
+        ("a b c\nd e c\n", "c is listed 2 times"),
+    ],
 )
 def test_bad_lists_are_refused(tmp_path, text, message):
     (tmp_path / "list.txt").write_text(text)
@@ -101,7 +107,7 @@ def test_a_split_or_folder_that_is_not_there(tmp_path):
     info = load_dataset("GTA5")
     with pytest.raises(UserError, match="no GTA5 train images"):
         find_datalist(info, tmp_path, "train")
-    with pytest.raises(UserError, match="only train"):
+    with pytest.raises(UserError, match="no val split, only train"):
         scan(info, tmp_path, "val")
     with pytest.raises(UserError, match="no such folder"):
         find_datalist(info, tmp_path / "nowhere", "train")

@@ -81,11 +81,32 @@ def test_unreadable_files_are_named(tmp_path):
                 reader(path)
     with pytest.raises(UserError, match=r"good\.png.*mode RGB"):
         read_superpixels(good)
+    camvid = load_dataset("camvid")
     with pytest.raises(UserError, match=r"missing\.png.*no such file"):
-        check_files([Item(str(good), str(tmp_path / "missing.png"), "")], "image", "label")
-    with pytest.raises(UserError, match=r"cut\.png: truncated"):
-        check_files([Item(str(cut), "", "")], "image")
-    check_files([Item(str(good), "", "")], "image")
+        check_files([Item(str(good), str(tmp_path / "missing.png"), "")], camvid, "image", "label")
+    with pytest.raises(UserError, match=r"cut\.png: .*truncated"):
+        check_files([Item(str(cut), "", "")], camvid, "image")
+    check_files([Item(str(good), "", "")], camvid, "image")
+
+
+def test_files_of_the_wrong_kind_are_named_before_training(tmp_path):
+    """A colour label, an 8-bit label for SYNTHIA; bytes after a PNG's end are no fault."""
+    color, grey = tmp_path / "color.png", tmp_path / "grey.png"
+    Image.new("RGB", (8, 8)).save(color)
+    Image.new("L", (8, 8)).save(grey)
+    grey.write_bytes(grey.read_bytes() + bytes(200))
+    camvid, synthia = load_dataset("camvid"), load_dataset("SYNTHIA")
+    check_files([Item(str(color), str(grey), str(grey))], camvid, "image", "label", "superpixel")
+    for info, item, message in (
+        (camvid, Item("", str(color), ""), "mode RGB"),
+        (synthia, Item("", str(color), ""), "16-bit"),
+    ):
+        with pytest.raises(UserError, match=rf"color\.png: .*{message}.*mend the datalist"):
+            check_files([item], info, "label")
+    with pytest.raises(UserError, match=r"color\.png: mode RGB.*superpixel_gen"):
+        check_files([Item("", "", str(color))], camvid, "superpixel")
+    with pytest.raises(UserError, match=r"none\.png: no such file; mend the datalist"):
+        check_files([Item("none.png", "", str(grey))], camvid, "image", "superpixel")
 
 
 def test_unknown_dataset_lists_those_there_are():

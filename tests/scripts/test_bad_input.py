@@ -1,11 +1,15 @@
 """Bad input ends with one line that names the file or flag, exit code 2 and no traceback."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from models import get_model
+from utils.checkpoint import read_checkpoint
+from utils.errors import UserError
 
 NETWORK = "-m deeplabv3plus_mobilenet --image_size 64 128 --num_workers 0 --device cpu"
 
@@ -35,6 +39,7 @@ def data(toy_city):
         ("--src_dataset kitti", "kitti"),
         ("--device cuda:77", "--device"),
         ("--no-freeze_bn", "--train_batch_size 2"),
+        ("--num_classes 16", "--num_classes"),
         ("--src_data_dir nowhere", "nowhere"),
         ("--trg_datalist nothing.txt", "nothing.txt"),
         ("--init_checkpoint nothing.tar", "nothing.tar"),
@@ -59,7 +64,7 @@ def test_warmup(script, data, tmp_path, flags, named):
         ("--init_iteration 9 --datalist_path x.pkl", "--max_iterations"),
         ("--datalist_path nothing.pkl", "nothing.pkl"),
         ("-m deeplabv3_mobilenet", "checkpoint of another network"),
-        ("--num_classes 7", "classifier.final.weight is (19, 256, 1, 1), expected (7, 256, 1, 1)"),
+        ("--num_classes 23", "final.weight is (19, 256, 1, 1), expected (23, 256, 1, 1)"),
         ("--active_method AADB", "--active_method"),
     ],
 )
@@ -73,7 +78,8 @@ def test_train_ada_without_superpixels_says_which_script_to_run(
 ):
     city = toy_city / "Cityscapes"
     image = next((city / "leftImg8bit" / "train").rglob("*.png"))
-    (tmp_path / "list.txt").write_text(f"{image} {image} {tmp_path}/missing.png\n")
+    label = next((city / "gtFine" / "train").rglob("*.png"))
+    (tmp_path / "list.txt").write_text(f"{image} {label} {tmp_path}/missing.png\n")
     line = script(
         f"train_ADA.py -p {tmp_path}/exp --init_checkpoint {checkpoint} {data} "
         f"--trg_datalist {tmp_path}/list.txt",
@@ -96,14 +102,51 @@ def test_hostile_checkpoint_does_not_run(script, data, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"text", {"model_state_dict": [1]}, {"model_state_dict": {"a": 3}}, [1, 2]],
+    ids=["empty", "text", "list of weights", "numbers", "list"],
+)
+def test_damaged_checkpoints_are_one_line(content, tmp_path):
+    path = tmp_path / "checkpoint.tar"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(UserError, match=r"checkpoint\.tar: [^\n]+$"):
+        read_checkpoint(path)
+
+
+def test_changed_maps_beside_an_old_region_dictionary(script, toy_city, data, checkpoint, tmp_path):
+    """Maps that somebody replaced are not read with the dictionary of the others."""
+    shutil.copytree(toy_city / "Cityscapes", tmp_path / "city")
+    path = next((tmp_path / "city" / "superpixel" / "train").rglob("*.png"))
+    Image.fromarray(np.asarray(Image.open(path)) // 2).save(path)
+    line = script(
+        f"train_ADA.py -p {tmp_path}/exp --init_checkpoint {checkpoint} {data} "
+        f"--trg_data_dir {tmp_path}/city --active_method random",
+        fails=True,
+    )
+    assert path.name in line and "superpixel_gen.py again" in line
+
+
 def test_inference_and_evaluation(script, toy_city, checkpoint, tmp_path):
     model = f"inference.py {NETWORK} --trained_model_path {checkpoint}"
     (tmp_path / "empty").mkdir()
     assert "no images" in script(f"{model} --image_dir {tmp_path}/empty", fails=True)
     assert "no such folder" in script(f"{model} --image_dir {tmp_path}/nowhere", fails=True)
-    for name in ("a.png", "a.jpg"):
-        Image.new("RGB", (8, 8)).save(tmp_path / name)
-    assert "a.png: two images" in script(f"{model} --image_dir {tmp_path}", fails=True)
+    (tmp_path / "photos").mkdir()
+    for name, other in (("a.png", "a.jpg"), ("b.png", "b_color.png")):
+        for file in (tmp_path / "photos").iterdir():
+            file.unlink()
+        for file in (name, other):
+            Image.new("RGB", (8, 8)).save(tmp_path / "photos" / file)
+        line = script(f"{model} --image_dir {tmp_path}/photos --save_dir {tmp_path}", fails=True)
+        assert "overwrite another prediction" in line
+    before = (tmp_path / "photos" / "b.png").read_bytes()
+    line = script(f"{model} --image_dir {tmp_path}/photos --save_dir {tmp_path}/photos", fails=True)
+    assert "overwrite an image" in line
+    assert (tmp_path / "photos" / "b.png").read_bytes() == before
     evaluate = f"evaluation.py --root_dir {toy_city}/Cityscapes --pred_dir {tmp_path}"
     assert "no such file" in script(evaluate, fails=True)
     for image in (toy_city / "Cityscapes" / "leftImg8bit" / "val").rglob("*.png"):
