@@ -15,10 +15,10 @@ from active_selection.pooling import pool_features, pool_predictions
 from dataloader.datalist import Item
 from dataloader.regions import Regions
 from dataloader.segmentation import EvaluationSet, evaluation_loader
+from models.deeplab import FEATURES
 from utils.device import Compute
 from utils.errors import UserError
 
-FEATURES = 256
 SCORES = ("softmax_entropy", "softmax_confidence", "softmax_margin")
 
 

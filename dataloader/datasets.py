@@ -29,9 +29,9 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError
+from utils.metrics import IGNORE
 
 INIT_DATA = Path(__file__).parent / "init_data"
-IGNORE = 255
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from utils.device import Compute
 from utils.errors import UserError
+from utils.metrics import IGNORE
 
-IGNORE = 255
 ADVERSARIAL_WEIGHT = 0.0005
 SOURCE, TARGET = 0.0, 1.0
 

@@ -4,6 +4,9 @@ from collections.abc import Collection
 
 import numpy as np
 
+IGNORE = 255
+"""Label of pixels that count nowhere."""
+
 
 class ConfusionMatrix:
     """Counts pixels by (label, prediction).
