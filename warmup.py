@@ -16,9 +16,12 @@ from models.discriminator import Discriminator
 from utils.checkpoint import load_model, save_checkpoint
 from utils.common import COUNT, Parser, check_training, start_log, training_parser
 from utils.device import Compute
-from utils.engine import AdversarialStep, SupervisedStep, train
+from utils.engine import train
 from utils.errors import run
 from utils.optim import discriminator_optimizer, schedule, segmentation_optimizer
+from utils.resume import Settings, StateFile, iteration_of
+from utils.steps import AdversarialStep, SupervisedStep
+from utils.stopping import STOP
 
 log = logging.getLogger("warmup")
 
@@ -46,15 +49,23 @@ def parser() -> Parser:
 def main() -> None:
     args = parser().parse_args()
     check_training(args)
-    start_log(args.model_save_dir / "log_train.txt")
+    STOP.listen()
+    folder = args.model_save_dir
+    start_log(folder / "log_train.txt")
+    state_file = StateFile(folder / "warmup_state.tar", folder / "log_train.txt", "warm-up")
+    settings = Settings(args, "warmup", folder / "checkpoint.tar", state_file.path)
+    if settings.begin(args.resume):
+        log.info("the warm-up in %s is finished", folder)
+        return
     log.info("%s", vars(args))
     torch.manual_seed(args.seed)
     compute = Compute.of(args)
+    state = state_file.read() if args.resume else None
 
     domains = load_domains(args)
     model = compute.place(start_model(args))
     validator = make_validator(args, model, compute)
-    step = build_step(args, model, domains, compute)
+    step = build_step(args, model, domains, compute, iteration_of(state))
     best = train(
         step,
         args.total_itrs,
@@ -63,13 +74,18 @@ def main() -> None:
         val_due=lambda done: done % args.val_period == 0,
         validate=validator,
         keep=lambda: save_checkpoint(
-            args.model_save_dir / "checkpoint.tar",
+            folder / "checkpoint.tar",
             model,
             step.optimizers[0],
-            getattr(step, "discriminator", None),
+            step.networks.get("discriminator"),
         ),
+        save=lambda progress: state_file.save(step, progress),
+        save_period=args.save_period,
+        progress=state_file.restore(step, state) if state else None,
     )
-    log.info("best mIoU %.2f in %s", 100 * best, args.model_save_dir / "checkpoint.tar")
+    log.info("best mIoU %.2f in %s", 100 * best, folder / "checkpoint.tar")
+    settings.finish()
+    state_file.remove()
 
 
 def start_model(args: Namespace) -> nn.Module:
@@ -93,15 +109,16 @@ def load_domains(args: Namespace) -> list[Domain]:
 
 
 def build_step(
-    args: Namespace, model: nn.Module, domains: list[Domain], compute: Compute
+    args: Namespace, model: nn.Module, domains: list[Domain], compute: Compute, start: int
 ) -> SupervisedStep:
-    """The training step of --warmup, with its data and optimisers."""
+    """The training step of --warmup, with its optimisers, and its data from iteration ``start``."""
     batches = [
         training_loader(
             TrainingSet(domain.items, domain.info, tuple(args.image_size), label=number == 0),
             args.train_batch_size,
             args.seed + number,
             args.num_workers,
+            start,
         )
         for number, domain in enumerate(domains)
     ]

@@ -1,21 +1,16 @@
 """The region table: all that selection knows of a domain, filled by one forward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.lib.format import open_memmap
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from active_selection.pooling import pool_features, pool_predictions
 from dataloader.datalist import Item
 from dataloader.regions import Regions
-from dataloader.segmentation import EvaluationSet, evaluation_loader
-from models.deeplab import FEATURES
 from utils.device import Compute
 from utils.errors import UserError
 
@@ -80,27 +75,22 @@ class RegionTable:
         )
 
 
-def empty_table(
-    items: Sequence[Item], regions: Regions, num_classes: int, feature_file: Path | None = None
+def lay_out(
+    items: Sequence[Item], regions: Regions, columns: Mapping[str, np.ndarray]
 ) -> RegionTable:
-    """A table with its rows laid out and nothing measured; features in a mapped file if named."""
-    counts = [len(regions[item.superpixel]) for item in items]
-    n = sum(counts)
+    """A table with its rows laid out over ``columns`` (features, probs, scores, pixels)."""
     areas = [regions[item.superpixel] for item in items]
-    if feature_file is None:
-        feature = np.zeros((n, FEATURES), np.float32)
-    else:
-        feature_file.parent.mkdir(parents=True, exist_ok=True)
-        feature = open_memmap(feature_file, "w+", np.float32, (n, FEATURES))
+    counts = [len(ids) for ids in areas]
+    n = sum(counts)
     return RegionTable(
         items=items,
         image=np.repeat(np.arange(len(items), dtype=np.int32), counts),
         region=np.fromiter((r for ids in areas for r in ids), np.int32, n),
         area=np.fromiter((a for ids in areas for a in ids.values()), np.int64, n),
-        pixels=np.zeros(n, np.int64),
-        feature=feature,
-        prob=np.zeros((n, num_classes), np.float32),
-        score=np.zeros((n, len(SCORES)), np.float32),
+        pixels=columns["pixels"],
+        feature=columns["features"],
+        prob=columns["probs"],
+        score=columns["scores"],
     )
 
 
@@ -108,37 +98,59 @@ def empty_table(
 def fill_table(
     table: RegionTable,
     model: nn.Module,
-    data: EvaluationSet,
-    batch_size: int,
-    num_workers: int,
+    loader: Iterable,
     compute: Compute,
-    description: str = "regions",
-) -> None:
-    """Measure every region of ``data`` (the table's images with superpixels) in one pass."""
+) -> Iterator[int]:
+    """Measure regions image by image; yields how many images are done after each batch.
+
+    Args:
+        table: rows laid out.
+        model: the network.
+        loader: batches (indices, images, _, superpixel maps) of the table's images, in order.
+        compute: device and precision.
+
+    Raises:
+        UserError: a map is not that of the table's regions, or a feature is no number.
+    """
     model.eval()
     first = np.searchsorted(table.image, np.arange(len(table.items) + 1))
-    loader = evaluation_loader(data, batch_size, num_workers)
-    for indices, images, _, superpixels in tqdm(
-        loader, desc=description, disable=None, leave=False
-    ):
+    for indices, images, _, superpixels in loader:
         with compute.autocast():
             features, logits = model.forward_features(images.to(compute.device))
-        size = images.shape[-2:]
         for i, index in enumerate(indices):
             rows = slice(first[index], first[index + 1])
-            ids = table.region[rows]
-            if not np.array_equal(superpixels[i].unique(), ids):
-                raise UserError(
-                    f"{table.items[index].superpixel}: its regions are not those of the region "
-                    "dictionary; run superpixel_gen.py again"
-                )
-            small = shrink_superpixels(superpixels[i], ids, size)
-            ranks = torch.from_numpy(np.searchsorted(ids, small)).to(compute.device)
-            prob, score = pool_predictions(logits[i], ranks, len(ids))
-            table.feature[rows] = pool_features(features[i], ranks, len(ids)).cpu().numpy()
-            table.prob[rows] = prob.cpu().numpy()
-            table.score[rows] = score.cpu().numpy()
-            table.pixels[rows] = np.bincount(ranks.cpu().numpy().ravel(), minlength=len(ids))
+            measure_image(table, rows, features[i], logits[i], superpixels[i], images.shape[-2:])
+        yield indices[-1] + 1
+
+
+def measure_image(
+    table: RegionTable,
+    rows: slice,
+    features: Tensor,
+    logits: Tensor,
+    superpixels: Tensor,
+    size: Sequence[int],
+) -> None:
+    """Fill an image's rows from its features (256, h, w), logits (C, h, w) and map (H0, W0)."""
+    ids, item = table.region[rows], table.items[table.image[rows.start]]
+    if not np.array_equal(superpixels.unique(), ids):
+        raise UserError(
+            f"{item.superpixel}: its regions are not those of the region dictionary; "
+            "run superpixel_gen.py again"
+        )
+    small = shrink_superpixels(superpixels, ids, size)
+    ranks = torch.from_numpy(np.searchsorted(ids, small)).to(features.device)
+    prob, score = pool_predictions(logits, ranks, len(ids))
+    feature = pool_features(features, ranks, len(ids))
+    if not (feature.isfinite().all() and prob.isfinite().all()):
+        raise UserError(
+            f"{item.image}: the network's features of it are no numbers (NaN or infinite); "
+            "look at the image, or go back to a checkpoint from before"
+        )
+    table.feature[rows] = feature.cpu().numpy()
+    table.prob[rows] = prob.cpu().numpy()
+    table.score[rows] = score.cpu().numpy()
+    table.pixels[rows] = np.bincount(ranks.cpu().numpy().ravel(), minlength=len(ids))
 
 
 def shrink_superpixels(superpixels: Tensor, ids: np.ndarray, size: Sequence[int]) -> np.ndarray:

@@ -8,18 +8,22 @@ from pathlib import Path
 
 import numpy as np
 from torch import nn
+from torch.utils.data import Subset
+from tqdm import tqdm
 
-from active_selection.region_table import RegionTable, empty_table, fill_table
+from active_selection.region_table import SCORES, RegionTable, fill_table, lay_out
 from active_selection.schedule import take
 from active_selection.strategies import STRATEGIES, Evidence
+from active_selection.table_files import TableFiles, digest
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item
 from dataloader.datasets import DatasetInfo
 from dataloader.regions import Regions
-from dataloader.segmentation import EvaluationSet
+from dataloader.segmentation import EvaluationSet, evaluation_loader
+from models.deeplab import FEATURES
 from utils.device import Compute
-from utils.files import write_npz
-from utils.safe_pickle import save_pickle
+from utils.safe_pickle import load_pickle, save_pickle
+from utils.stopping import STOP, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +40,9 @@ class Spent:
 
 @dataclass(frozen=True)
 class TableBuilder:
-    """Fills region tables with one network.
+    """Fills region tables with one network, going on with a pass that was begun.
 
-    Features lie in mapped files below ``folder`` and are removed after use unless ``keep``.
+    The columns lie in mapped files below ``folder``, and are removed after use unless ``keep``.
     """
 
     model: nn.Module
@@ -49,26 +53,40 @@ class TableBuilder:
     compute: Compute
     folder: Path
     keep: bool = False
+    save_period: int = 1000
 
     @contextmanager
     def table(
         self, name: str, items: Sequence[Item], info: DatasetInfo, regions: Regions
     ) -> Iterator[RegionTable]:
         """The region table of a domain, valid inside the ``with`` block."""
-        feature_file = self.folder / f"{name}_features.npy"
-        table = empty_table(items, regions, self.num_classes, feature_file)
-        data = EvaluationSet(items, info, self.size, superpixels=True)
+        facts = (items, regions, self.size, self.num_classes, self.batch_size, self.compute.dtype)
+        files = TableFiles(self.folder, name, digest(self.model, facts))
+        rows = sum(len(regions[item.superpixel]) for item in items)
+        done = files.open(rows, FEATURES, self.num_classes, len(SCORES))
+        table = lay_out(items, regions, files.columns)
+        self._fill(files, table, EvaluationSet(items, info, self.size, superpixels=True), done)
+        yield table
+        if not self.keep:
+            files.remove()
+
+    def _fill(self, files: TableFiles, table: RegionTable, data: EvaluationSet, done: int) -> None:
+        """Measure what is not done, saving now and then and when a signal asks to stop."""
+        if done:
+            log.info("%s: %d of %d images are measured already", files.name, done, len(data))
+        rest = Subset(data, range(done, len(data)))
+        loader = evaluation_loader(rest, self.batch_size, self.num_workers) if len(rest) else []
+        bar = tqdm(loader, desc=files.name, disable=None, leave=False)
         try:
-            fill_table(
-                table, self.model, data, self.batch_size, self.num_workers, self.compute, name
-            )
-            if self.keep:
-                columns = {k: v for k, v in vars(table).items() if k not in ("items", "feature")}
-                write_npz(self.folder / f"{name}_table.npz", **columns)
-            yield table
-        finally:
-            if not self.keep:
-                feature_file.unlink(missing_ok=True)
+            for count, images in enumerate(fill_table(table, self.model, bar, self.compute), 1):
+                done = images
+                if count % self.save_period == 0:
+                    files.save(done)
+                STOP.check()
+        except Stopped:
+            files.save(done)
+            raise
+        files.save(done)
 
 
 def in_pool(table: RegionTable, active_set: ActiveSet) -> np.ndarray:
@@ -79,31 +97,54 @@ def in_pool(table: RegionTable, active_set: ActiveSet) -> np.ndarray:
     return np.fromiter(unlabelled, bool, len(table))
 
 
+def selection_path(folder: Path, strategy: str, round_index: int) -> Path:
+    """Where the regions that a strategy chose in a round are written."""
+    return folder / f"{strategy}_selection_{round_index:02d}.pkl"
+
+
 def spend(
     phases: Sequence[tuple[str, int]],
-    evidence: Evidence,
+    evidence: Evidence | None,
     active_set: ActiveSet,
+    areas: Regions,
     folder: Path,
     round_index: int,
 ) -> list[Spent]:
     """Run phases (strategy, pixels) in order, each on what those before it have left.
 
     Chosen regions are labelled in ``active_set``, and written in labelling order to
-    ``<strategy>_selection_<round>.pkl`` as (score, "image,label,superpixel", region id).
+    ``<strategy>_selection_<round>.pkl`` as (score, "image,label,superpixel", region id). A phase
+    whose file is there already, from a run that was stopped, is taken from it; where all are there,
+    no evidence is needed.
     """
-    target, spent = evidence.target, []
+    superpixel_of = {",".join(item): item.superpixel for item in active_set.target}
+    spent = []
     for name, budget in phases:
-        evidence.pool = in_pool(target, active_set)
-        ranking = STRATEGIES[name](evidence) if budget > 0 else None
-        rows = take(ranking.rows, target.area, budget) if ranking else np.zeros(0, np.int64)
-        scores = ranking.scores[: len(rows)] if ranking else rows
-        chosen = []
-        for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
-            item, region = target.items[target.image[row]], int(target.region[row])
-            ids = [region] if region >= 0 else list(active_set.pool[item.superpixel])
-            active_set.label((item.superpixel, i) for i in ids)
-            chosen += [(score, ",".join(item), i) for i in ids]
-        save_pickle(folder / f"{name}_selection_{round_index:02d}.pkl", chosen)
-        spent.append(Spent(name, budget, int(target.area[rows].sum()), len(chosen)))
+        path = selection_path(folder, name, round_index)
+        if not path.is_file():
+            save_pickle(path, choose(name, budget, evidence, active_set))
+        regions = [(superpixel_of[paths], region) for _, paths, region in load_pickle(path)]
+        active_set.label(regions)
+        pixels = sum(areas[superpixel][region] for superpixel, region in regions)
+        spent.append(Spent(name, budget, pixels, len(regions)))
         log.info("selection %02d: %s", round_index, asdict(spent[-1]))
+        STOP.check()
     return spent
+
+
+def choose(
+    name: str, budget: int, evidence: Evidence, active_set: ActiveSet
+) -> list[tuple[float, str, int]]:
+    """Regions worth ``budget`` pixels by a strategy, in labelling order, as they are written."""
+    if budget <= 0:
+        return []
+    target = evidence.target
+    evidence.pool = in_pool(target, active_set)
+    ranking = STRATEGIES[name](evidence)
+    rows = take(ranking.rows, target.area, budget)
+    chosen = []
+    for row, score in zip(rows.tolist(), ranking.scores.tolist(), strict=False):
+        item, region = target.items[target.image[row]], int(target.region[row])
+        ids = [region] if region >= 0 else active_set.pool[item.superpixel]
+        chosen += [(score, ",".join(item), i) for i in ids]
+    return chosen

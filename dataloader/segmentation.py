@@ -4,8 +4,10 @@ Randomness belongs to the data, not to workers: draw number ``d`` of a training 
 image, augmented in the same way, however many workers load it and wherever the run was resumed.
 """
 
+import itertools
+import signal
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from dataloader.datalist import Item
 from dataloader.datasets import IGNORE, DatasetInfo
 from dataloader.images import read_image, read_label, read_superpixels
 from dataloader.transforms import EvaluationTransform, TrainingTransform
+from utils.errors import UserError
 
 
 class Draw(NamedTuple):
@@ -54,6 +57,10 @@ class TrainingSet(Dataset):
     def __len__(self) -> int:
         return len(self.items)
 
+    def path(self, index: int) -> str:
+        """Path of an image."""
+        return self.items[index].image
+
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
         item = self.items[draw.index]
         image = to_tensor(read_image(item.image))
@@ -81,8 +88,17 @@ class JoinedSet(Dataset):
         return int(self.starts[-1])
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        which = int(np.searchsorted(self.starts, draw.index, side="right")) - 1
-        return self.sets[which][Draw(draw.index - int(self.starts[which]), draw.seed)]
+        which, index = self._find(draw.index)
+        return self.sets[which][Draw(index, draw.seed)]
+
+    def path(self, index: int) -> str:
+        """Path of an image."""
+        which, index = self._find(index)
+        return self.sets[which].path(index)
+
+    def _find(self, index: int) -> tuple[int, int]:
+        which = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return which, index - int(self.starts[which])
 
 
 class EvaluationSet(Dataset):
@@ -146,10 +162,12 @@ class EndlessSampler(Sampler):
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        position = self.start * self.batch_size
-        while True:
-            yield [self.draw(position + i) for i in range(self.batch_size)]
-            position += self.batch_size
+        return map(self.batch, itertools.count(self.start))
+
+    def batch(self, iteration: int) -> list[Draw]:
+        """The draws of an iteration."""
+        first = iteration * self.batch_size
+        return [self.draw(position) for position in range(first, first + self.batch_size)]
 
     def draw(self, position: int) -> Draw:
         """The draw at a position of the stream."""
@@ -161,19 +179,53 @@ class EndlessSampler(Sampler):
         return Draw(int(self._order[offset]), int(seed >> 1))
 
 
-def training_loader(
-    data: Dataset, batch_size: int, seed: int, num_workers: int, start: int = 0
-) -> DataLoader:
+class Loader(DataLoader):
+    """A data loader that names the cause when a worker dies, and leaves the random state alone."""
+
+    def __init__(self, data: Dataset, num_workers: int, **options: Any):
+        options |= {
+            "generator": torch.Generator(),  # else each pass would draw from the global one
+            "pin_memory": torch.cuda.is_available(),
+        }
+        if num_workers:  # they start from a clean server: a threaded process must not be forked
+            torch.multiprocessing.set_forkserver_preload(["dataloader.segmentation"])
+            options |= {
+                "multiprocessing_context": "forkserver",
+                "persistent_workers": True,
+                "worker_init_fn": _start_worker,
+            }
+        super().__init__(data, num_workers=num_workers, **options)
+
+    def __iter__(self) -> Iterator:
+        try:
+            yield from super().__iter__()
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UserError(
+                "a data worker died (out of memory?); run again with fewer --num_workers"
+            ) from error
+
+
+class TrainingLoader(Loader):
     """Endless batches (images (N, 3, H, W) float32, labels (N, H, W) int64)."""
+
+    def names(self, iteration: int) -> list[str]:
+        """Paths of the images of an iteration's batch."""
+        return [self.dataset.path(draw.index) for draw in self.batch_sampler.batch(iteration)]
+
+
+def training_loader(
+    data: TrainingSet | JoinedSet, batch_size: int, seed: int, num_workers: int, start: int = 0
+) -> TrainingLoader:
+    """The loader of a training, from iteration ``start`` on."""
     sampler = EndlessSampler(len(data), batch_size, seed, start)
-    return DataLoader(data, batch_sampler=sampler, **_worker_options(num_workers))
+    return TrainingLoader(data, num_workers, batch_sampler=sampler)
 
 
-def evaluation_loader(data: EvaluationSet, batch_size: int, num_workers: int) -> DataLoader:
+def evaluation_loader(data: Dataset, batch_size: int, num_workers: int) -> Loader:
     """Batches (indices, images (N, 3, H, W), labels (N, H, W) or None, list of superpixel maps)."""
-    return DataLoader(
-        data, batch_size=batch_size, collate_fn=_collate, **_worker_options(num_workers)
-    )
+    return Loader(data, num_workers, batch_size=batch_size, collate_fn=_collate)
 
 
 def _collate(samples: Sequence[tuple]) -> tuple[list[int], Tensor, Tensor | None, list]:
@@ -182,18 +234,6 @@ def _collate(samples: Sequence[tuple]) -> tuple[list[int], Tensor, Tensor | None
     return list(indices), torch.stack(images), stacked, list(superpixels)
 
 
-def _worker_options(num_workers: int) -> dict:
-    """Workers start from a clean server process: a threaded process must not be forked."""
-    options: dict = {"num_workers": num_workers, "pin_memory": torch.cuda.is_available()}
-    if num_workers:
-        torch.multiprocessing.set_forkserver_preload(["dataloader.segmentation"])
-        options |= {
-            "multiprocessing_context": "forkserver",
-            "persistent_workers": True,
-            "worker_init_fn": _start_worker,
-        }
-    return options
-
-
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process to handle

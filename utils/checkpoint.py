@@ -25,21 +25,30 @@ def save_checkpoint(
         torch.save(state, file)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint as data only, onto the CPU.
+def read_plain(path: str | Path) -> Any:
+    """Read a file of plain containers and tensors onto the CPU; nothing in it is run.
 
     Raises:
-        UserError: the file is missing, damaged, not a checkpoint, or holds more than data.
+        UserError: the file is missing, damaged, or holds more than data.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"{path}: checkpoint cannot be read ({error.strerror or error})") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # damaged and hostile files raise many kinds
         raise UserError(
             f"{path}: not a checkpoint of plain tensors ({type(error).__name__}); it is damaged, "
             "or holds code, which is never run; name another"
         ) from error
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint as data only, onto the CPU.
+
+    Raises:
+        UserError: the file cannot be read, or has no weights of a network.
+    """
+    state = read_plain(path)
     weights = state.get("model_state_dict") if isinstance(state, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise UserError(f"{path}: no 'model_state_dict' of tensors in it; name a checkpoint*.tar")

@@ -99,6 +99,9 @@ def training_parser(description: str, model_names: Sequence[str]) -> Parser:
     add_domain_arguments(parser, "src", "GTA5", "./data/GTA5")
     add_domain_arguments(parser, "trg", "cityscapes", "./data/Cityscapes")
     add_domain_arguments(parser, "val", "cityscapes", "./data/Cityscapes")
+    group = parser.add_argument_group("going on")
+    group.add_argument("--resume", action="store_true", help="go on where the run in -p stopped")
+    group.add_argument("--save_period", type=POSITIVE_INT, default=1000, help="iterations")
     group = parser.add_argument_group("training")
     group.add_argument(
         "--freeze_bn",

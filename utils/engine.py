@@ -1,156 +1,20 @@
-"""The training loop and its two kinds of step."""
+"""The training loop."""
 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from utils.device import Compute
 from utils.errors import UserError
-from utils.metrics import IGNORE
-
-ADVERSARIAL_WEIGHT = 0.0005
-SOURCE, TARGET = 0.0, 1.0
+from utils.resume import Progress
+from utils.steps import SupervisedStep, train_mode
+from utils.stopping import STOP, Stopped
 
 log = logging.getLogger(__name__)
-
-Batch = tuple[Tensor, Tensor]
-Step = Callable[[], dict[str, Tensor]]
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of logits (N, C, H, W) against labels (N, H, W), see :func:`mean_loss`."""
-    losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
-    return mean_loss(losses, labels)
-
-
-def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
-    """(1 - p)^gamma times cross-entropy (Lin et al. 2017), see :func:`mean_loss`."""
-    losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
-    return mean_loss((1 - torch.exp(-losses)) ** gamma * losses, labels)
-
-
-def mean_loss(losses: Tensor, labels: Tensor) -> Tensor:
-    """Mean over an image's pixels that count, then over the images that have any; else 0.
-
-    A batch thus weighs its images alike, as batches of one image do: a target image of which only
-    a few regions are labelled is not drowned by fully labelled source images beside it.
-    """
-    counts = (labels != IGNORE).sum((1, 2))
-    means = losses.sum((1, 2)) / counts.clamp(min=1)
-    return means.sum() / (counts > 0).sum().clamp(min=1)
-
-
-LOSSES = {"cross_entropy": cross_entropy, "focal_loss": focal_loss}
-
-
-def train_mode(model: nn.Module, freeze_bn: bool) -> None:
-    """Training mode; with ``freeze_bn``, BatchNorm keeps statistics and affine parameters."""
-    model.train()
-    if freeze_bn:
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
-                module.requires_grad_(False)
-
-
-class SupervisedStep:
-    """One step on labelled images.
-
-    Args:
-        model: the network, in training mode.
-        optimizer: over its parameters.
-        batches: endless (images (N, 3, H, W), labels (N, H, W)).
-        loss: of (logits, labels), a key of :data:`LOSSES`.
-        compute: device and precision.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        batches: Iterable[Batch],
-        loss: str,
-        compute: Compute,
-    ):
-        self.model = model
-        self.optimizers = [optimizer]
-        self.batches = iter(batches)
-        self.loss = LOSSES[loss]
-        self.compute = compute
-
-    def __call__(self) -> dict[str, Tensor]:
-        images, labels = _load(self.batches, self.compute.device)
-        with self.compute.autocast():
-            logits = self.model(images)
-        loss = self.loss(logits, labels)
-        self.compute.backward(loss)
-        self.compute.update(*self.optimizers)
-        return {"loss": loss.detach()}
-
-
-class AdversarialStep(SupervisedStep):
-    """One step of output-space adaptation (AdaptSegNet, Tsai et al. 2018, single level).
-
-    The network learns source labels, and to make the discriminator take its target predictions
-    for source ones; the discriminator learns to tell them apart.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        batches: Iterable[Batch],
-        loss: str,
-        compute: Compute,
-        discriminator: nn.Module,
-        discriminator_optimizer: Optimizer,
-        target_batches: Iterable[Batch],
-    ):
-        super().__init__(model, optimizer, batches, loss, compute)
-        self.discriminator = discriminator
-        self.optimizers = [optimizer, discriminator_optimizer]
-        self.target_batches = iter(target_batches)
-
-    def __call__(self) -> dict[str, Tensor]:
-        source, labels = _load(self.batches, self.compute.device)
-        target, _ = _load(self.target_batches, self.compute.device)
-
-        self.discriminator.requires_grad_(False)
-        with self.compute.autocast():
-            source_logits = self.model(source)
-        loss = self.loss(source_logits, labels)
-        self.compute.backward(loss)
-        with self.compute.autocast():
-            target_logits = self.model(target)
-        adversarial = self._tell(target_logits, SOURCE)
-        self.compute.backward(ADVERSARIAL_WEIGHT * adversarial)
-
-        self.discriminator.requires_grad_(True)
-        told_source = self._tell(source_logits.detach(), SOURCE)
-        told_target = self._tell(target_logits.detach(), TARGET)
-        loss_d = (told_source + told_target) / 2
-        self.compute.backward(loss_d)
-
-        self.compute.update(*self.optimizers)
-        return {"loss": loss.detach(), "adv": adversarial.detach(), "D": loss_d.detach()}
-
-    def _tell(self, logits: Tensor, domain: float) -> Tensor:
-        """Binary cross-entropy of the discriminator's opinion on a prediction against a domain."""
-        with self.compute.autocast():
-            opinion = self.discriminator(F.softmax(logits.float(), dim=1)).float()
-        return F.binary_cross_entropy_with_logits(opinion, torch.full_like(opinion, domain))
-
-
-def _load(batches: Iterator[Batch], device: torch.device) -> Batch:
-    images, labels = next(batches)
-    return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
 def train(
@@ -161,9 +25,12 @@ def train(
     val_due: Callable[[int], bool],
     validate: Callable[[], float],
     keep: Callable[[], None],
+    save: Callable[[Progress], None] = lambda _: None,
+    save_period: int = 1000,
+    progress: Progress | None = None,
     log_period: int = 100,
 ) -> float:
-    """Run ``total_itrs`` steps and keep the best validated weights; returns the best mIoU.
+    """Train up to ``total_itrs`` steps and keep the best validated weights; returns the best mIoU.
 
     Args:
         step: does one optimisation step and returns its losses.
@@ -172,58 +39,94 @@ def train(
         val_due: whether to validate after so many iterations; always done after the last.
         validate: returns mIoU (0..1).
         keep: called when that mIoU is the best so far.
+        save: called with the progress at the start, every ``save_period`` iterations, and when
+            a signal asks to stop.
+        progress: where to go on from; the start if not given.
         log_period: iterations between lines of the log.
+
+    Raises:
+        UserError: a loss is no longer a number.
     """
-    best = -1.0
-    train_mode(step.model, freeze_bn)
-    meter = Meter(total_itrs)
-    for iteration in tqdm(range(total_itrs), desc="train", unit="it", disable=None, leave=False):
-        for optimizer in step.optimizers:
-            schedule(optimizer, iteration)
-        meter.add(step())
-        done = iteration + 1
-        due = done == total_itrs or val_due(done)
-        if due or done % log_period == 0:
-            meter.report(done)
-        if due:
-            score = validate()
-            if score > best:
-                best = score
-                keep()
+    progress = progress or Progress()
+    meter = Meter(step, total_itrs, progress.iteration)
+    bar = tqdm(initial=progress.iteration, total=total_itrs, unit="it", disable=None, leave=False)
+    save(progress)
+    try:
+        while True:
+            if not progress.validated:
+                score = validate()
+                if score > progress.best:
+                    progress.best = score
+                    keep()
+                progress.validated = True
+            if progress.iteration == total_itrs:
+                save(progress)
+                return progress.best
+            STOP.check()
             train_mode(step.model, freeze_bn)
-    return best
+            for optimizer in step.optimizers:
+                schedule(optimizer, progress.iteration)
+            meter.add(step())
+            progress.iteration += 1
+            bar.update()
+            due = progress.iteration == total_itrs or val_due(progress.iteration)
+            progress.validated = not due
+            if due or progress.iteration % log_period == 0:
+                meter.report()
+            if progress.iteration % save_period == 0:
+                meter.check()
+                save(progress)
+    except Stopped:
+        meter.check()
+        save(progress)
+        raise
 
 
 class Meter:
-    """Mean losses and speed since the last report."""
+    """Losses and speed since the last report, which is before iteration ``start`` at first."""
 
-    def __init__(self, total_itrs: int):
+    def __init__(self, step: SupervisedStep, total_itrs: int, start: int = 0):
+        self.step = step
         self.total_itrs = total_itrs
-        self._start()
-
-    def _start(self) -> None:
-        self.losses: dict[str, Tensor | float] = {}
-        self.count, self.since = 0, time.monotonic()
+        self.start, self.since = start, time.monotonic()
+        self.losses: list[dict[str, Tensor]] = []
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Count one iteration; nothing waits for the device here."""
-        self.count += 1
-        for name, loss in losses.items():
-            self.losses[name] = self.losses.get(name, 0.0) + loss
+        self.losses.append(losses)
 
-    def report(self, done: int) -> None:
-        """Log the means after iteration ``done``.
+    def means(self) -> dict[str, float]:
+        """The mean of each loss."""
+        count = len(self.losses)
+        names = self.losses[0] if count else ()
+        return {name: float(sum(losses[name] for losses in self.losses)) / count for name in names}
 
-        Raises:
-            UserError: a loss is no longer a number.
-        """
-        means = {name: float(total) / self.count for name, total in self.losses.items()}
-        if not all(map(math.isfinite, means.values())):
-            raise UserError(
-                f"the loss became {means} before iteration {done}; lower the learning rate "
-                "(checkpoints kept so far are intact)"
-            )
-        losses = "  ".join(f"{name} {mean:.4f}" for name, mean in means.items())
-        rate = (time.monotonic() - self.since) / self.count
+    def check(self) -> None:
+        """Raise a :class:`UserError` that names the first iteration whose loss is no number."""
+        if all(map(math.isfinite, self.means().values())):
+            return
+        for iteration, losses in enumerate(self.losses, self.start):
+            for name, loss in losses.items():
+                if not math.isfinite(float(loss)):
+                    raise UserError(
+                        f"the loss ({name}) became {float(loss)} in iteration {iteration + 1}"
+                        f"{image_names(self.step, iteration)}; lower the learning rate "
+                        "(checkpoints and state saved so far are from before)"
+                    )
+
+    def report(self) -> None:
+        """Check the losses, log their means, and start anew."""
+        self.check()
+        count = len(self.losses)
+        done = self.start + count
+        losses = "  ".join(f"{name} {mean:.4f}" for name, mean in self.means().items())
+        rate = (time.monotonic() - self.since) / count
         log.info("iteration %d/%d  %s  %.2f s/it", done, self.total_itrs, losses, rate)
-        self._start()
+        self.start, self.since = done, time.monotonic()
+        self.losses = []
+
+
+def image_names(step: SupervisedStep, iteration: int) -> str:
+    """The images of an iteration's batches, for an error line; empty if the batches are bare."""
+    names = [n for s in step.sources if hasattr(s, "names") for n in s.names(iteration)]
+    return f" on {', '.join(names)}" if names else ""

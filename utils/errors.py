@@ -1,7 +1,10 @@
-"""How a script fails: one clear line for what the user can mend, never a traceback."""
+"""How a script ends when it cannot go on: one clear line, never a traceback."""
 
+import signal
 import sys
 from collections.abc import Callable
+
+from utils.stopping import Stopped
 
 
 class UserError(Exception):
@@ -18,9 +21,19 @@ class UserError(Exception):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's ``main``; a :class:`UserError` ends it with one line and exit code 2."""
+    """Run a script's ``main``.
+
+    A :class:`UserError` ends it with one line and exit code 2; SIGTERM and Ctrl-C with 128 and the
+    signal's number, scripts that listen for them (:class:`utils.stopping.StopRequest`) not before
+    their state is saved.
+    """
     try:
         main()
     except UserError as error:
         print(f"error: {error.line}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

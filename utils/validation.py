@@ -10,6 +10,7 @@ from tqdm import tqdm
 from utils.device import Compute
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix, percent
+from utils.stopping import STOP
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ def evaluate(
     model.eval()
     confusion = ConfusionMatrix(num_classes)
     for _, images, labels, _ in tqdm(loader, desc="validate", disable=None, leave=False):
+        STOP.check()
         with compute.autocast():
             logits = model(images.to(compute.device, non_blocking=True))
         confusion.add(labels.numpy(), logits.argmax(1).to(torch.uint8).cpu().numpy())

@@ -1,0 +1,270 @@
+"""The rounds of an experiment: data, network and active set, and where the present round stands."""
+
+import logging
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+
+import torch
+
+from active_selection.selection import Spent, TableBuilder, in_pool, selection_path, spend
+from active_selection.strategies import NEED_SOURCE, Evidence, phases
+from dataloader.active_set import ActiveSet
+from dataloader.datasets import load_dataset
+from dataloader.domain import load_domain, make_validator
+from dataloader.images import check_files
+from dataloader.regions import Regions, load_regions
+from dataloader.segmentation import JoinedSet, TrainingSet, training_loader
+from models import get_model
+from utils.checkpoint import load_model, save_checkpoint
+from utils.device import Compute
+from utils.engine import train
+from utils.files import copy_file, read_json, write_json
+from utils.optim import schedule, segmentation_optimizer
+from utils.resume import StateFile, iteration_of, rewind_log
+from utils.steps import SupervisedStep
+
+log = logging.getLogger(__name__)
+
+
+def checkpoint_path(args: Namespace, number: int) -> Path:
+    """Where a round's network is written."""
+    return args.model_save_dir / f"checkpoint{number:02d}.tar"
+
+
+def datalist_path(args: Namespace, number: int) -> Path:
+    """Where the active set after a round's selection is written."""
+    return args.model_save_dir / f"datalist_{number:02d}.pkl"
+
+
+def record_path(args: Namespace, number: int) -> Path:
+    """Where a round's outcome is written, last of all its files."""
+    return args.model_save_dir / "AL_record" / f"round_{number:02d}.json"
+
+
+def planned_files(args: Namespace) -> list[Path]:
+    """What the rounds are going to write; none of it may be there before."""
+    rounds = range(args.init_iteration, args.max_iterations + 1)
+    paths = [
+        path(args, n) for path in (checkpoint_path, datalist_path, record_path) for n in rounds
+    ]
+    adopted = Path(args.init_checkpoint).resolve()
+    return [path for path in paths if path.resolve() != adopted]
+
+
+class Experiment:
+    """What stays the same from round to round, and where the present round stands.
+
+    Rounds that have a record are done; the first without one begins, or goes on, from the
+    checkpoint and the datalist of the round before.
+    """
+
+    def __init__(self, args: Namespace):
+        self.args = args
+        self.number = self.first_round = next(
+            n for n in count(args.init_iteration) if not record_path(args, n).is_file()
+        )
+        checkpoint, self.datalist = args.init_checkpoint, args.datalist_path
+        if self.first_round > args.init_iteration:
+            checkpoint = checkpoint_path(args, self.first_round - 1)
+            self.datalist = datalist_path(args, self.first_round - 1)
+        self.log_path = args.model_save_dir / "log_train.txt"
+        self.mark_path = args.model_save_dir / "round.json"
+        self.state_path = args.model_save_dir / "round_state.tar"
+        self.compute = Compute.of(args)
+        self.source_info = load_dataset(args.src_dataset)
+        self.target_info = load_dataset(args.trg_dataset)
+        self.model = get_model(
+            args.model, args.num_classes, args.output_stride, args.separable_conv, False
+        )
+        load_model(checkpoint, self.model)
+        self.compute.place(self.model)
+        self.validator = make_validator(args, self.model, self.compute)
+        self.needs_source = args.active_method in NEED_SOURCE
+        self.target_regions: Regions = {}
+        self.source_regions: Regions = {}
+        self.active_set = self._start_active_set()
+        self.target_pixels = sum(sum(areas.values()) for areas in self.target_regions.values())
+
+    def _start_active_set(self) -> ActiveSet:
+        """The active set to go on from, else one with every target region in the pool."""
+        args = self.args
+        columns = ("image", "label", "superpixel")
+        source_columns = columns if self.needs_source else columns[:2]
+        if self.datalist:
+            active_set = ActiveSet.load(self.datalist, args.src_data_dir, args.trg_data_dir)
+            check_files(active_set.source, self.source_info, *source_columns)
+            check_files(active_set.target, self.target_info, *columns)
+        else:
+            source = load_domain(args, "src", "train", *source_columns)
+            target = load_domain(args, "trg", "train", *columns)
+            active_set = ActiveSet(source.items, target.items, {})
+        self.target_regions = load_regions(active_set.target, args.trg_data_dir, "train")
+        if self.needs_source:
+            self.source_regions = load_regions(active_set.source, args.src_data_dir, "train")
+        if not self.datalist:
+            return ActiveSet(active_set.source, active_set.target, self.target_regions)
+        if dropped := active_set.drop_unknown(self.target_regions):
+            log.warning(
+                "%s: %d of its regions are not in the superpixel maps and are left out",
+                *(self.datalist, dropped),
+            )
+        return active_set
+
+    def labelled_pixels(self) -> int:
+        """Target pixels labelled so far, at the superpixel maps' own size."""
+        regions = self.target_regions
+        return sum(
+            regions[path][region]
+            for path, ids in self.active_set.labelled.items()
+            for region in ids
+        )
+
+    def begin(self, number: int) -> None:
+        """Begin a round; when it is taken up again, the log goes back to where its state was."""
+        self.number = number
+        self.state_file = StateFile(self.state_path, self.log_path, f"round {number:02d}")
+        if not self.args.resume:
+            self.state_file.remove()  # of an older run
+        self.state = self.state_file.read()
+        mark = {"round": number, "log_bytes": self.log_path.stat().st_size}
+        if self.args.resume and self.mark_path.is_file():
+            before = read_json(self.mark_path, "remove it")
+            if before["round"] == number and not self.state:
+                rewind_log(self.log_path, before["log_bytes"])
+                mark = before
+        write_json(self.mark_path, mark)
+
+    def clean_up(self) -> None:
+        """Remove what only a continuation would need."""
+        self.state_file.remove()
+        self.mark_path.unlink(missing_ok=True)
+
+    def adopt(self, source: Path) -> float:
+        """Take over --init_checkpoint as the first round's network and validate it."""
+        checkpoint = checkpoint_path(self.args, self.number)
+        if source.resolve() != checkpoint.resolve():
+            copy_file(source, checkpoint)
+        log.info("round %02d: %s", self.number, source)
+        return self.validator()
+
+    def finetune(self) -> float:
+        """Train on the source and all labelled regions, from the round before; keep the best."""
+        args, total, state = self.args, self.args.finetune_itrs, self.state
+        checkpoint = checkpoint_path(args, self.number)
+        seed = args.seed + self.number
+        torch.manual_seed(seed)
+        optimizer = segmentation_optimizer(self.model, args.finetune_lr, args.weight_decay)
+        loader = training_loader(
+            self._training_set(), args.train_batch_size, seed, args.num_workers, iteration_of(state)
+        )
+        step = SupervisedStep(self.model, optimizer, loader, args.loss_type, self.compute)
+        log.info("round %02d: fine-tuning on %d images", self.number, len(loader.dataset))
+        best = train(
+            step,
+            total,
+            schedule(total),
+            args.freeze_bn,
+            val_due=lambda done: done % args.val_period == 0 and done > total * 2 / 3,
+            validate=self.validator,
+            keep=lambda: save_checkpoint(checkpoint, self.model, optimizer),
+            save=lambda progress: self.state_file.save(step, progress),
+            save_period=args.save_period,
+            progress=self.state_file.restore(step, state) if state else None,
+        )
+        load_model(checkpoint, self.model)
+        return best
+
+    def _training_set(self) -> JoinedSet:
+        """All source images, and target images with their labelled regions only."""
+        size = tuple(self.args.image_size)
+        active = self.active_set
+        source = TrainingSet(active.source, self.source_info, size)
+        target = TrainingSet(
+            active.labelled_items, self.target_info, size, labelled=active.labelled
+        )
+        return JoinedSet([source, target])
+
+    def select(self) -> list[Spent]:
+        """Choose and label regions."""
+        args = self.args
+        image_pixels = self.target_pixels / len(self.active_set.target)
+        budget = round(args.active_selection_size * image_pixels)
+        plan = phases(
+            *(args.active_method, args.uncertainty, self.number + 1),
+            *(budget, args.alpha, args.beta),
+        )
+        folder = args.model_save_dir
+        open_phases = {
+            name
+            for name, pixels in plan
+            if pixels and not selection_path(folder, name, self.number).is_file()
+        }
+        with self._evidence("density" in open_phases) if open_phases else nullcontext() as evidence:
+            return spend(plan, evidence, self.active_set, self.target_regions, folder, self.number)
+
+    @contextmanager
+    def _evidence(self, with_source: bool) -> Iterator[Evidence]:
+        """The region tables, filled by the round's network."""
+        args = self.args
+        folder = args.save_feat_dir or args.model_save_dir / "features"
+        builder = TableBuilder(
+            self.model,
+            args.num_classes,
+            tuple(args.image_size),
+            args.val_batch_size,
+            args.num_workers,
+            self.compute,
+            folder,
+            args.keep_features,
+            args.save_period,
+        )
+        name = f"round{self.number:02d}"
+        active = self.active_set
+        source_table = nullcontext()
+        if with_source:
+            source_table = builder.table(
+                f"{name}_source", active.source, self.source_info, self.source_regions
+            )
+        target_table = builder.table(
+            f"{name}_target", active.target, self.target_info, self.target_regions
+        )
+        with source_table as source, target_table as target:
+            if args.active_mode == "scan":
+                source = source and source.per_image()
+                target = target.per_image(in_pool(target, active))
+            yield Evidence(
+                target=target,
+                source=source,
+                seed=args.seed,
+                skip_classes=self.source_info.missing_classes,
+                mixtures_file=folder / f"{name}_mixtures.npz" if args.keep_features else None,
+            )
+
+    def record(self, miou: float, labelled: int, spent: list[Spent]) -> None:
+        """Log a round's outcome and write it to AL_record/round_XX.json: the round is done."""
+        share = labelled / self.target_pixels
+        now = self.labelled_pixels()
+        number = self.number
+        log.info("round %02d: mIoU %.2f with %.2f %% labelled", number, 100 * miou, 100 * share)
+        if spent:
+            log.info(
+                "round %02d: spent %d px, %d px (%.2f %%) in total",
+                *(number, now - labelled, now, 100 * now / self.target_pixels),
+            )
+        write_json(
+            record_path(self.args, number),
+            {
+                "round": number,
+                "mIoU": 100 * miou,
+                "labelled_pixels": labelled,
+                "labelled_percent": 100 * share,
+                "target_pixels": self.target_pixels,
+                "selection": [asdict(phase) for phase in spent],
+                "labelled_pixels_after": now,
+            },
+            indent=1,
+        )

@@ -1,0 +1,149 @@
+"""Losses, and the two kinds of training step."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from utils.device import Compute
+from utils.metrics import IGNORE
+
+ADVERSARIAL_WEIGHT = 0.0005
+SOURCE, TARGET = 0.0, 1.0
+
+Batch = tuple[Tensor, Tensor]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of logits (N, C, H, W) against labels (N, H, W), see :func:`mean_loss`."""
+    losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
+    return mean_loss(losses, labels)
+
+
+def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
+    """(1 - p)^gamma times cross-entropy (Lin et al. 2017), see :func:`mean_loss`."""
+    losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
+    return mean_loss((1 - torch.exp(-losses)) ** gamma * losses, labels)
+
+
+def mean_loss(losses: Tensor, labels: Tensor) -> Tensor:
+    """Mean over an image's pixels that count, then over the images that have any; else 0.
+
+    A batch thus weighs its images alike, as batches of one image do: a target image of which only
+    a few regions are labelled is not drowned by fully labelled source images beside it.
+    """
+    counts = (labels != IGNORE).sum((1, 2))
+    means = losses.sum((1, 2)) / counts.clamp(min=1)
+    return means.sum() / (counts > 0).sum().clamp(min=1)
+
+
+LOSSES = {"cross_entropy": cross_entropy, "focal_loss": focal_loss}
+
+
+def train_mode(model: nn.Module, freeze_bn: bool) -> None:
+    """Training mode; with ``freeze_bn``, BatchNorm keeps statistics and affine parameters."""
+    model.train()
+    if freeze_bn:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+                module.requires_grad_(False)
+
+
+class SupervisedStep:
+    """One step on labelled images.
+
+    Args:
+        model: the network, in training mode.
+        optimizer: over its parameters.
+        batches: endless (images (N, 3, H, W), labels (N, H, W)).
+        loss: of (logits, labels), a key of :data:`LOSSES`.
+        compute: device and precision.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        batches: Iterable[Batch],
+        loss: str,
+        compute: Compute,
+    ):
+        self.model = model
+        self.networks = {"model": model}
+        self.optimizers = [optimizer]
+        self.batches = iter(batches)
+        self.sources = [batches]
+        self.loss = LOSSES[loss]
+        self.compute = compute
+
+    def __call__(self) -> dict[str, Tensor]:
+        images, labels = _load(self.batches, self.compute.device)
+        with self.compute.autocast():
+            logits = self.model(images)
+        loss = self.loss(logits, labels)
+        self.compute.backward(loss)
+        self.compute.update(*self.optimizers)
+        return {"loss": loss.detach()}
+
+
+class AdversarialStep(SupervisedStep):
+    """One step of output-space adaptation (AdaptSegNet, Tsai et al. 2018, single level).
+
+    The network learns source labels, and to make the discriminator take its target predictions
+    for source ones; the discriminator learns to tell them apart.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        batches: Iterable[Batch],
+        loss: str,
+        compute: Compute,
+        discriminator: nn.Module,
+        discriminator_optimizer: Optimizer,
+        target_batches: Iterable[Batch],
+    ):
+        super().__init__(model, optimizer, batches, loss, compute)
+        self.discriminator = discriminator
+        self.networks = {"model": model, "discriminator": discriminator}
+        self.optimizers = [optimizer, discriminator_optimizer]
+        self.target_batches = iter(target_batches)
+        self.sources = [batches, target_batches]
+
+    def __call__(self) -> dict[str, Tensor]:
+        source, labels = _load(self.batches, self.compute.device)
+        target, _ = _load(self.target_batches, self.compute.device)
+
+        self.discriminator.requires_grad_(False)
+        with self.compute.autocast():
+            source_logits = self.model(source)
+        loss = self.loss(source_logits, labels)
+        self.compute.backward(loss)
+        with self.compute.autocast():
+            target_logits = self.model(target)
+        adversarial = self._tell(target_logits, SOURCE)
+        self.compute.backward(ADVERSARIAL_WEIGHT * adversarial)
+
+        self.discriminator.requires_grad_(True)
+        told_source = self._tell(source_logits.detach(), SOURCE)
+        told_target = self._tell(target_logits.detach(), TARGET)
+        loss_d = (told_source + told_target) / 2
+        self.compute.backward(loss_d)
+
+        self.compute.update(*self.optimizers)
+        return {"loss": loss.detach(), "adv": adversarial.detach(), "D": loss_d.detach()}
+
+    def _tell(self, logits: Tensor, domain: float) -> Tensor:
+        """Binary cross-entropy of the discriminator's opinion on a prediction against a domain."""
+        with self.compute.autocast():
+            opinion = self.discriminator(F.softmax(logits.float(), dim=1)).float()
+        return F.binary_cross_entropy_with_logits(opinion, torch.full_like(opinion, domain))
+
+
+def _load(batches: Iterator[Batch], device: torch.device) -> Batch:
+    images, labels = next(batches)
+    return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
