@@ -1,46 +1,148 @@
-"""Pickles that hold data only: nothing in a downloaded file runs.
+"""Pickles that hold data only: nothing in a downloaded file runs, and none grows beyond its size.
 
 Datalists and selections are plain lists, dicts, strings and numbers, in published files sometimes
-NumPy scalars. Only what those need can be named by a pickle that is read here.
+with NumPy scalars and arrays. Those come out as plain numbers and lists.
 """
 
 import io
 import pickle
+import pickletools
+import re
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from utils.errors import UserError
 from utils.files import atomic_write
 
-_ALLOWED = {
-    "builtins": {"list", "dict", "set", "frozenset", "tuple", "int", "float", "str", "bool"},
-    "collections": {"OrderedDict", "defaultdict"},
-    "numpy": {"dtype", "ndarray"},
-    "numpy.core.multiarray": {"scalar", "_reconstruct"},
-    "numpy._core.multiarray": {"scalar", "_reconstruct"},
+REFUSED_OPCODES = {
+    *("PERSID", "BINPERSID", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"),
+    *("NEXT_BUFFER", "READONLY_BUFFER"),
 }
+GROWTH = 16  # values that one byte of a file may stand for
+
+
+class _NotCallable:
+    """Stands for a class that a pickle may name but not call."""
+
+
+class _Dtype:
+    """Stands for a NumPy dtype of plain numbers or strings while it is read."""
+
+    def __init__(self, code: str, *_: Any):
+        if not re.fullmatch(r"[<>|=]?([biuf][1248]|U\d{1,4})", code):
+            raise pickle.UnpicklingError(f"it holds an array of {code[:20]!r}")
+        self.code = code.lstrip("<>|=")
+        self.order = code[0] if code[0] in "<>" else "="
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = state[1] if state[1] in ("<", ">") else "="
+
+    def read(self, data: bytes) -> np.ndarray:
+        """The values in ``data``."""
+        return np.frombuffer(data, np.dtype(self.order + self.code))
+
+
+class _Array(list):
+    """Stands for a NumPy array while it is read, and becomes the list of its values."""
+
+    def __init__(self, reader: "_DataUnpickler"):
+        super().__init__()
+        self.reader = reader
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, fortran, data = state
+        self.reader.count(len(data))
+        values = dtype.read(data).reshape(shape, order="F" if fortran else "C")
+        self[:] = values.tolist()
 
 
 class _DataUnpickler(pickle.Unpickler):
+    """Knows by name only what plain data and NumPy values need."""
+
+    def __init__(self, data: bytes):
+        super().__init__(io.BytesIO(data))
+        self.allowance = GROWTH * len(data)
+
+    def count(self, values: int) -> None:
+        """Charge what a call makes against what a file of this size may make."""
+        self.allowance -= values
+        if self.allowance < 0:
+            raise pickle.UnpicklingError("it would grow far beyond its size")
+
     def find_class(self, module: str, name: str) -> Any:
-        if name not in _ALLOWED.get(module, ()):
+        known = {
+            ("builtins", "list"): _NotCallable(),
+            ("builtins", "set"): self._set,
+            ("collections", "OrderedDict"): self._dict,
+            ("collections", "defaultdict"): self._dict,
+            ("_codecs", "encode"): self._encode,
+            ("numpy", "dtype"): _Dtype,
+            ("numpy", "ndarray"): _NotCallable(),
+            ("numpy._core.multiarray", "scalar"): self._scalar,
+            ("numpy._core.multiarray", "_reconstruct"): self._array,
+            ("numpy._core.numeric", "_frombuffer"): self._array_of,
+        }
+        module = {"__builtin__": "builtins"}.get(module, module)  # as old protocols call it
+        key = (module.replace("numpy.core.", "numpy._core."), name)
+        if key not in known:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which is not data")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        return known[key]
+
+    def _set(self, values: list = ()) -> set:
+        self.count(len(values))
+        return set(values)
+
+    def _dict(self, *_: Any) -> dict:
+        return {}
+
+    def _encode(self, text: str, _: str) -> bytes:
+        self.count(len(text))
+        return text.encode("latin-1")
+
+    def _scalar(self, dtype: _Dtype, data: bytes) -> Any:
+        (value,) = dtype.read(data).tolist()
+        return value
+
+    def _array(self, *_: Any) -> _Array:
+        return _Array(self)
+
+    def _array_of(self, data: bytes, dtype: _Dtype, shape: tuple, order: str) -> _Array:
+        array = _Array(self)
+        array.__setstate__((1, shape, dtype, order == "F", data))
+        return array
+
+
+def _check_opcodes(data: bytes) -> None:
+    """Refuse instructions that data does not need, and memo numbers that claim memory.
+
+    Strings and bytes that claim to be longer than the file are found on the way.
+    """
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if opcode.name in REFUSED_OPCODES:
+            raise pickle.UnpicklingError(f"it holds the instruction {opcode.name}")
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > number:
+            raise pickle.UnpicklingError("its memo is damaged")
 
 
 def load_pickle(path: str | Path) -> Any:
     """Read a pickle of plain containers, strings, numbers and NumPy values.
+
+    NumPy scalars come out as numbers, arrays as lists.
 
     Raises:
         UserError: the file is missing, damaged, or names anything else.
     """
     try:
         data = Path(path).read_bytes()
-        return _DataUnpickler(io.BytesIO(data)).load()
+        _check_opcodes(data)
+        return _DataUnpickler(data).load()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except Exception as error:  # a damaged pickle may raise anything
-        raise UserError(f"{path}: not a data pickle ({error}); it was not loaded") from error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UserError(f"{path}: not a pickle of data ({reason}); it was not loaded") from error
 
 
 def save_pickle(path: str | Path, value: Any) -> None:
