@@ -5,6 +5,7 @@ Maps that are there already are kept, unless they were made with another --num_s
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -91,7 +92,12 @@ def divide_all(
     items: Sequence[Item], segment: Callable[[Item], dict[int, int]], workers: int
 ) -> Regions:
     """Make the maps of all images in ``workers`` processes, with a progress bar."""
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))  # never a threaded fork
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=get_context("spawn"),  # a threaded process must not be forked
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for the main process to handle
+    )
     try:
         made = pool.map(segment, items, chunksize=4)
         progress = tqdm(made, total=len(items), desc="superpixels", unit="image", disable=None)

@@ -79,8 +79,8 @@ class ActiveSet:
     def save(self, path: str | Path) -> None:
         """Write the datalist pickle.
 
-        ``trg_pool_suppix`` names every target image in datalist order, with an empty list where all
-        is labelled, so that the order survives.
+        Images come in datalist order throughout, so that equal sets make equal files;
+        ``trg_pool_suppix`` names every target image, with an empty list where all is labelled.
         """
         save_pickle(
             path,
@@ -88,7 +88,9 @@ class ActiveSet:
                 "src_label_im_idx": [list(item) for item in self.source],
                 "trg_label_im_idx": [list(item) for item in self.labelled_items],
                 "trg_pool_im_idx": [list(item) for item in self.pool_items],
-                "trg_label_suppix": self.labelled,
+                "trg_label_suppix": {
+                    item.superpixel: self.labelled[item.superpixel] for item in self.labelled_items
+                },
                 "trg_pool_suppix": self.pool,
             },
         )

@@ -5,7 +5,9 @@ image, augmented in the same way, however many workers load it and wherever the 
 """
 
 import itertools
+import os
 import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -237,3 +239,10 @@ def _collate(samples: Sequence[tuple]) -> tuple[list[int], Tensor, Tensor | None
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process to handle
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
+
+
+def _end_with_main_process() -> None:
+    """A worker of a killed run must not stay; its parent, the server, does not notice."""
+    torch.multiprocessing.parent_process().join()
+    os._exit(1)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Day to dusk on CamVid: bash experiments/camvid_day2dusk.sh CAMVID_DIR [PYTHON]
 # CAMVID_DIR holds train, trainannot, test and testannot (480 x 360, 11 classes).
-# Results in exp/camvid; what came of it: experiments/camvid_day2dusk.md. About two hours on 2 cores.
+# Results in exp/camvid; what came of it: experiments/camvid_day2dusk.md. About two hours on 2 cores;
+# if it stops, the same command goes on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 camvid=$(realpath "$1")
@@ -25,11 +26,11 @@ common=(
     --src_dataset camvid --src_data_dir "$root" --src_datalist "$root/day.txt"
     --trg_dataset camvid --trg_data_dir "$root" --trg_datalist "$root/dusk.txt"
     --val_dataset camvid --val_data_dir "$root" --val_datalist "$root/val.txt"
-    --train_batch_size 4 --seed 0
+    --train_batch_size 4 --seed 0 --resume
 )
 # Warm-up on day alone, from random weights: BatchNorm learns, and the rate is 40 times the usual.
 "$python" warmup.py -p "$exp/warmup" "${common[@]}" --warmup sup_warmup --backbone_weights none \
-    --no-freeze_bn --train_lr 1e-2 --ramp_itrs 200 --total_itrs 5000 --val_period 500
+    --no-freeze_bn --train_lr 1e-2 --ramp_itrs 200 --total_itrs 3000 --val_period 500
 # Five rounds of 1 % (0.62 of 62 images). BatchNorm goes on learning: its statistics are of day.
 "$python" train_ADA.py -p "$exp/d2ada" "${common[@]}" --init_checkpoint "$exp/warmup/checkpoint.tar" \
     --active_selection_size 0.62 --no-freeze_bn --finetune_itrs 1000 --finetune_lr 5e-3 \

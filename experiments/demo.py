@@ -6,6 +6,7 @@ lie in ``demo/``.
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -57,6 +58,7 @@ def steps() -> list[str]:
 
 def main() -> None:
     start = time.monotonic()
+    shutil.rmtree(ROOT / EXP, ignore_errors=True)  # runs are never overwritten
     for step in steps():
         print(f"\n$ python {step}", flush=True)
         subprocess.run([sys.executable, *shlex.split(step)], cwd=ROOT, check=True)

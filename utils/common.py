@@ -132,6 +132,7 @@ def check_training(args: argparse.Namespace) -> None:
 
 def start_log(path: Path | None = None) -> None:
     """Log to the terminal and, when a path is given, to the end of that file."""
+    logging.raiseExceptions = False  # a log line that cannot be written ends nothing
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if path is not None:
         try:

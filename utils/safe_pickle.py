@@ -146,6 +146,20 @@ def load_pickle(path: str | Path) -> Any:
 
 
 def save_pickle(path: str | Path, value: Any) -> None:
-    """Write plain containers as a pickle (protocol 4), atomically."""
+    """Write plain containers as a pickle (protocol 4), atomically.
+
+    Equal values give equal bytes, whatever they share in memory.
+    """
     with atomic_write(path) as file:
-        pickle.dump(value, file, protocol=4)
+        pickle.dump(_canonical(value, {}), file, protocol=4)
+
+
+def _canonical(value: Any, texts: dict[str, str]) -> Any:
+    """A copy in which equal strings are one object, and no container is there twice."""
+    if isinstance(value, str):
+        return texts.setdefault(value, value)
+    if isinstance(value, dict):
+        return {_canonical(k, texts): _canonical(v, texts) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_canonical(v, texts) for v in value)
+    return value

@@ -68,6 +68,7 @@ def test_every_file_of_an_experiment_is_there(experiment):
         *(f"density_selection_{n:02d}.pkl" for n in range(ROUNDS)),
         *(f"softmax_entropy_selection_{n:02d}.pkl" for n in range(ROUNDS)),
         *("log_train.txt", "AL_record", "features"),
+        *("warmup_settings.json", "train_ADA_settings.json"),
     }
     warmup = torch.load(experiment / "checkpoint.tar", weights_only=True)
     assert set(warmup) == {"model_state_dict", "opt_state_dict", "model_D"}

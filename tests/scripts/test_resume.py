@@ -1,0 +1,228 @@
+"""Runs that are killed, stopped or starved end where an unbroken run ends, bit for bit."""
+
+import json
+import os
+import pickle
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+KILLS = 25
+NETWORK = "-m deeplabv3plus_mobilenet --separable_conv --image_size 64 128 --device cpu"
+TRAINING = "--no-freeze_bn --train_batch_size 2 --save_period 1"
+
+
+def commands(city: Path, exp: Path, workers: int = 0) -> list[str]:
+    """A warm-up and two active rounds."""
+    flags = (
+        f"-p {exp} {NETWORK} {TRAINING} --num_workers {workers} --src_data_dir {city}/GTA5 "
+        f"--trg_data_dir {city}/Cityscapes --val_data_dir {city}/Cityscapes"
+    )
+    return [
+        f"warmup.py {flags} --backbone_weights none --total_itrs 8 --ramp_itrs 2 --val_period 3",
+        f"train_ADA.py {flags} --init_checkpoint {exp}/checkpoint.tar --max_iterations 2 "
+        "--finetune_itrs 6 --val_period 2 --finetune_lr 5e-3 --active_selection_size 0.3 "
+        "--val_batch_size 2",
+    ]
+
+
+def start(command: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *shlex.split(command)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(process: subprocess.Popen, text: str) -> bool:
+    """Read what a process says until a line holds ``text``; whether one did."""
+    return any(text in line for line in process.stderr)
+
+
+@pytest.fixture(scope="module")
+def unbroken(script, toy_city, tmp_path_factory) -> Path:
+    exp = tmp_path_factory.mktemp("unbroken")
+    for command in commands(toy_city, exp):
+        script(command)
+    return exp
+
+
+def assert_same_results(exp: Path, expected: Path) -> None:
+    names = {path.relative_to(expected) for path in expected.rglob("*") if path.is_file()}
+    assert {path.relative_to(exp) for path in exp.rglob("*") if path.is_file()} == names
+    for name in names:
+        ours, theirs = exp / name, expected / name
+        if name.suffix == ".tar":
+            states = [torch.load(p, weights_only=True) for p in (ours, theirs)]
+            for key, value in states[1]["model_state_dict"].items():
+                assert torch.equal(states[0]["model_state_dict"][key], value), f"{name}: {key}"
+        elif name.suffix == ".pkl":
+            assert ours.read_bytes() == theirs.read_bytes(), name
+        elif name.parent.name == "AL_record":
+            assert json.loads(ours.read_text()) == json.loads(theirs.read_text()), name
+    lines = [
+        [line.split("validation ")[1] for line in log.read_text().splitlines() if "valid" in line]
+        for log in (exp / "log_train.txt", expected / "log_train.txt")
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_killed_at_random_moments(toy_city, unbroken, tmp_path):
+    """SIGKILL at 25 or more moments of a warm-up and two rounds, each time resumed."""
+    rng = random.Random(0)
+    kills = 0
+    for command in commands(toy_city, tmp_path):
+        while True:
+            process = start(f"{command} --resume")
+            if kills < KILLS and wait_for(process, "model_save_dir"):
+                try:
+                    process.wait(rng.uniform(0.3, 3.0))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    kills += 1
+            _, errors = process.communicate()
+            if process.returncode == 0:
+                break
+            assert process.returncode == -signal.SIGKILL, errors
+    print(f"{kills} kills survived")
+    for path in tmp_path.rglob(".*.tmp"):
+        path.unlink()  # what a killed process was about to write
+    assert_same_results(tmp_path, unbroken)
+    assert kills >= KILLS
+
+
+@pytest.mark.parametrize(
+    ("signum", "step"),
+    [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGTERM, 1), (signal.SIGINT, 1)],
+)
+def test_asked_to_stop_saves_first(toy_city, unbroken, tmp_path, script, signum, step):
+    everything = commands(toy_city, tmp_path)
+    if step:
+        script(everything[0])
+    command = everything[step].replace("--save_period 1", "--save_period 100000")
+    process = start(command)
+    assert wait_for(process, "iteration " if step == 0 else "round 01: fine-tuning")
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signum, errors
+    assert "go on with --resume" in errors
+    out = script(f"{command} --resume")
+    assert "resumed after iteration" in out
+    for rest in everything[step + 1 :]:
+        script(rest)
+    assert_same_results(tmp_path, unbroken)
+
+
+def test_results_are_never_overwritten(script, toy_city, unbroken):
+    before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*.tar")}
+    for command in commands(toy_city, unbroken):
+        assert "holds results already" in script(command, fails=True)
+        assert "finished" in script(f"{command} --resume")
+        line = script(f"{command} --resume --val_period 17", fails=True)
+        assert "--val_period is 17" in line
+    assert before == {path: path.stat().st_mtime_ns for path in unbroken.rglob("*.tar")}
+
+
+def test_same_seed_same_files(script, toy_city, unbroken, tmp_path):
+    """A second run, with data workers, gives the same bytes in every result."""
+    for command in commands(toy_city, tmp_path, workers=1):
+        script(command)
+    assert_same_results(tmp_path, unbroken)
+
+
+def children(pid: int) -> list[int]:
+    """All processes below one."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == pid:
+            child = int(path.parent.name)
+            found += [child, *children(child)]
+    return found
+
+
+def data_workers(pid: int) -> list[int]:
+    """The forked loader processes: below the fork server, which is below the main process."""
+    below = children(pid)
+    return [child for child in below if not children(child) and "forkserver" in name_of(child)]
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def long_run(city: Path, exp: Path) -> str:
+    return commands(city, exp, workers=1)[0].replace("--total_itrs 8", "--total_itrs 100000")
+
+
+def test_dead_data_worker_is_named(toy_city, tmp_path):
+    process = start(long_run(toy_city, tmp_path))
+    assert wait_for(process, "iteration 3/")
+    workers = data_workers(process.pid)
+    assert workers
+    os.kill(workers[0], signal.SIGKILL)
+    since = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "a data worker died" in errors.splitlines()[-1]
+    assert "Traceback" not in errors
+    assert time.monotonic() - since < 30
+
+
+def test_killed_run_leaves_no_worker_behind(toy_city, tmp_path):
+    process = start(long_run(toy_city, tmp_path))
+    assert wait_for(process, "iteration 3/")
+    below = children(process.pid)
+    assert data_workers(process.pid)
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 20
+    while any("forkserver" in name_of(pid) for pid in below):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_full_disk_is_one_line_and_earlier_results_stay(script, toy_city, unbroken, tmp_path):
+    """A limit on the size of files stands for a disk that fills up."""
+    warmup, rounds = commands(toy_city, tmp_path)
+    script(warmup)
+    before = (tmp_path / "checkpoint.tar").read_bytes()
+    limited = f"ulimit -f 4000; exec {shlex.quote(sys.executable)} {rounds}"  # 4 MB
+    result = subprocess.run(
+        ["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "cannot be written (File too large)" in result.stderr.splitlines()[-1]
+    assert (tmp_path / "checkpoint.tar").read_bytes() == before
+    assert not list(tmp_path.rglob("*.tmp"))
+    script(f"{rounds} --resume")
+    assert_same_results(tmp_path, unbroken)
+
+
+def test_folder_that_cannot_be_written(script, toy_city, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    command = commands(toy_city, tmp_path / "file" / "exp")[0]
+    assert "cannot be written" in script(command, fails=True)
+
+
+def test_datalists_are_the_same_bytes(unbroken):
+    data = pickle.loads((unbroken / "datalist_01.pkl").read_bytes())
+    assert pickle.dumps(data, protocol=4) == (unbroken / "datalist_01.pkl").read_bytes()
