@@ -30,7 +30,7 @@ common=(
 )
 # Warm-up on day alone, from random weights: BatchNorm learns, and the rate is 40 times the usual.
 "$python" warmup.py -p "$exp/warmup" "${common[@]}" --warmup sup_warmup --backbone_weights none \
-    --no-freeze_bn --train_lr 1e-2 --ramp_itrs 200 --total_itrs 3000 --val_period 500
+    --no-freeze_bn --train_lr 1e-2 --ramp_itrs 200 --total_itrs 5000 --val_period 500
 # Five rounds of 1 % (0.62 of 62 images). BatchNorm goes on learning: its statistics are of day.
 "$python" train_ADA.py -p "$exp/d2ada" "${common[@]}" --init_checkpoint "$exp/warmup/checkpoint.tar" \
     --active_selection_size 0.62 --no-freeze_bn --finetune_itrs 1000 --finetune_lr 5e-3 \

@@ -1,5 +1,6 @@
 """Runs that are killed, stopped or starved end where an unbroken run ends, bit for bit."""
 
+import itertools
 import json
 import os
 import pickle
@@ -82,24 +83,31 @@ def test_killed_at_random_moments(toy_city, unbroken, tmp_path):
     """SIGKILL at 25 or more moments of a warm-up and two rounds, each time resumed."""
     rng = random.Random(0)
     kills = 0
-    for command in commands(toy_city, tmp_path):
-        while True:
-            process = start(f"{command} --resume")
-            if kills < KILLS and wait_for(process, "model_save_dir"):
-                try:
-                    process.wait(rng.uniform(0.3, 3.0))
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    kills += 1
-            _, errors = process.communicate()
-            if process.returncode == 0:
-                break
-            assert process.returncode == -signal.SIGKILL, errors
+    for exp in (tmp_path / f"experiment_{n}" for n in itertools.count()):
+        for command in commands(toy_city, exp):
+            kills += run_with_kills(f"{command} --resume", rng, KILLS - kills)
+        for path in exp.rglob(".*.tmp"):
+            path.unlink()  # what a killed process was about to write
+        assert_same_results(exp, unbroken)
+        if kills >= KILLS:
+            break
     print(f"{kills} kills survived")
-    for path in tmp_path.rglob(".*.tmp"):
-        path.unlink()  # what a killed process was about to write
-    assert_same_results(tmp_path, unbroken)
-    assert kills >= KILLS
+
+
+def run_with_kills(command: str, rng: random.Random, most: int) -> int:
+    """Run until it ends by itself, and count how often it was killed before, at most ``most``."""
+    for kills in itertools.count():
+        process = start(command)
+        if kills < most and wait_for(process, "model_save_dir"):
+            try:
+                process.wait(rng.uniform(0.2, 1.8))
+            except subprocess.TimeoutExpired:
+                process.kill()
+        _, errors = process.communicate()
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, errors
+    return kills
 
 
 @pytest.mark.parametrize(
