@@ -95,7 +95,9 @@ class Experiment:
         columns = ("image", "label", "superpixel")
         source_columns = columns if self.needs_source else columns[:2]
         if self.datalist:
-            active_set = ActiveSet.load(self.datalist, args.src_data_dir, args.trg_data_dir)
+            active_set = ActiveSet.load(
+                self.datalist, args.src_data_dir, args.trg_data_dir, args.relocate
+            )
             check_files(active_set.source, self.source_info, *source_columns)
             check_files(active_set.target, self.target_info, *columns)
         else:

@@ -8,7 +8,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from dataloader.datalist import Item
+from dataloader.datalist import Item, check_listed_once
+from dataloader.relocation import Moves, locator
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle, save_pickle
 
@@ -96,21 +97,37 @@ class ActiveSet:
         )
 
     @classmethod
-    def load(cls, path: str | Path, src_root: str | Path, trg_root: str | Path) -> "ActiveSet":
-        """Read a datalist pickle, ours or a published one; relative paths lie below the roots.
+    def load(
+        cls, path: str | Path, src_root: str | Path, trg_root: str | Path, moves: Moves = ()
+    ) -> "ActiveSet":
+        """Read a datalist pickle, ours or a published one, perhaps from another machine.
+
+        Args:
+            path: the file.
+            src_root, trg_root: data roots, that relative paths lie below.
+            moves: as ``--relocate`` gives them; see :func:`dataloader.relocation.locator`.
 
         Raises:
-            UserError: it is not a datalist, or its pool and labelled set overlap.
+            UserError: it is not a datalist, it lists an image twice or none, or its pool and
+                labelled set overlap.
         """
         data = load_pickle(path)
         _check(path, data)
-        source = [Item(*entry).below(src_root) for entry in data["src_label_im_idx"]]
-        target = {}
-        for entry in [*data["trg_pool_im_idx"], *data["trg_label_im_idx"]]:
-            item = Item(*entry).below(trg_root)
-            target[item.superpixel] = item
+        entries = [*data["trg_pool_im_idx"], *data["trg_label_im_idx"]]
+        for key, listed in (("source", data["src_label_im_idx"]), ("target", entries)):
+            if not listed:
+                raise UserError(f"{path}: it holds no {key} images")
+        locate = locator(data["src_label_im_idx"][0], src_root, moves, path)
+        source = [Item(*map(locate, entry)) for entry in data["src_label_im_idx"]]
+        check_listed_once(path, source)
+        for key in ("trg_pool_im_idx", "trg_label_im_idx"):
+            check_listed_once(path, [Item(*entry) for entry in data[key]])
+        locate = locator(entries[0], trg_root, moves, path)
+        items = [Item(*map(locate, entry)) for entry in entries]
+        target = {item.superpixel: item for item in items}
         pool, labelled = (
-            _below(data[key], trg_root) for key in ("trg_pool_suppix", "trg_label_suppix")
+            {locate(name): list(map(int, ids)) for name, ids in data[key].items()}
+            for key in ("trg_pool_suppix", "trg_label_suppix")
         )
         for superpixel, regions in labelled.items():
             if set(regions) & set(pool.get(superpixel, ())):
@@ -120,14 +137,6 @@ class ActiveSet:
         order = [name for name in pool if name in target]
         order += [name for name in target if name not in pool]
         return cls(source, [target[name] for name in order], pool, labelled)
-
-
-def _below(regions: Mapping[str, Sequence[int]], root: str | Path) -> dict[str, list[int]]:
-    """Region lists with plain ids under absolute paths."""
-    return {
-        Item(name, name, name).below(root).superpixel: [int(region) for region in ids]
-        for name, ids in regions.items()
-    }
 
 
 def _check(path: str | Path, data: Any) -> None:

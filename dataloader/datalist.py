@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dataloader.datasets import DatasetInfo
+from dataloader.relocation import Moves, locator
 from utils.errors import UserError
 from utils.files import write_text
 
@@ -72,11 +73,12 @@ def write_datalist(path: str | Path, items: Iterable[Item]) -> None:
     write_text(path, "".join(" ".join(item) + "\n" for item in items))
 
 
-def read_datalist(path: str | Path, root: str | Path) -> list[Item]:
-    """Read a datalist; relative paths are taken below ``root``.
+def read_datalist(path: str | Path, root: str | Path, moves: Moves = ()) -> list[Item]:
+    """Read a datalist, perhaps from another machine (:func:`dataloader.relocation.locator`).
 
     Raises:
-        UserError: the file is missing or empty, or a line has not three columns.
+        UserError: the file is missing or empty, a line has not three columns, or an image is there
+            twice.
     """
     try:
         lines = Path(path).read_text().splitlines()
@@ -91,19 +93,31 @@ def read_datalist(path: str | Path, root: str | Path) -> list[Item]:
                 "a line is the image, label and superpixel path, parted by white space"
             )
         if columns:
-            items.append(Item(*columns).below(root))
+            items.append(Item(*columns))
     if not items:
         raise UserError(f"{path}: the datalist is empty; make one with make_datalist.py")
-    for column in (0, 2):
-        paths = Counter(item[column] for item in items)
-        twice, count = paths.most_common(1)[0]
-        if count > 1:
-            raise UserError(f"{path}: {twice} is listed {count} times; list each image once")
+    locate = locator(items[0], root, moves, path)
+    items = [Item(*map(locate, item)) for item in items]
+    check_listed_once(path, items)
     return items
 
 
+def check_listed_once(path: str | Path, items: Iterable[Item]) -> None:
+    """Refuse a datalist in which two lines share an image or a superpixel map."""
+    items = list(items)
+    for column in (0, 2):
+        paths = Counter(item[column] for item in items)
+        for twice, count in paths.most_common(1):
+            if count > 1:
+                raise UserError(f"{path}: {twice} is listed {count} times; list each image once")
+
+
 def find_datalist(
-    info: DatasetInfo, root: str | Path, split: str, path: str | Path | None = None
+    info: DatasetInfo,
+    root: str | Path,
+    split: str,
+    path: str | Path | None = None,
+    moves: Moves = (),
 ) -> list[Item]:
     """The items of a split: from ``path`` when given, else from the dataset's own list.
 
@@ -114,9 +128,9 @@ def find_datalist(
         UserError: there is no data, or the given list is not valid.
     """
     if path is not None:
-        return read_datalist(path, root)
+        return read_datalist(path, root, moves)
     if default_path(root, split).is_file():
-        return read_datalist(default_path(root, split), root)
+        return read_datalist(default_path(root, split), root, moves)
     if not Path(root).is_dir():
         raise UserError(f"{root}: no such folder; name the root of the {info.name} data")
     items = scan(info, root, split)

@@ -1,8 +1,9 @@
 """Reading images, labels and superpixel maps, and checking that they can be read."""
 
+import math
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +24,7 @@ READ_ERRORS = (
     Image.DecompressionBombError,
 )
 INDEX_MODES = ("P", "L", "1")
+MAX_STRETCH = 0.1  # log of the aspect ratios' quotient; GTA5 labels differ from images by 0.03
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -86,39 +88,65 @@ def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None
     """Make sure that the named columns ("image", "label", "superpixel") of all items can be read.
 
     Only the files' heads and tails are read, so this takes seconds for a whole data set, and
-    training does not stop hours later at a file that is missing, cut off or of the wrong kind.
+    training does not stop hours later at a file that is missing, cut off, of the wrong kind or of
+    another picture.
 
     Raises:
         UserError: names the first bad files.
     """
-    kinds = {"image": "image", "label": info.label_reader, "superpixel": "index"}
-    paths = {getattr(item, column): column for item in items for column in columns}
     with ThreadPoolExecutor(8) as pool:
-        problems = pool.map(lambda entry: _problem(entry[0], kinds[entry[1]]), paths.items())
-        bad = {path: problem for path, problem in zip(paths, problems, strict=True) if problem}
-    if bad:
-        named = "; ".join(f"{path}: {problem}" for path, problem in list(bad.items())[:3])
-        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        missing_maps = all(paths[path] == "superpixel" for path in bad)
+        found = pool.map(lambda item: _problems(item, info, columns), items)
+        problems = {path: entry for entries in found for path, *entry in entries}
+    if problems:
+        first = list(problems.items())[:3]
+        named = "; ".join(f"{path}: {problem}" for path, (_, problem) in first)
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        missing_maps = all(column == "superpixel" for column, _ in problems.values())
         remedy = "run superpixel_gen.py" if missing_maps else "mend the datalist or the data"
         raise UserError(f"{named}{more}; {remedy}")
 
 
-def _problem(path: str, kind: str) -> str | None:
-    """Why a file cannot be an image, an "index" map or a "red16" label; None if it can."""
-    try:
-        with Image.open(path) as image, Path(path).open("rb") as file:
-            head = file.read(25)
-            file.seek(-min(64, file.seek(0, os.SEEK_END)), os.SEEK_END)
-            if image.format == "PNG" and b"IEND" not in file.read():
-                image.load()  # a long trailer is no fault; a picture cut off is
-            if kind == "index" and image.mode not in INDEX_MODES:
-                return f"mode {image.mode}, expected an 8-bit grey or palette PNG"
-            if kind == "red16" and not (image.format == "PNG" and head[24] == 16):
-                return "expected a 16-bit RGB PNG"
-            return None
-    except READ_ERRORS as error:
-        return _reason(error)
+def _problems(
+    item: Item, info: DatasetInfo, columns: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
+    """What is wrong with an item's files: (path, column, problem)."""
+    kinds = {"image": "image", "label": info.label_reader, "superpixel": "index"}
+    sizes = {}
+    for column in columns:
+        path = getattr(item, column)
+        try:
+            sizes[column] = _read_head(path, kinds[column])
+        except READ_ERRORS as error:
+            yield path, column, _reason(error)
+    for column in sizes:
+        if "image" in sizes and not _same_picture(sizes["image"], sizes[column], column):
+            (w, h), (width, height) = sizes["image"], sizes[column]
+            problem = f"{width} x {height} pixels, its image {w} x {h}"
+            yield getattr(item, column), column, problem
+
+
+def _same_picture(image: tuple[int, int], other: tuple[int, int], column: str) -> bool:
+    """Whether a file's size allows it to belong to an image.
+
+    Region maps are cut from the image itself; labels may be of another scale, as some of GTA5 are.
+    """
+    if column == "superpixel":
+        return image == other
+    return abs(math.log(other[0] * image[1] / (other[1] * image[0]))) < MAX_STRETCH
+
+
+def _read_head(path: str, kind: str) -> tuple[int, int]:
+    """(width, height) of what can be an image, an "index" map or a "red16" label; else an error."""
+    with Image.open(path) as image, Path(path).open("rb") as file:
+        head = file.read(25)
+        file.seek(-min(64, file.seek(0, os.SEEK_END)), os.SEEK_END)
+        if image.format == "PNG" and b"IEND" not in file.read():
+            image.load()  # a long trailer is no fault; a picture cut off is
+        if kind == "index" and image.mode not in INDEX_MODES:
+            raise ValueError(f"mode {image.mode}, expected an 8-bit grey or palette PNG")
+        if kind == "red16" and not (image.format == "PNG" and head[24] == 16):
+            raise ValueError("expected a 16-bit RGB PNG")
+        return image.size
 
 
 def _check_exists(path: str | Path, what: str) -> None:

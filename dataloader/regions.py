@@ -30,7 +30,9 @@ def measure(paths: Iterable[str | Path]) -> Regions:
 
 
 def _measure_one(path: str) -> dict[int, int]:
-    areas = np.bincount(read_superpixels(path).ravel())
+    areas = np.bincount(read_superpixels(path).ravel(), minlength=256)
+    if areas.all():
+        raise UserError(f"{path}: 256 regions; at most 255 are allowed, run superpixel_gen.py")
     return {int(region): int(areas[region]) for region in np.flatnonzero(areas)}
 
 

@@ -4,11 +4,13 @@ import os
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+TALLY: Counter[str] = Counter()
 
 
 def run_script(command: str, fails: bool = False) -> str:
@@ -30,9 +32,31 @@ def run_script(command: str, fails: bool = False) -> str:
         assert result.returncode == 2, result.stderr
         assert "Traceback" not in result.stderr
         assert lines[-1].startswith("error: ")
+        TALLY["bad inputs refused"] += 1
         return lines[-1]
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout + result.stderr
+
+
+@pytest.fixture(scope="session")
+def tally() -> Counter:
+    """What the README's promises count; printed when all tests are done."""
+    return TALLY
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist
+        session.config.workeroutput["tally"] = dict(TALLY)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    TALLY.update(getattr(node, "workeroutput", {}).get("tally", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    counts = ", ".join(f"{count} {what}" for what, count in sorted(TALLY.items()))
+    terminalreporter.write_line(counts)
 
 
 @pytest.fixture(scope="session")

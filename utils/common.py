@@ -3,6 +3,7 @@
 import argparse
 import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -44,6 +45,14 @@ def number(
     return convert
 
 
+def move(text: str) -> tuple[str, str]:
+    """An argparse type: ``OLD=NEW`` as a pair of folders."""
+    old, equals, new = text.partition("=")
+    if not (old and equals and new):
+        raise argparse.ArgumentTypeError(f"{text!r} is not OLD=NEW")
+    return old.rstrip("/") or "/", os.path.abspath(new)
+
+
 COUNT = number(int, 0)
 POSITIVE_INT = number(int, 1)
 SHARE = number(float, 0)
@@ -81,6 +90,9 @@ def add_machine_arguments(parser: Parser, num_workers: int = 4) -> None:
         "--amp", default="none", choices=("none", "bf16", "fp16"), help="mixed precision"
     )
     group.add_argument("--channels_last", action="store_true", help="memory order; often faster")
+    group.add_argument(
+        "--deterministic", action="store_true", help="GPU kernels that repeat exactly; slower"
+    )
 
 
 def add_domain_arguments(parser: Parser, prefix: str, dataset: str, root: str) -> None:
@@ -99,6 +111,15 @@ def training_parser(description: str, model_names: Sequence[str]) -> Parser:
     add_domain_arguments(parser, "src", "GTA5", "./data/GTA5")
     add_domain_arguments(parser, "trg", "cityscapes", "./data/Cityscapes")
     add_domain_arguments(parser, "val", "cityscapes", "./data/Cityscapes")
+    group = parser.add_argument_group("data (all)")
+    group.add_argument(
+        "--relocate",
+        type=move,
+        action="append",
+        default=[],
+        metavar="OLD=NEW",
+        help="where files that a datalist of another machine has below OLD are here; repeatable",
+    )
     group = parser.add_argument_group("going on")
     group.add_argument("--resume", action="store_true", help="go on where the run in -p stopped")
     group.add_argument("--save_period", type=POSITIVE_INT, default=1000, help="iterations")

@@ -1,5 +1,6 @@
 """One device, decided once, and how networks run on it."""
 
+import os
 from argparse import Namespace
 from contextlib import AbstractContextManager, nullcontext
 
@@ -52,7 +53,12 @@ class Compute:
 
     @classmethod
     def of(cls, args: Namespace) -> "Compute":
-        """As --device, --amp and --channels_last say."""
+        """As --device, --amp, --channels_last and --deterministic say."""
+        if args.deterministic:
+            # Set before CUDA starts; kernels that have no such form only warn.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.backends.cudnn.benchmark = False
         return cls(get_device(args.device), args.amp, args.channels_last)
 
     def place(self, model: nn.Module) -> nn.Module:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 FREE_FLAGS = {
     *("resume", "device", "num_workers", "save_period", "save_feat_dir", "keep_features"),
+    "relocate",
 }
 """Flags that may differ between a run and its continuation, since they change no result."""
 

@@ -1,5 +1,8 @@
 """Label mappings and readers, against the tables of the datasets' publishers."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from PIL import Image
 from dataloader.datalist import Item
 from dataloader.datasets import dataset_names, load_dataset
 from dataloader.images import check_files, map_label, read_image, read_label, read_superpixels
+from dataloader.regions import measure
 from utils.errors import UserError
 
 CITYSCAPES = dict(
@@ -112,3 +116,44 @@ def test_files_of_the_wrong_kind_are_named_before_training(tmp_path):
 def test_unknown_dataset_lists_those_there_are():
     with pytest.raises(UserError, match="camvid, cityscapes, GTA5, SYNTHIA"):
         load_dataset("kitti")
+
+
+def test_files_of_another_picture_are_named_before_training(tmp_path):
+    """GTA5 labels may be of another scale; a map is of the image's very size."""
+    camvid = load_dataset("camvid")
+    for name, size in (("image", (60, 32)), ("scaled", (120, 66)), ("turned", (32, 60))):
+        Image.new("L", size).save(tmp_path / f"{name}.png")
+    image, scaled, turned = (str(tmp_path / f"{n}.png") for n in ("image", "scaled", "turned"))
+    check_files([Item(image, scaled, image)], camvid, "image", "label", "superpixel")
+    with pytest.raises(UserError, match=r"turned\.png: 32 x 60 pixels, its image 60 x 32; mend"):
+        check_files([Item(image, turned, "")], camvid, "image", "label")
+    with pytest.raises(UserError, match=r"scaled\.png: 120 x 66 pixels, .*superpixel_gen"):
+        check_files([Item(image, "", scaled)], camvid, "image", "superpixel")
+
+
+def test_image_bombs_are_refused_unopened(tmp_path):
+    """60,000 x 60,000 pixels in a file of a few bytes."""
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    (tmp_path / "bomb.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
+    path = str(tmp_path / "bomb.png")
+    for column in ("image", "label", "superpixel"):
+        with pytest.raises(UserError, match=r"bomb\.png: .*exceeds limit"):
+            check_files([Item(path, path, path)], load_dataset("camvid"), column)
+    with pytest.raises(UserError, match=r"bomb\.png: .*exceeds limit"):
+        read_image(path)
+
+
+def test_maps_of_256_regions_are_refused(tmp_path):
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / "map.png")
+    with pytest.raises(UserError, match=r"map\.png: 256 regions"):
+        measure([tmp_path / "map.png"])
+    Image.fromarray(np.arange(256, dtype=np.uint16).reshape(16, 16)).save(tmp_path / "map.png")
+    with pytest.raises(UserError, match=r"map\.png: .*mode I;16"):
+        measure([tmp_path / "map.png"])

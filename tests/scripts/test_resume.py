@@ -79,7 +79,7 @@ def assert_same_results(exp: Path, expected: Path) -> None:
     assert lines[0] == lines[1]
 
 
-def test_killed_at_random_moments(toy_city, unbroken, tmp_path):
+def test_killed_at_random_moments(toy_city, unbroken, tmp_path, tally):
     """SIGKILL at 25 or more moments of a warm-up and two rounds, each time resumed."""
     rng = random.Random(0)
     kills = 0
@@ -91,7 +91,29 @@ def test_killed_at_random_moments(toy_city, unbroken, tmp_path):
         assert_same_results(exp, unbroken)
         if kills >= KILLS:
             break
-    print(f"{kills} kills survived")
+    tally["kills survived"] += kills
+
+
+def test_killed_within_a_selection(toy_city, unbroken, tmp_path, script, tally):
+    """In the middle of the passes over both domains, and between density and uncertainty."""
+    warmup, rounds = commands(toy_city, tmp_path)
+    script(warmup)
+    for moment in ("round00_source", "round01_target", "density_selection_01.pkl"):
+        process = start(f"{rounds} --resume")
+        while not list(tmp_path.rglob(f"{moment}*")):
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.001)
+        process.kill()
+        process.communicate()
+    later = ("softmax_entropy_selection_01.pkl", "datalist_01.pkl", "AL_record/round_01.json")
+    for name in later:  # that the kill may have come too late for
+        (tmp_path / name).unlink(missing_ok=True)
+    out = script(f"{rounds} --resume")
+    assert "resumed after iteration 6" in out  # trained before the kills
+    for path in tmp_path.rglob(".*.tmp"):
+        path.unlink()
+    assert_same_results(tmp_path, unbroken)
+    tally["kills survived"] += 3
 
 
 def run_with_kills(command: str, rng: random.Random, most: int) -> int:
