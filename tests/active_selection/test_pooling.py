@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from active_selection.pooling import pool_features, pool_predictions
-from active_selection.region_table import shrink_superpixels
+from active_selection.region_table import lay_out, measure_image, shrink_superpixels
+from dataloader.datalist import Item
 from utils.errors import UserError
 
 
@@ -83,3 +84,19 @@ def test_shrinking_is_nearest_neighbour_at_pixel_centres():
     superpixels = superpixel_map(60, 90, 12).to(torch.uint8)
     small = shrink_superpixels(superpixels, np.unique(superpixels), (20, 30))
     assert np.array_equal(small, superpixels.numpy()[1::3, 1::3])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_features_that_are_no_numbers_name_their_image(bad):
+    regions = {"/d/map.png": {0: 32, 1: 32}}
+    rows = {"features": (2, 4), "probs": (2, 3), "scores": (2, 3)}
+    columns = {name: np.zeros(shape, np.float32) for name, shape in rows.items()}
+    item = Item("/d/street.png", "/d/label.png", "/d/map.png")
+    table = lay_out([item], regions, columns | {"pixels": np.zeros(2, np.int64)})
+    superpixels = torch.arange(8).repeat(8, 1) // 4
+    features, logits = torch.ones(4, 2, 2), torch.ones(3, 2, 2)
+    arguments = (table, slice(0, 2), features, logits, superpixels.to(torch.uint8), (8, 8))
+    measure_image(*arguments)
+    features[1, 0, 0] = bad
+    with pytest.raises(UserError, match=r"/d/street\.png: .*NaN"):
+        measure_image(*arguments)
