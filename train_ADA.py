@@ -12,7 +12,13 @@ from argparse import Namespace
 from pathlib import Path
 
 from active_selection.region_table import SCORES
-from active_selection.rounds import Experiment, datalist_path, planned_files
+from active_selection.rounds import (
+    Experiment,
+    clean_up,
+    datalist_path,
+    first_open_round,
+    planned_files,
+)
 from active_selection.strategies import METHODS
 from models import MODEL_NAMES
 from utils.common import (
@@ -62,12 +68,14 @@ def main() -> None:
     folder = args.model_save_dir
     start_log(folder / "log_train.txt")
     settings = Settings(args, "train_ADA", *planned_files(args))
-    if settings.begin(args.resume):
+    if settings.begin(args.resume) or first_open_round(args) > args.max_iterations:
+        clean_up(args)
         log.info("the rounds in %s are finished", folder)
         return
     log.info("%s", vars(args))
 
     experiment = Experiment(args)
+    settings.write()
     for number in range(experiment.first_round, args.max_iterations + 1):
         experiment.begin(number)
         labelled = experiment.labelled_pixels()
@@ -81,7 +89,7 @@ def main() -> None:
             experiment.active_set.save(datalist_path(args, number))
         experiment.record(miou, labelled, spent)
     settings.finish()
-    experiment.clean_up()
+    clean_up(args)
     log.info("done: rounds %d to %d in %s", args.init_iteration, args.max_iterations, folder)
 
 

@@ -66,6 +66,7 @@ def main() -> None:
     model = compute.place(start_model(args))
     validator = make_validator(args, model, compute)
     step = build_step(args, model, domains, compute, iteration_of(state))
+    settings.write()
     best = train(
         step,
         args.total_itrs,

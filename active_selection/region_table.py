@@ -133,7 +133,8 @@ def measure_image(
 ) -> None:
     """Fill an image's rows from its features (256, h, w), logits (C, h, w) and map (H0, W0)."""
     ids, item = table.region[rows], table.items[table.image[rows.start]]
-    if not np.array_equal(superpixels.unique(), ids):
+    areas = np.bincount(superpixels.numpy().ravel(), minlength=256)
+    if areas.sum() != areas[ids].sum() or not np.array_equal(areas[ids], table.area[rows]):
         raise UserError(
             f"{item.superpixel}: its regions are not those of the region dictionary; "
             "run superpixel_gen.py again"

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from active_selection.selection import Spent, TableBuilder, in_pool, selection_path, spend
-from active_selection.strategies import NEED_SOURCE, Evidence, phases
+from active_selection.strategies import NEED_SOURCE, STRATEGIES, Evidence, phases
 from dataloader.active_set import ActiveSet
 from dataloader.datasets import load_dataset
 from dataloader.domain import load_domain, make_validator
@@ -24,7 +24,7 @@ from utils.device import Compute
 from utils.engine import train
 from utils.files import copy_file, read_json, write_json
 from utils.optim import schedule, segmentation_optimizer
-from utils.resume import StateFile, iteration_of, rewind_log
+from utils.resume import StateFile, iteration_of, log_size, rewind_log
 from utils.steps import SupervisedStep
 
 log = logging.getLogger(__name__)
@@ -45,14 +45,44 @@ def record_path(args: Namespace, number: int) -> Path:
     return args.model_save_dir / "AL_record" / f"round_{number:02d}.json"
 
 
+def state_path(args: Namespace) -> Path:
+    """Where the state of a round's training is kept while it runs."""
+    return args.model_save_dir / "round_state.tar"
+
+
+def mark_path(args: Namespace) -> Path:
+    """Where it is kept which round runs, and how long the log was before it."""
+    return args.model_save_dir / "round.json"
+
+
 def planned_files(args: Namespace) -> list[Path]:
-    """What the rounds are going to write; none of it may be there before."""
+    """What the rounds are going to write; none of it may be there before.
+
+    But for the checkpoint that the first round adopts, and the record of a last round, which
+    selected nothing, where that round is now taken up again.
+    """
     rounds = range(args.init_iteration, args.max_iterations + 1)
     paths = [
         path(args, n) for path in (checkpoint_path, datalist_path, record_path) for n in rounds
     ]
-    adopted = Path(args.init_checkpoint).resolve()
-    return [path for path in paths if path.resolve() != adopted]
+    paths += [selection_path(args.model_save_dir, name, n) for name in STRATEGIES for n in rounds]
+    free = {Path(args.init_checkpoint).resolve()}
+    if not datalist_path(args, args.init_iteration).is_file():
+        free.add(record_path(args, args.init_iteration).resolve())
+    return [path for path in paths if path.resolve() not in free]
+
+
+def first_open_round(args: Namespace) -> int:
+    """The first round without a record; without --resume the first of all."""
+    if not args.resume:
+        return args.init_iteration
+    return next(n for n in count(args.init_iteration) if not record_path(args, n).is_file())
+
+
+def clean_up(args: Namespace) -> None:
+    """Remove what only a continuation would need."""
+    state_path(args).unlink(missing_ok=True)
+    mark_path(args).unlink(missing_ok=True)
 
 
 class Experiment:
@@ -64,16 +94,13 @@ class Experiment:
 
     def __init__(self, args: Namespace):
         self.args = args
-        self.number = self.first_round = next(
-            n for n in count(args.init_iteration) if not record_path(args, n).is_file()
-        )
+        self.number = self.first_round = first_open_round(args)
         checkpoint, self.datalist = args.init_checkpoint, args.datalist_path
         if self.first_round > args.init_iteration:
             checkpoint = checkpoint_path(args, self.first_round - 1)
             self.datalist = datalist_path(args, self.first_round - 1)
         self.log_path = args.model_save_dir / "log_train.txt"
-        self.mark_path = args.model_save_dir / "round.json"
-        self.state_path = args.model_save_dir / "round_state.tar"
+        self.feature_dir = args.save_feat_dir or args.model_save_dir / "features"
         self.compute = Compute.of(args)
         self.source_info = load_dataset(args.src_dataset)
         self.target_info = load_dataset(args.trg_dataset)
@@ -128,22 +155,20 @@ class Experiment:
     def begin(self, number: int) -> None:
         """Begin a round; when it is taken up again, the log goes back to where its state was."""
         self.number = number
-        self.state_file = StateFile(self.state_path, self.log_path, f"round {number:02d}")
+        self.state_file = StateFile(state_path(self.args), self.log_path, f"round {number:02d}")
         if not self.args.resume:
             self.state_file.remove()  # of an older run
         self.state = self.state_file.read()
-        mark = {"round": number, "log_bytes": self.log_path.stat().st_size}
-        if self.args.resume and self.mark_path.is_file():
-            before = read_json(self.mark_path, "remove it")
+        mark = {"round": number, "log_bytes": log_size(self.log_path)}
+        mark_file = mark_path(self.args)
+        if self.args.resume and mark_file.is_file():
+            before = read_json(mark_file, "remove it")
             if before["round"] == number and not self.state:
                 rewind_log(self.log_path, before["log_bytes"])
                 mark = before
-        write_json(self.mark_path, mark)
-
-    def clean_up(self) -> None:
-        """Remove what only a continuation would need."""
-        self.state_file.remove()
-        self.mark_path.unlink(missing_ok=True)
+        if not self.args.resume:  # a last round that is taken up again
+            record_path(self.args, number).unlink(missing_ok=True)
+        write_json(mark_file, mark)
 
     def adopt(self, source: Path) -> float:
         """Take over --init_checkpoint as the first round's network and validate it."""
@@ -212,7 +237,7 @@ class Experiment:
     def _evidence(self, with_source: bool) -> Iterator[Evidence]:
         """The region tables, filled by the round's network."""
         args = self.args
-        folder = args.save_feat_dir or args.model_save_dir / "features"
+        folder = self.feature_dir
         builder = TableBuilder(
             self.model,
             args.num_classes,
@@ -248,6 +273,9 @@ class Experiment:
 
     def record(self, miou: float, labelled: int, spent: list[Spent]) -> None:
         """Log a round's outcome and write it to AL_record/round_XX.json: the round is done."""
+        if not self.args.keep_features:  # also what a killed process left
+            for path in self.feature_dir.glob(f"round{self.number:02d}_*"):
+                path.unlink()
         share = labelled / self.target_pixels
         now = self.labelled_pixels()
         number = self.number

@@ -22,6 +22,7 @@ from dataloader.regions import Regions
 from dataloader.segmentation import EvaluationSet, evaluation_loader
 from models.deeplab import FEATURES
 from utils.device import Compute
+from utils.errors import UserError
 from utils.safe_pickle import load_pickle, save_pickle
 from utils.stopping import STOP, Stopped
 
@@ -123,13 +124,30 @@ def spend(
         path = selection_path(folder, name, round_index)
         if not path.is_file():
             save_pickle(path, choose(name, budget, evidence, active_set))
-        regions = [(superpixel_of[paths], region) for _, paths, region in load_pickle(path)]
+        regions = [(superpixel_of[paths], region) for paths, region in _read(path, active_set)]
         active_set.label(regions)
         pixels = sum(areas[superpixel][region] for superpixel, region in regions)
         spent.append(Spent(name, budget, pixels, len(regions)))
         log.info("selection %02d: %s", round_index, asdict(spent[-1]))
         STOP.check()
     return spent
+
+
+def _read(path: Path, active_set: ActiveSet) -> list[tuple[str, int]]:
+    """("image,label,superpixel", region id) of a selection file, all of them in the pool."""
+    pool = {
+        (",".join(item), region)
+        for item in active_set.target
+        for region in active_set.pool[item.superpixel]
+    }
+    try:
+        chosen = [(paths, region) for _, paths, region in load_pickle(path)]
+        fits = pool.issuperset(chosen) and len(set(chosen)) == len(chosen)
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise UserError(f"{path}: not a selection from this pool; remove it to select anew")
+    return chosen
 
 
 def choose(

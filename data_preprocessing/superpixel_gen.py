@@ -25,7 +25,7 @@ from tqdm import tqdm
 from data_preprocessing.slic import MAX_SEGMENTS, slic
 from dataloader.datalist import Item, find_datalist
 from dataloader.datasets import load_dataset
-from dataloader.images import READ_ERRORS, check_files, read_image, read_superpixels
+from dataloader.images import INDEX_MODES, READ_ERRORS, check_files, read_image, read_superpixels
 from dataloader.regions import Regions, dictionary_path, measure, save_regions
 from utils.common import COUNT, POSITIVE, POSITIVE_INT, Parser, number
 from utils.errors import UserError, run
@@ -52,6 +52,7 @@ def main() -> None:
     info = load_dataset(args.dataset)
     items = find_datalist(info, args.datadir, args.split, args.datalist)
     check_files(items, info, "image")
+    check_places(items, args.datadir)
     segment = partial(divide, num_segments=args.num_segments, compactness=args.compactness)
     regions = divide_all(items, segment, args.workers or os.cpu_count() or 1)
     save_regions(args.datadir, args.split, regions)
@@ -63,6 +64,28 @@ def main() -> None:
     if args.preview:
         count = min(args.preview, len(items))
         preview([items[index * len(items) // count] for index in range(count)], args.datadir)
+
+
+def check_places(items: Sequence[Item], root: str) -> None:
+    """Refuse a list whose maps would be written elsewhere than below the root, or over other files.
+
+    Raises:
+        UserError: names the first such map.
+    """
+    inputs = {path for item in items for path in (item.image, item.label)}
+    for path in (item.superpixel for item in items):
+        if not Path(path).is_relative_to(Path(root).absolute()):
+            raise UserError(f"{path}: the superpixel map lies outside --datadir {root}")
+        if path in inputs or Path(path).suffix != ".png" or _is_other_picture(path):
+            raise UserError(f"{path}: a superpixel map would overwrite this; mend the datalist")
+
+
+def _is_other_picture(path: str) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.mode not in INDEX_MODES
+    except READ_ERRORS:  # absent, or a map that is damaged
+        return False
 
 
 def divide(item: Item, num_segments: int, compactness: float) -> dict[int, int]:

@@ -125,10 +125,17 @@ class ActiveSet:
         locate = locator(entries[0], trg_root, moves, path)
         items = [Item(*map(locate, entry)) for entry in entries]
         target = {item.superpixel: item for item in items}
+        check_listed_once(path, target.values())
         pool, labelled = (
             {locate(name): list(map(int, ids)) for name, ids in data[key].items()}
             for key in ("trg_pool_suppix", "trg_label_suppix")
         )
+        for key, regions in (("trg_pool_suppix", pool), ("trg_label_suppix", labelled)):
+            twice = [name for name, ids in regions.items() if len(set(ids)) < len(ids)]
+            if twice:
+                raise UserError(f"{path}: {key} lists a region of {twice[0]} twice")
+            if len(regions) < len(data[key]):
+                raise UserError(f"{path}: {key} names a superpixel map in two ways")
         for superpixel, regions in labelled.items():
             if set(regions) & set(pool.get(superpixel, ())):
                 raise UserError(

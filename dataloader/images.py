@@ -138,13 +138,15 @@ def _same_picture(image: tuple[int, int], other: tuple[int, int], column: str) -
 def _read_head(path: str, kind: str) -> tuple[int, int]:
     """(width, height) of what can be an image, an "index" map or a "red16" label; else an error."""
     with Image.open(path) as image, Path(path).open("rb") as file:
-        head = file.read(25)
+        head = file.read(26)
         file.seek(-min(64, file.seek(0, os.SEEK_END)), os.SEEK_END)
         if image.format == "PNG" and b"IEND" not in file.read():
             image.load()  # a long trailer is no fault; a picture cut off is
         if kind == "index" and image.mode not in INDEX_MODES:
             raise ValueError(f"mode {image.mode}, expected an 8-bit grey or palette PNG")
-        if kind == "red16" and not (image.format == "PNG" and head[24] == 16):
+        if kind == "red16" and not (
+            image.format == "PNG" and head[24] == 16 and head[25] in (2, 6)
+        ):
             raise ValueError("expected a 16-bit RGB PNG")
         return image.size
 

@@ -63,7 +63,7 @@ def load_regions(items: Sequence[Item], root: str | Path, split: str) -> Regions
     known = _read_dictionary(Path(root).absolute(), split)
     paths = [item.superpixel for item in items]
     missing = measure(path for path in paths if path not in known)
-    return {path: known.get(path) or missing[path] for path in paths}
+    return {path: known[path] if path in known else missing[path] for path in paths}
 
 
 def _read_dictionary(root: Path, split: str) -> Regions:

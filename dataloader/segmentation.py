@@ -6,6 +6,7 @@ image, augmented in the same way, however many workers load it and wherever the 
 
 import itertools
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from dataloader.datasets import IGNORE, DatasetInfo
 from dataloader.images import read_image, read_label, read_superpixels
 from dataloader.transforms import EvaluationTransform, TrainingTransform
 from utils.errors import UserError
+from utils.stopping import STOP
 
 
 class Draw(NamedTuple):
@@ -202,10 +204,13 @@ class Loader(DataLoader):
         try:
             yield from super().__iter__()
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            died = re.match(r"DataLoader worker \(pid[^)]*\) [^.\n]*", str(error))
+            if not died:
                 raise
+            STOP.check()  # who stops a whole group of processes stops workers, too
             raise UserError(
-                "a data worker died (out of memory?); run again with fewer --num_workers"
+                f"a data worker died (out of memory?): {died[0]}; "
+                "run again with fewer --num_workers"
             ) from error
 
 

@@ -136,12 +136,12 @@ def test_damaged_datalists(tmp_path, check_line, data):
 
 
 NUMBERS = {  # flag: (kind, low, low allowed, high)
-    "--active_selection_size": (float, 0, True, None),
-    "--alpha": (float, 0, True, None),
-    "--beta": (float, 0, True, None),
-    "--finetune_lr": (float, 0, False, None),
-    "--train_lr": (float, 0, False, None),
-    "--weight_decay": (float, 0, True, None),
+    "--active_selection_size": (float, 0, True, 1e9),
+    "--alpha": (float, 0, True, 1e9),
+    "--beta": (float, 0, True, 1e9),
+    "--finetune_lr": (float, 0, False, 1e9),
+    "--train_lr": (float, 0, False, 1e9),
+    "--weight_decay": (float, 0, True, 1e9),
     "--init_iteration": (int, 0, True, None),
     "--max_iterations": (int, 0, True, None),
     "--finetune_itrs": (int, 1, True, None),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from utils.errors import UserError
-from utils.files import atomic_write
+from utils.files import write_tensors
 
 
 def save_checkpoint(
@@ -21,8 +21,7 @@ def save_checkpoint(
     state = {"model_state_dict": model.state_dict(), "opt_state_dict": optimizer.state_dict()}
     if discriminator is not None:
         state["model_D"] = discriminator.state_dict()
-    with atomic_write(path) as file:
-        torch.save(state, file)
+    write_tensors(path, state)
 
 
 def read_plain(path: str | Path) -> Any:
@@ -50,7 +49,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     state = read_plain(path)
     weights = state.get("model_state_dict") if isinstance(state, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items()
+    ):
         raise UserError(f"{path}: no 'model_state_dict' of tensors in it; name a checkpoint*.tar")
     return state
 

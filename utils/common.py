@@ -55,8 +55,8 @@ def move(text: str) -> tuple[str, str]:
 
 COUNT = number(int, 0)
 POSITIVE_INT = number(int, 1)
-SHARE = number(float, 0)
-POSITIVE = number(float, 0, open_low=True)
+SHARE = number(float, 0, 1e9)
+POSITIVE = number(float, 0, 1e9, open_low=True)
 
 
 def add_model_arguments(parser: Parser, names: Sequence[str], default: str) -> None:

@@ -54,6 +54,7 @@ def train(
     try:
         while True:
             if not progress.validated:
+                check_weights(step, progress.iteration)
                 score = validate()
                 if score > progress.best:
                     progress.best = score
@@ -75,11 +76,24 @@ def train(
                 meter.report()
             if progress.iteration % save_period == 0:
                 meter.check()
+                check_weights(step, progress.iteration)
                 save(progress)
     except Stopped:
         meter.check()
+        check_weights(step, progress.iteration)
         save(progress)
         raise
+
+
+def check_weights(step: SupervisedStep, iteration: int) -> None:
+    """Raise a :class:`UserError` if a network holds a weight that is no number."""
+    for name, network in step.networks.items():
+        for key, value in network.state_dict().items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise UserError(
+                    f"iteration {iteration} left {name} weights that are no numbers ({key}); "
+                    "lower the learning rate (weights saved so far are from before)"
+                )
 
 
 class Meter:
@@ -111,7 +125,7 @@ class Meter:
                     raise UserError(
                         f"the loss ({name}) became {float(loss)} in iteration {iteration + 1}"
                         f"{image_names(self.step, iteration)}; lower the learning rate "
-                        "(checkpoints and state saved so far are from before)"
+                        "(weights saved so far are all numbers)"
                     )
 
     def report(self) -> None:

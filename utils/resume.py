@@ -15,12 +15,20 @@ import torch
 
 from utils.checkpoint import read_plain
 from utils.errors import UserError
-from utils.files import atomic_write, read_json, write_json
+from utils.files import read_json, write_json, write_tensors
 
 log = logging.getLogger(__name__)
 
 FREE_FLAGS = {
-    *("resume", "device", "num_workers", "save_period", "save_feat_dir", "keep_features"),
+    *(
+        "model_save_dir",
+        "resume",
+        "device",
+        "num_workers",
+        "save_period",
+        "save_feat_dir",
+        "keep_features",
+    ),
     "relocate",
 }
 """Flags that may differ between a run and its continuation, since they change no result."""
@@ -60,11 +68,15 @@ class Settings:
         self.value = {"flags": flags, "finished": False}
 
     def begin(self, resume: bool) -> bool:
-        """Check and write the settings; returns whether the run had been finished.
+        """Check the settings of a run before; returns whether it had been finished.
+
+        What its killed processes were about to write is removed.
 
         Raises:
             UserError: names the flag that differs, or the folder that holds results already.
         """
+        for path in self.path.parent.rglob(".*.tmp"):
+            path.unlink(missing_ok=True)
         if resume and self.path.is_file():
             return self._compare()
         for path in self.results:
@@ -75,19 +87,25 @@ class Settings:
                 )
         if resume:
             log.info("nothing to resume in %s; starting", self.path.parent)
-        write_json(self.path, self.value, indent=1)
         return False
+
+    def write(self) -> None:
+        """Keep the settings: data and networks are loaded, and the work begins."""
+        write_json(self.path, self.value, indent=1)
 
     def _compare(self) -> bool:
         """Make sure that the flags are those of the run before; whether that had been finished."""
         before = read_json(self.path, "remove it to start anew")
+        flags = before.get("flags") if isinstance(before, dict) else None
+        if not isinstance(flags, dict):
+            raise UserError(f"{self.path}: no settings of a run; remove it to start anew")
         for name, value in self.value["flags"].items():
-            old = before["flags"].get(name)
+            old = flags.get(name)
             if old != value:
                 raise UserError(
                     f"--resume: --{name} is {value}, but the run in {self.path.parent} had {old}"
                 )
-        return bool(before["finished"])
+        return bool(before.get("finished"))
 
     def finish(self) -> None:
         """Note that the run has come to its end."""
@@ -127,10 +145,9 @@ class StateFile:
             "scaler": step.compute.scaler.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "log_bytes": self.log_path.stat().st_size,
+            "log_bytes": log_size(self.log_path),
         }
-        with atomic_write(self.path) as file:
-            torch.save(state, file)
+        write_tensors(self.path, state)
 
     def restore(self, step: Any, state: dict[str, Any]) -> Progress:
         """Put a state that was read into a new step, and the log back to where it was."""
@@ -157,8 +174,13 @@ def iteration_of(state: dict[str, Any] | None) -> int:
     return state["progress"]["iteration"] if state else 0
 
 
+def log_size(path: Path) -> int:
+    """Bytes of a log file, 0 if somebody removed it."""
+    return path.stat().st_size if path.is_file() else 0
+
+
 def rewind_log(path: Path, size: int) -> None:
     """Cut a log file that is longer than ``size`` bytes."""
-    if path.stat().st_size > size:
+    if log_size(path) > size:
         with path.open("r+b") as file:
             file.truncate(size)

@@ -9,7 +9,7 @@ import pickle
 import pickletools
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from utils.files import atomic_write
 
 REFUSED_OPCODES = {
     *("PERSID", "BINPERSID", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"),
-    *("NEXT_BUFFER", "READONLY_BUFFER"),
+    *("NEXT_BUFFER", "READONLY_BUFFER", "FROZENSET"),
 }
+KEYS = (str, int, float, bool, bytes, type(None))
 GROWTH = 16  # values that one byte of a file may stand for
+CALL = 16  # values that a call or an empty set counts for
 
 
 class _NotCallable:
@@ -58,12 +60,62 @@ class _Array(list):
         self[:] = values.tolist()
 
 
-class _DataUnpickler(pickle.Unpickler):
-    """Knows by name only what plain data and NumPy values need."""
+class _DataUnpickler(pickle._Unpickler):
+    """Knows by name only what plain data and NumPy values need.
+
+    It is the unpickler in Python, whose instructions can be watched: keys of dicts and members of
+    sets must be plain, since hashing nested tuples may take for ever or crash.
+    """
+
+    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, data: bytes):
         super().__init__(io.BytesIO(data))
         self.allowance = GROWTH * len(data)
+
+    def _check_keys(self, keys: list) -> None:
+        for key in keys:
+            if not isinstance(key, KEYS):
+                raise pickle.UnpicklingError(f"a {type(key).__name__} is a key or a set's member")
+
+    def load_setitem(self) -> None:
+        self._check_keys(self.stack[-2:-1])
+        super().load_setitem()
+
+    def load_pairs(self) -> None:
+        self._check_keys(self.stack[::2])  # all that follows the mark
+        super().load_setitems()
+
+    def load_dict(self) -> None:
+        self._check_keys(self.stack[::2])
+        super().load_dict()
+
+    def load_members(self) -> None:
+        self._check_keys(self.stack)
+        super().load_additems()
+
+    def load_empty_set(self) -> None:
+        self.count(CALL)
+        super().load_empty_set()
+
+    def load_reduce(self) -> None:
+        self.count(CALL)
+        super().load_reduce()
+
+    def load_build(self) -> None:
+        if not isinstance(self.stack[-2], (_Array, _Dtype)):
+            raise pickle.UnpicklingError("it sets attributes")
+        super().load_build()
+
+    dispatch |= {
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_pairs,
+        pickle.DICT[0]: load_dict,
+        pickle.ADDITEMS[0]: load_members,
+        pickle.EMPTY_SET[0]: load_empty_set,
+        pickle.REDUCE[0]: load_reduce,
+        pickle.BUILD[0]: load_build,
+    }
 
     def count(self, values: int) -> None:
         """Charge what a call makes against what a file of this size may make."""
@@ -92,6 +144,7 @@ class _DataUnpickler(pickle.Unpickler):
 
     def _set(self, values: list = ()) -> set:
         self.count(len(values))
+        self._check_keys(values)
         return set(values)
 
     def _dict(self, *_: Any) -> dict:

@@ -106,3 +106,19 @@ def test_image_with_broken_pixels_is_named_by_the_worker(script, dataset):
     data = path.read_bytes()
     path.write_bytes(data[:500] + bytes(len(data) - 1000) + data[-500:])  # head and tail are whole
     assert "00003.png" in script(command(dataset, "--workers 2"), fails=True)
+
+
+def test_a_list_cannot_make_it_write_over_other_files(script, dataset, tmp_path, tmp_path_factory):
+    """Outside the root, over an image, over a checkpoint, over another picture."""
+    outside = tmp_path_factory.mktemp("outside") / "model.png"
+    outside.write_bytes(b"precious")
+    image = next((dataset / "images").glob("*.png"))
+    label = next((dataset / "labels").glob("*.png"))
+    Image.new("RGB", (8, 8)).save(dataset / "photo.png")
+    (dataset / "notes.txt").write_text("precious")
+    for target in (outside, "../model.png", image, "photo.png", "notes.txt"):
+        (tmp_path / "list.txt").write_text(f"{image} {label} {target}\n")
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        line = script(command(dataset, f"--datalist {tmp_path}/list.txt"), fails=True)
+        assert Path(target).name in line
+        assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before

@@ -139,3 +139,18 @@ def test_nothing_in_a_pickle_runs(tmp_path, capsys):
     with pytest.raises(UserError, match=r"names builtins\.print"):
         load_pickle(path)
     assert capsys.readouterr().out == ""
+
+
+def test_regions_listed_twice_are_refused(active_set, tmp_path):
+    path = tmp_path / "list.pkl"
+    active_set.save(path)
+    whole = pickle.loads(path.read_bytes())
+    name = active_set.target[1].superpixel
+    for key, regions in (
+        ("trg_pool_suppix", {name: [3, 3]}),
+        ("trg_label_suppix", {name: [5, 5]}),
+        ("trg_pool_suppix", {name: [3], name.replace("/s/", "/./s/"): [4]}),
+    ):
+        path.write_bytes(pickle.dumps(whole | {"trg_pool_suppix": {}, key: regions}))
+        with pytest.raises(UserError, match=r"list\.pkl: .*(twice|two ways)"):
+            ActiveSet.load(path, "/", "/")
