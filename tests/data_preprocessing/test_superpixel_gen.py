@@ -1,6 +1,7 @@
 """superpixel_gen.py and make_datalist.py as subprocesses."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest

@@ -108,7 +108,7 @@ def test_killed_within_a_selection(toy_city, unbroken, tmp_path, script, tally):
 
 
 def test_killed_after_the_last_round_and_extended(toy_city, unbroken, tmp_path, script):
-    """A run that only had to say that it was finished; one more round after it, without --resume."""
+    """A run that only had to say that it was finished; then one more round after it."""
     for command in commands(toy_city, tmp_path):
         script(command)
     settings = tmp_path / "train_ADA_settings.json"
