@@ -73,8 +73,9 @@ def check_places(items: Sequence[Item], root: str) -> None:
         UserError: names the first such map.
     """
     inputs = {path for item in items for path in (item.image, item.label)}
+    folder = os.path.abspath(root)
     for path in (item.superpixel for item in items):
-        if not Path(path).is_relative_to(Path(root).absolute()):
+        if not Path(path).is_relative_to(folder):
             raise UserError(f"{path}: the superpixel map lies outside --datadir {root}")
         if path in inputs or Path(path).suffix != ".png" or _is_other_picture(path):
             raise UserError(f"{path}: a superpixel map would overwrite this; mend the datalist")

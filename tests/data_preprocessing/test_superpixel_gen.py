@@ -123,3 +123,7 @@ def test_a_list_cannot_make_it_write_over_other_files(script, dataset, tmp_path,
         line = script(command(dataset, f"--datalist {tmp_path}/list.txt"), fails=True)
         assert Path(target).name in line
         assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_root_that_goes_up_and_down_is_the_same_root(script, dataset):
+    assert "5 superpixel maps" in script(command(dataset / "images" / "..", "--workers 1"))
