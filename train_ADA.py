@@ -69,6 +69,7 @@ def main() -> None:
     start_log(folder / "log_train.txt")
     settings = Settings(args, "train_ADA", *planned_files(args))
     if settings.begin(args.resume) or first_open_round(args) > args.max_iterations:
+        settings.finish()
         clean_up(args)
         log.info("the rounds in %s are finished", folder)
         return

@@ -1,5 +1,6 @@
 """Checkpoints: ``torch.save`` of {model_state_dict, opt_state_dict[, model_D]}, and more keys."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from utils.errors import UserError
-from utils.files import write_tensors
+from utils.files import atomic_write
+
+
+def write_tensors(path: str | Path, value: Any) -> None:
+    """Write ``value`` with ``torch.save``, atomically."""
+    buffer = io.BytesIO()  # torch's writer would hide why a disk refuses
+    torch.save(value, buffer)
+    with atomic_write(path) as file:
+        file.write(buffer.getbuffer())
 
 
 def save_checkpoint(

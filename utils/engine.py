@@ -49,6 +49,12 @@ def train(
     """
     progress = progress or Progress()
     meter = Meter(step, total_itrs, progress.iteration)
+
+    def save_sound() -> None:
+        meter.check()
+        check_weights(step, progress.iteration)
+        save(progress)
+
     bar = tqdm(initial=progress.iteration, total=total_itrs, unit="it", disable=None, leave=False)
     save(progress)
     try:
@@ -75,13 +81,9 @@ def train(
             if due or progress.iteration % log_period == 0:
                 meter.report()
             if progress.iteration % save_period == 0:
-                meter.check()
-                check_weights(step, progress.iteration)
-                save(progress)
+                save_sound()
     except Stopped:
-        meter.check()
-        check_weights(step, progress.iteration)
-        save(progress)
+        save_sound()
         raise
 
 

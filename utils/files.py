@@ -1,6 +1,5 @@
 """Files that are whole or absent: written beside their place, flushed, then moved into it."""
 
-import io
 import json
 import os
 import shutil
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -57,14 +55,6 @@ def write_png(path: str | Path, array: np.ndarray, note: str | None = None) -> N
         info.add_text("Comment", note)
     with atomic_write(path) as file:
         Image.fromarray(array).save(file, format="PNG", pnginfo=info)
-
-
-def write_tensors(path: str | Path, value: Any) -> None:
-    """Write ``value`` with ``torch.save``, atomically."""
-    buffer = io.BytesIO()  # torch's writer would hide why a disk refuses
-    torch.save(value, buffer)
-    with atomic_write(path) as file:
-        file.write(buffer.getbuffer())
 
 
 def copy_file(source: str | Path, path: str | Path) -> None:

@@ -13,23 +13,21 @@ from typing import Any
 
 import torch
 
-from utils.checkpoint import read_plain
+from utils.checkpoint import read_plain, write_tensors
 from utils.errors import UserError
-from utils.files import read_json, write_json, write_tensors
+from utils.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 
 FREE_FLAGS = {
-    *(
-        "model_save_dir",
-        "resume",
-        "device",
-        "num_workers",
-        "save_period",
-        "save_feat_dir",
-        "keep_features",
-    ),
+    "model_save_dir",
     "relocate",
+    "resume",
+    "device",
+    "num_workers",
+    "save_period",
+    "save_feat_dir",
+    "keep_features",
 }
 """Flags that may differ between a run and its continuation, since they change no result."""
 
@@ -70,13 +68,9 @@ class Settings:
     def begin(self, resume: bool) -> bool:
         """Check the settings of a run before; returns whether it had been finished.
 
-        What its killed processes were about to write is removed.
-
         Raises:
             UserError: names the flag that differs, or the folder that holds results already.
         """
-        for path in self.path.parent.rglob(".*.tmp"):
-            path.unlink(missing_ok=True)
         if resume and self.path.is_file():
             return self._compare()
         for path in self.results:
@@ -90,7 +84,12 @@ class Settings:
         return False
 
     def write(self) -> None:
-        """Keep the settings: data and networks are loaded, and the work begins."""
+        """Keep the settings: data and networks are loaded, and the work begins.
+
+        What killed processes of the run were about to write is removed.
+        """
+        for path in self.path.parent.rglob(".*.tmp"):
+            path.unlink(missing_ok=True)
         write_json(self.path, self.value, indent=1)
 
     def _compare(self) -> bool:
@@ -110,7 +109,7 @@ class Settings:
     def finish(self) -> None:
         """Note that the run has come to its end."""
         self.value["finished"] = True
-        write_json(self.path, self.value, indent=1)
+        self.write()
 
 
 class StateFile:
