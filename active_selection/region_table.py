@@ -134,7 +134,8 @@ def measure_image(
     """Fill an image's rows from its features (256, h, w), logits (C, h, w) and map (H0, W0)."""
     ids, item = table.region[rows], table.items[table.image[rows.start]]
     areas = np.bincount(superpixels.numpy().ravel(), minlength=256)
-    if areas.sum() != areas[ids].sum() or not np.array_equal(areas[ids], table.area[rows]):
+    same_ids = np.array_equal(np.flatnonzero(areas), ids)
+    if not (same_ids and np.array_equal(areas[ids], table.area[rows])):
         raise UserError(
             f"{item.superpixel}: its regions are not those of the region dictionary; "
             "run superpixel_gen.py again"

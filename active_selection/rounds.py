@@ -158,6 +158,7 @@ class Experiment:
         self.state_file = StateFile(state_path(self.args), self.log_path, f"round {number:02d}")
         if not self.args.resume:
             self.state_file.remove()  # of an older run
+            record_path(self.args, number).unlink(missing_ok=True)  # a last round taken up again
         self.state = self.state_file.read()
         mark = {"round": number, "log_bytes": log_size(self.log_path)}
         mark_file = mark_path(self.args)
@@ -166,8 +167,6 @@ class Experiment:
             if before["round"] == number and not self.state:
                 rewind_log(self.log_path, before["log_bytes"])
                 mark = before
-        if not self.args.resume:  # a last round that is taken up again
-            record_path(self.args, number).unlink(missing_ok=True)
         write_json(mark_file, mark)
 
     def adopt(self, source: Path) -> float:

@@ -118,13 +118,12 @@ def spend(
     whose file is there already, from a run that was stopped, is taken from it; where all are there,
     no evidence is needed.
     """
-    superpixel_of = {",".join(item): item.superpixel for item in active_set.target}
     spent = []
     for name, budget in phases:
         path = selection_path(folder, name, round_index)
         if not path.is_file():
             save_pickle(path, choose(name, budget, evidence, active_set))
-        regions = [(superpixel_of[paths], region) for paths, region in _read(path, active_set)]
+        regions = read_selection(path, active_set)
         active_set.label(regions)
         pixels = sum(areas[superpixel][region] for superpixel, region in regions)
         spent.append(Spent(name, budget, pixels, len(regions)))
@@ -133,17 +132,18 @@ def spend(
     return spent
 
 
-def _read(path: Path, active_set: ActiveSet) -> list[tuple[str, int]]:
-    """("image,label,superpixel", region id) of a selection file, all of them in the pool."""
-    pool = {
-        (",".join(item), region)
-        for item in active_set.target
-        for region in active_set.pool[item.superpixel]
-    }
+def read_selection(path: Path, active_set: ActiveSet) -> list[tuple[str, int]]:
+    """The regions (superpixel path, region id) of a selection file, in labelling order.
+
+    Raises:
+        UserError: they are not all in the pool, each once.
+    """
+    superpixel_of = {",".join(item): item.superpixel for item in active_set.target}
+    pool = {(path, region) for path, ids in active_set.pool.items() for region in ids}
     try:
-        chosen = [(paths, region) for _, paths, region in load_pickle(path)]
+        chosen = [(superpixel_of[paths], region) for _, paths, region in load_pickle(path)]
         fits = pool.issuperset(chosen) and len(set(chosen)) == len(chosen)
-    except (TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         fits = False
     if not fits:
         raise UserError(f"{path}: not a selection from this pool; remove it to select anew")

@@ -3,7 +3,7 @@
 A datalist pickle (``datalist_XX.pkl``) is its serialised form, readable with plain ``pickle``.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -113,29 +113,21 @@ class ActiveSet:
         """
         data = load_pickle(path)
         _check(path, data)
-        entries = [*data["trg_pool_im_idx"], *data["trg_label_im_idx"]]
-        for key, listed in (("source", data["src_label_im_idx"]), ("target", entries)):
+        source, in_labelled, in_pool = (list(data[key]) for key in LIST_KEYS)
+        for domain, listed in (("source", source), ("target", in_pool + in_labelled)):
             if not listed:
-                raise UserError(f"{path}: it holds no {key} images")
-        locate = locator(data["src_label_im_idx"][0], src_root, moves, path)
-        source = [Item(*map(locate, entry)) for entry in data["src_label_im_idx"]]
-        check_listed_once(path, source)
-        for key in ("trg_pool_im_idx", "trg_label_im_idx"):
-            check_listed_once(path, [Item(*entry) for entry in data[key]])
-        locate = locator(entries[0], trg_root, moves, path)
-        items = [Item(*map(locate, entry)) for entry in entries]
-        target = {item.superpixel: item for item in items}
-        check_listed_once(path, target.values())
-        pool, labelled = (
-            {locate(name): list(map(int, ids)) for name, ids in data[key].items()}
-            for key in ("trg_pool_suppix", "trg_label_suppix")
+                raise UserError(f"{path}: it holds no {domain} images")
+        locate = locator(source[0], src_root, moves, path)
+        source = [Item(*map(locate, entry)) for entry in source]
+        locate = locator((in_pool + in_labelled)[0], trg_root, moves, path)
+        in_pool, in_labelled = (
+            [Item(*map(locate, entry)) for entry in listed] for listed in (in_pool, in_labelled)
         )
-        for key, regions in (("trg_pool_suppix", pool), ("trg_label_suppix", labelled)):
-            twice = [name for name, ids in regions.items() if len(set(ids)) < len(ids)]
-            if twice:
-                raise UserError(f"{path}: {key} lists a region of {twice[0]} twice")
-            if len(regions) < len(data[key]):
-                raise UserError(f"{path}: {key} names a superpixel map in two ways")
+        target = {item.superpixel: item for item in in_pool + in_labelled}
+        for items in (source, in_pool, in_labelled, target.values()):
+            check_listed_once(path, items)
+        pool = _read_regions(path, data, "trg_pool_suppix", locate)
+        labelled = _read_regions(path, data, "trg_label_suppix", locate)
         for superpixel, regions in labelled.items():
             if set(regions) & set(pool.get(superpixel, ())):
                 raise UserError(
@@ -144,6 +136,19 @@ class ActiveSet:
         order = [name for name in pool if name in target]
         order += [name for name in target if name not in pool]
         return cls(source, [target[name] for name in order], pool, labelled)
+
+
+def _read_regions(
+    path: str | Path, data: Mapping[str, Any], key: str, locate: Callable[[str], str]
+) -> dict[str, list[int]]:
+    """Superpixel path on this machine -> region ids; refuses maps and regions that come twice."""
+    regions = {locate(name): list(map(int, ids)) for name, ids in data[key].items()}
+    for name, ids in regions.items():
+        if len(set(ids)) < len(ids):
+            raise UserError(f"{path}: {key} lists a region of {name} twice")
+    if len(regions) < len(data[key]):
+        raise UserError(f"{path}: {key} names a superpixel map in two ways")
+    return regions
 
 
 def _check(path: str | Path, data: Any) -> None:
