@@ -71,8 +71,9 @@ def test_datalists_round_trip(tmp_path, regions):
     """Every pool and labelled set comes back, and plain pickle sees the same."""
     items = [Item(f"/d/i{n}", f"/d/l{n}", f"/d/s{n}") for n in range(len(regions))]
     pool = {f"/d/s{n}": ids for n, (ids, _) in enumerate(regions)}
-    labelled = {f"/d/s{n}": [i for i in ids if i not in pool[f"/d/s{n}"]]
-                for n, (_, ids) in enumerate(regions)}  # fmt: skip
+    labelled = {
+        f"/d/s{n}": [i for i in ids if i not in before] for n, (before, ids) in enumerate(regions)
+    }
     active = ActiveSet(items[:1], items, pool, labelled)
     assume(active.pool_items or active.labelled_items)
     active.save(tmp_path / "list.pkl")
