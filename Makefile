@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test lint clean
 
 test: $(READY)  ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 demo: $(READY)  ## the whole method on a made-up city, with pictures (results in demo/)
 	$(BIN)/python experiments/demo.py
