@@ -10,7 +10,7 @@ from tqdm import tqdm
 from dataloader.datalist import Item, find_datalist
 from dataloader.datasets import DatasetInfo, load_dataset
 from dataloader.images import check_files, read_label, read_train_ids
-from utils.common import Parser
+from utils.common import Parser, add_relocation_argument
 from utils.errors import UserError, run
 from utils.files import write_json
 from utils.metrics import ConfusionMatrix, percent
@@ -29,6 +29,7 @@ def parser() -> Parser:
     )
     result.add_argument("--dataset", default="cityscapes", help="a folder of init_data")
     result.add_argument("--json", type=Path, help="also write the figures to this file")
+    add_relocation_argument(result)
     return result
 
 
@@ -36,7 +37,8 @@ def main() -> None:
     args = parser().parse_args()
     info = load_dataset(args.dataset)
     listed = args.val_datalist_dir / "val.txt"
-    items = find_datalist(info, args.root_dir, "val", listed if listed.is_file() else None)
+    listed = listed if listed.is_file() else None
+    items = find_datalist(info, args.root_dir, "val", listed, args.relocate)
     pairs = [Item(str(args.pred_dir / f"{Path(i.image).stem}.png"), i.label, "") for i in items]
     check_files(pairs, info, "image", "label")
 

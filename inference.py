@@ -28,6 +28,7 @@ from utils.common import (
     add_domain_arguments,
     add_machine_arguments,
     add_model_arguments,
+    add_relocation_argument,
 )
 from utils.device import Compute
 from utils.errors import UserError, run
@@ -45,6 +46,7 @@ def parser() -> Parser:
     result.add_argument("--save_dir", type=Path, default=Path("result"), help="predictions")
     result.add_argument("--val_batch_size", type=POSITIVE_INT, default=1, help="images")
     add_domain_arguments(result, "val", "cityscapes", "./data/Cityscapes")
+    add_relocation_argument(result)
     add_machine_arguments(result)
     return result
 
@@ -89,7 +91,7 @@ def predict(
 def images_of(args: Namespace, info: DatasetInfo) -> list[Item]:
     """The images to predict: those of --image_dir, or of the validation list."""
     if args.image_dir is None:
-        return find_datalist(info, args.val_data_dir, "val", args.val_datalist)
+        return find_datalist(info, args.val_data_dir, "val", args.val_datalist, args.relocate)
     if not args.image_dir.is_dir():
         raise UserError(f"--image_dir {args.image_dir}: no such folder")
     paths = sorted(p for p in args.image_dir.iterdir() if p.suffix.lower() in SUFFIXES)

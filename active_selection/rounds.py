@@ -73,10 +73,16 @@ def planned_files(args: Namespace) -> list[Path]:
 
 
 def first_open_round(args: Namespace) -> int:
-    """The first round without a record; without --resume the first of all."""
+    """The first round that is not done; without --resume the first of all."""
     if not args.resume:
         return args.init_iteration
-    return next(n for n in count(args.init_iteration) if not record_path(args, n).is_file())
+    return next(n for n in count(args.init_iteration) if not _is_done(args, n))
+
+
+def _is_done(args: Namespace, number: int) -> bool:
+    """Whether a round has a record, and the selection that it needs if another round follows."""
+    selected = number >= args.max_iterations or datalist_path(args, number).is_file()
+    return record_path(args, number).is_file() and selected
 
 
 def clean_up(args: Namespace) -> None:

@@ -19,7 +19,8 @@ def budgets(round_index: int, total: int, alpha: float, beta: float) -> tuple[in
     Returns:
         (B_d, B_u), which add up to ``total``.
     """
-    share = min(max(alpha * 2.0 ** (-beta * (round_index - 1)), 0.0), 1.0)
+    exponent = min(-beta * (round_index - 1), 1000.0)  # 2^1000 is in range, and far above 1
+    share = min(max(alpha * 2.0**exponent, 0.0), 1.0)
     by_density = round(share * total)
     return by_density, total - by_density
 

@@ -27,7 +27,7 @@ from dataloader.datalist import Item, find_datalist
 from dataloader.datasets import load_dataset
 from dataloader.images import INDEX_MODES, READ_ERRORS, check_files, read_image, read_superpixels
 from dataloader.regions import Regions, dictionary_path, measure, save_regions
-from utils.common import COUNT, POSITIVE, POSITIVE_INT, Parser, number
+from utils.common import COUNT, POSITIVE, POSITIVE_INT, Parser, add_relocation_argument, number
 from utils.errors import UserError, run
 from utils.files import write_png
 
@@ -44,13 +44,14 @@ def parser() -> Parser:
     result.add_argument("--compactness", type=POSITIVE, default=10.0, help="of SLIC")
     result.add_argument("--workers", type=POSITIVE_INT, help="processes (default: all cores)")
     result.add_argument("--preview", type=COUNT, default=0, help="overlays to draw")
+    add_relocation_argument(result)
     return result
 
 
 def main() -> None:
     args = parser().parse_args()
     info = load_dataset(args.dataset)
-    items = find_datalist(info, args.datadir, args.split, args.datalist)
+    items = find_datalist(info, args.datadir, args.split, args.datalist, args.relocate)
     check_files(items, info, "image")
     check_places(items, args.datadir)
     segment = partial(divide, num_segments=args.num_segments, compactness=args.compactness)

@@ -103,6 +103,18 @@ def add_domain_arguments(parser: Parser, prefix: str, dataset: str, root: str) -
     group.add_argument(f"--{prefix}_datalist", help="image list (default: the data set's own)")
 
 
+def add_relocation_argument(parser: Parser) -> None:
+    """Where the files of another machine's datalists are."""
+    parser.add_argument(
+        "--relocate",
+        type=move,
+        action="append",
+        default=[],
+        metavar="OLD=NEW",
+        help="where files that a datalist of another machine has below OLD are here; repeatable",
+    )
+
+
 def training_parser(description: str, model_names: Sequence[str]) -> Parser:
     """The parser of ``warmup.py`` and ``train_ADA.py``, less their own flags."""
     parser = Parser(description)
@@ -111,15 +123,7 @@ def training_parser(description: str, model_names: Sequence[str]) -> Parser:
     add_domain_arguments(parser, "src", "GTA5", "./data/GTA5")
     add_domain_arguments(parser, "trg", "cityscapes", "./data/Cityscapes")
     add_domain_arguments(parser, "val", "cityscapes", "./data/Cityscapes")
-    group = parser.add_argument_group("data (all)")
-    group.add_argument(
-        "--relocate",
-        type=move,
-        action="append",
-        default=[],
-        metavar="OLD=NEW",
-        help="where files that a datalist of another machine has below OLD are here; repeatable",
-    )
+    add_relocation_argument(parser)
     group = parser.add_argument_group("going on")
     group.add_argument("--resume", action="store_true", help="go on where the run in -p stopped")
     group.add_argument("--save_period", type=POSITIVE_INT, default=1000, help="iterations")

@@ -1,5 +1,6 @@
 """Files that are whole or absent: written beside their place, flushed, then moved into it."""
 
+import errno
 import json
 import os
 import shutil
@@ -13,6 +14,32 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from utils.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
+
+def claim(folder: str | Path) -> int | None:
+    """Lock a folder until this process ends, however it ends; returns the descriptor to keep.
+
+    None where the file system, or the machine, has no such locks.
+
+    Raises:
+        UserError: another process has it.
+    """
+    if fcntl is None:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            return None
+        raise UserError(f"-p {folder}: another run is at work in it; wait for it to end") from error
+    return descriptor
 
 
 @contextmanager

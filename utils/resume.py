@@ -15,7 +15,7 @@ import torch
 
 from utils.checkpoint import read_plain, write_tensors
 from utils.errors import UserError
-from utils.files import read_json, write_json
+from utils.files import claim, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +66,13 @@ class Settings:
         self.value = {"flags": flags, "finished": False}
 
     def begin(self, resume: bool) -> bool:
-        """Check the settings of a run before; returns whether it had been finished.
+        """Take the folder, and check the settings of a run before; whether it had been finished.
 
         Raises:
-            UserError: names the flag that differs, or the folder that holds results already.
+            UserError: names the flag that differs, or the folder that holds results already, or in
+                which another run is at work.
         """
+        self._claim = claim(self.path.parent)
         if resume and self.path.is_file():
             return self._compare()
         for path in self.results:

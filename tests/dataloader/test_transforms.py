@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from dataloader import transforms
 from dataloader.datalist import Item
 from dataloader.datasets import load_dataset
 from dataloader.segmentation import Draw, EndlessSampler, JoinedSet, TrainingSet, training_loader
@@ -130,3 +131,41 @@ def test_number_of_workers_changes_nothing(camvid):
     for (images, labels), (images2, labels2) in zip(*runs, strict=True):
         assert torch.equal(images, images2)
         assert torch.equal(labels, labels2)
+
+
+def test_draws_fill_their_published_ranges(monkeypatch):
+    """Scale 0.5 to 1.5 (not for SYNTHIA); brightness, contrast and saturation 0.5 to 1.5."""
+    scales, factors = [], {}
+    real_resize = transforms.resize
+
+    def record_scale(image, maps, size):
+        scales.append(size[0] / image.shape[-2])
+        return real_resize(image, maps, size)
+
+    def record(name):
+        def adjust(image, factor):
+            factors.setdefault(name, []).append(factor)
+            return image
+
+        return adjust
+
+    monkeypatch.setattr(transforms, "resize", record_scale)
+    names = ("adjust_brightness", "adjust_contrast", "adjust_saturation")
+    for name in names:
+        monkeypatch.setattr(transforms.F, name, record(name))
+    image, ids = blocks(100, 100)
+    for seed in range(300):
+        TrainingTransform((100, 100))(image, [ids], torch.Generator().manual_seed(seed))
+    for drawn in (scales[::2], *(factors[name] for name in names)):
+        assert len(drawn) == 300
+        assert 0.5 <= min(drawn) < 0.52
+        assert 1.48 < max(drawn) <= 1.5
+        assert np.mean(drawn) == pytest.approx(1, abs=0.05)
+    scales.clear()
+    TrainingTransform((50, 50), random_scale=False)(image, [ids], torch.Generator())
+    assert scales == [0.5]
+    assert [load_dataset(n).random_scale for n in ("GTA5", "SYNTHIA", "cityscapes")] == [
+        True,
+        False,
+        True,
+    ]

@@ -73,6 +73,18 @@ def test_train_ada(script, data, checkpoint, tmp_path, flags, named):
     assert named in script(command, fails=True)
 
 
+def test_a_loss_that_turns_nan_names_iteration_and_images(script, data, tmp_path):
+    command = (
+        f"warmup.py -p {tmp_path} --backbone_weights none {data} --warmup sup_warmup "
+        "--no-freeze_bn --train_batch_size 2 --total_itrs 200 --ramp_itrs 0 --val_period 10"
+    )
+    line = script(f"{command} --train_lr 1e9", fails=True)
+    assert "the loss (loss) became" in line
+    assert "in iteration" in line
+    assert line.count("/GTA5/images/") == 2
+    assert not (tmp_path / "checkpoint.tar").exists()
+
+
 def test_train_ada_without_superpixels_says_which_script_to_run(
     script, toy_city, checkpoint, data, tmp_path
 ):

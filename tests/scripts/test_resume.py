@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,7 +123,18 @@ def test_killed_after_the_last_round_and_extended(toy_city, unbroken, tmp_path, 
     stale.write_bytes((tmp_path / "density_selection_01.pkl").read_bytes())
     assert "density_selection_02.pkl" in script(more, fails=True)
     stale.unlink()
-    script(more)
+    # Killed between its settings and its first round: the record is still that of a last round.
+    process = start(more)
+    assert wait_for(process, "model_save_dir")
+    while '"max_iterations": "3"' not in settings.read_text():
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    for name in ("round.json", "density_selection_02.pkl", "softmax_entropy_selection_02.pkl"):
+        (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / "datalist_02.pkl").unlink(missing_ok=True)
+    shutil.copy(unbroken / "AL_record" / "round_02.json", tmp_path / "AL_record")
+    script(f"{more} --resume")
     assert (tmp_path / "datalist_02.pkl").is_file()
     assert (tmp_path / "checkpoint03.tar").is_file()
 
@@ -269,6 +281,50 @@ def test_full_disk_is_one_line_and_earlier_results_stay(script, toy_city, unbrok
         assert not list(tmp_path.rglob("*.tmp"))
         script(f"{command} --resume")
     assert_same_results(tmp_path, unbroken)
+
+
+def test_read_only_folder_is_one_line_and_earlier_results_stay(
+    script, toy_city, unbroken, tmp_path
+):
+    """A folder that may be read but not written, at the start and after a warm-up."""
+    warmup, rounds = commands(toy_city, tmp_path / "exp")
+    (tmp_path / "exp").mkdir()
+    script(warmup)
+    for command, folder in ((rounds, tmp_path / "exp"), (warmup, tmp_path / "exp")):
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        paths = [folder, *folder.iterdir()]
+        for path in paths:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        # root may write anywhere, unless it gives up its privileges
+        shed = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+        result = subprocess.run(
+            [*shed, sys.executable, *shlex.split(command)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        for path in paths:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        assert result.returncode == 2, result.stderr
+        assert "cannot be written (Permission denied)" in result.stderr.splitlines()[-1]
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    script(rounds)
+    assert_same_results(tmp_path / "exp", unbroken)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(script, toy_city, tmp_path):
+    command = long_run(toy_city, tmp_path)
+    process = start(command)
+    assert wait_for(process, "iteration 3/")
+    try:
+        for again in (command, f"{command} --resume", commands(toy_city, tmp_path)[1]):
+            assert "another run is at work" in script(again, fails=True)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+    assert "another run" not in script(f"{command} --resume --total_itrs 7", fails=True)
 
 
 def test_folder_that_cannot_be_written(script, toy_city, tmp_path):

@@ -5,7 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from utils.optim import poly_lr, schedule, segmentation_optimizer
+from utils.optim import (
+    discriminator_optimizer,
+    poly_lr,
+    schedule,
+    segmentation_optimizer,
+)
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "poly_lr.json").read_text())
 
@@ -52,3 +57,18 @@ def test_every_parameter_is_optimised_once():
     assert {id(p) for p in optimised} == {id(p) for p in net.parameters()}
     assert len(optimised) == len(list(net.parameters()))
     assert torch.is_tensor(optimised[0])
+
+
+def test_discriminator_learns_by_adam_and_both_decay_and_ramp_alike():
+    net = Net()
+    adam = discriminator_optimizer(net, 2.5e-4)
+    assert isinstance(adam, torch.optim.Adam)
+    (group,) = adam.param_groups
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (2.5e-4, (0.9, 0.99), 0)
+    sgd = segmentation_optimizer(net, 2.5e-4, 5e-4)
+    assert all(g["momentum"] == 0.9 and g["weight_decay"] == 5e-4 for g in sgd.param_groups)
+    apply = schedule(1000, ramp_itrs=100)
+    for iteration in (0, 50, 500, 999):
+        apply(adam, iteration)
+        apply(sgd, iteration)
+        assert adam.param_groups[0]["lr"] == sgd.param_groups[0]["lr"]

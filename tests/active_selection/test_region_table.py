@@ -1,0 +1,112 @@
+"""A region table's rows against plain upsampling and averaging, image by image."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from active_selection.ranking import largest_first
+from active_selection.region_table import SCORES, fill_table, lay_out
+from active_selection.strategies import STRATEGIES, Evidence
+from active_selection.uncertainty import rank_by_uncertainty
+from dataloader.datalist import read_datalist
+from dataloader.datasets import load_dataset
+from dataloader.images import read_superpixels
+from dataloader.regions import load_regions
+from dataloader.segmentation import EvaluationSet, evaluation_loader
+from models import get_model
+from utils.device import Compute
+
+SIZE = (64, 128)
+
+
+@pytest.fixture(scope="module")
+def filled(toy_city):
+    """(table, network, images) of the toy target."""
+    torch.manual_seed(0)
+    root = toy_city / "Cityscapes"
+    items = read_datalist(root / "train.txt", root)
+    model = get_model("deeplabv3plus_mobilenet", 19, pretrained_backbone=False)
+    regions = load_regions(items, root, "train")
+    n = sum(len(regions[item.superpixel]) for item in items)
+    columns = {
+        "features": np.full((n, 256), np.nan, np.float32),
+        "probs": np.full((n, 19), np.nan, np.float32),
+        "scores": np.full((n, 3), np.nan, np.float32),
+        "pixels": np.zeros(n, np.int64),
+    }
+    table = lay_out(items, regions, columns)
+    data = EvaluationSet(items, load_dataset("cityscapes"), SIZE, superpixels=True)
+    compute = Compute(torch.device("cpu"))
+    done = list(fill_table(table, model, evaluation_loader(data, 4, 0), compute))
+    assert done == [4, 6]
+    images = torch.stack([data[index][1] for index in range(len(data))])
+    return table, model.eval(), images
+
+
+def pixel_maps(model, images):
+    """Upsampled features, probabilities and the three scores, (N, C, H, W) in double precision."""
+    with torch.inference_mode():
+        features, logits = model.forward_features(images)
+    features, logits = (
+        F.interpolate(m.double(), SIZE, mode="bilinear", align_corners=False)
+        for m in (features, logits)
+    )
+    p = logits.softmax(1)
+    top = p.sort(1, descending=True).values
+    entropy = (-p * torch.log2(p + 1e-12)).mean(1)
+    return features, p, torch.stack([entropy, -top[:, 0], top[:, 1] - top[:, 0]], 1)
+
+
+def test_every_row_is_its_regions_mean(filled):
+    table, model, images = filled
+    maps = pixel_maps(model, images)
+    for row, (image, region) in enumerate(zip(table.image, table.region, strict=True)):
+        inside = torch.from_numpy(read_superpixels(table.items[image].superpixel) == region)
+        assert table.area[row] == table.pixels[row] == inside.sum()
+        for values, whole in zip((table.feature, table.prob, table.score), maps, strict=True):
+            expected = whole[image][:, inside].mean(1).numpy()
+            np.testing.assert_allclose(values[row], expected, rtol=1e-4, atol=2e-5)
+    assert np.array_equal(table.pseudo_class, table.prob.argmax(1))
+
+
+def test_whole_images_are_the_means_of_their_pixels(filled):
+    table, model, images = filled
+    whole = table.per_image()
+    for values, maps in zip(
+        (whole.feature, whole.prob, whole.score), pixel_maps(model, images), strict=True
+    ):
+        np.testing.assert_allclose(values, maps.mean((2, 3)), rtol=1e-4, atol=2e-5)
+    assert (whole.area == SIZE[0] * SIZE[1]).all()
+    assert (whole.region == -1).all()
+    pool = np.arange(len(table)) % 3 == 0
+    left = table.per_image(pool)
+    for image in range(len(images)):
+        assert left.area[image] == table.area[pool & (table.image == image)].sum()
+
+
+def test_equal_scores_keep_datalist_order():
+    """Ties are broken by the order of the table, which is that of the datalist."""
+    score = np.array([1, 3, 1, 3, 2, 1, 3], np.float32)
+    pool = np.array([1, 1, 1, 1, 1, 1, 0], bool)
+    assert largest_first(score, pool).rows.tolist() == [1, 3, 4, 0, 2, 5]
+    flat = largest_first(np.zeros(5000), np.ones(5000, bool))
+    assert flat.rows.tolist() == list(range(5000))
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_uncertainty_ranks_the_pool_by_its_column(filled, name):
+    table, *_ = filled
+    pool = np.arange(len(table)) % 2 == 0
+    ranking = rank_by_uncertainty(table, pool, name)
+    assert sorted(ranking.rows) == np.flatnonzero(pool).tolist()
+    column = table.score[:, SCORES.index(name)]
+    assert ranking.scores.tolist() == sorted(column[pool].tolist(), reverse=True)
+
+
+def test_random_is_a_permutation_that_its_seed_decides(filled):
+    table, *_ = filled
+    pool = np.ones(len(table), bool)
+    orders = [STRATEGIES["random"](Evidence(table, None, s, pool=pool)).rows for s in (0, 0, 1)]
+    assert orders[0].tolist() == orders[1].tolist() != orders[2].tolist()
+    assert sorted(orders[0]) == list(range(len(table)))
