@@ -8,14 +8,18 @@ domains lie further apart getting longer turns.
 
 import logging
 import math
-import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
+import torch
 
+from active_selection.mixture import (
+    IllConditioned,
+    Mixture,
+    expectation_maximisation,
+    k_means_labels,
+)
 from active_selection.ranking import Ranking
 from active_selection.region_table import RegionTable
 from active_selection.schedule import weighted_round_robin
@@ -29,7 +33,9 @@ BEST_PER_CLASS = 200
 FIRST_REGULARISER, LAST_REGULARISER = 1e-6, 1e6
 
 
-def fit_mixture(features: np.ndarray, components: int, seed: int = 0) -> GaussianMixture:
+def fit_mixture(
+    features: np.ndarray, components: int, seed: int = 0, device: torch.device | str = "cpu"
+) -> Mixture:
     """Fit a full-covariance mixture in double precision: k-means start, one start, <= 200 steps.
 
     The covariances' regulariser rises tenfold while they are ill-conditioned.
@@ -38,23 +44,15 @@ def fit_mixture(features: np.ndarray, components: int, seed: int = 0) -> Gaussia
         features: (n, d), n >= 2, finite.
         components: at most n are used.
         seed: of the k-means start.
+        device: of the arithmetic.
     """
-    features = np.asarray(features, np.float64)
+    components = min(components, len(features))
+    labels = k_means_labels(features, components, seed)
     regulariser = FIRST_REGULARISER
     while True:
-        mixture = GaussianMixture(
-            min(components, len(features)),
-            reg_covar=regulariser,
-            max_iter=200,
-            n_init=1,
-            init_params="kmeans",
-            random_state=seed,
-        )
         try:
-            with warnings.catch_warnings():  # few or equal rows; the mixture is valid all the same
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                return mixture.fit(features)
-        except ValueError:
+            return expectation_maximisation(features, labels, components, regulariser, device)
+        except IllConditioned:
             if regulariser >= LAST_REGULARISER:
                 raise
             regulariser *= 10
@@ -62,25 +60,26 @@ def fit_mixture(features: np.ndarray, components: int, seed: int = 0) -> Gaussia
 
 
 def fit_class(
-    source: np.ndarray, target: np.ndarray, seed: int = 0
-) -> tuple[GaussianMixture, GaussianMixture | None]:
+    source: np.ndarray, target: np.ndarray, seed: int = 0, device: torch.device | str = "cpu"
+) -> tuple[Mixture, Mixture | None]:
     """The mixtures (p_T, p_S) of one class, K = clip(m // 100, 1, 10) components each.
 
     A mixture never has more components than rows. p_S is None with fewer than two source rows,
     from which no density can be estimated.
     """
     components = min(max(len(target) // REGIONS_PER_COMPONENT, 1), MAX_COMPONENTS)
-    source_mixture = fit_mixture(source, components, seed) if len(source) >= 2 else None
-    return fit_mixture(target, components, seed), source_mixture
+    target_mixture = fit_mixture(target, components, seed, device)
+    if len(source) < 2:
+        return target_mixture, None
+    return target_mixture, fit_mixture(source, components, seed, device)
 
 
 def log_ratio(
-    target_mixture: GaussianMixture, source_mixture: GaussianMixture | None, rows: np.ndarray
+    target_mixture: Mixture, source_mixture: Mixture | None, rows: np.ndarray
 ) -> np.ndarray:
     """log p_T(z) - log p_S(z) of each row, (m,) float64; log p_T(z) without a source mixture."""
-    rows = np.asarray(rows, np.float64)
-    ratio = target_mixture.score_samples(rows)
-    return ratio if source_mixture is None else ratio - source_mixture.score_samples(rows)
+    ratio = target_mixture.log_density(rows)
+    return ratio if source_mixture is None else ratio - source_mixture.log_density(rows)
 
 
 def log_density_ratio(source: np.ndarray, target: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -110,6 +109,7 @@ def rank_by_density(
     seed: int = 0,
     skip_classes: Collection[int] = (),
     mixtures_file: Path | None = None,
+    device: torch.device | str = "cpu",
 ) -> Ranking:
     """Rank the unlabelled target regions by density, classes taking turns.
 
@@ -123,6 +123,7 @@ def rank_by_density(
         seed: of the mixtures' start.
         skip_classes: pseudo-classes that the source does not have at all.
         mixtures_file: an ``.npz`` to keep the mixtures' parameters in.
+        device: that mixtures are fitted on.
     """
     source_class, target_class = source.pseudo_class, target.pseudo_class
     score = np.zeros(len(target))
@@ -134,8 +135,9 @@ def rank_by_density(
             unranked.extend(candidates)
             continue
         source_rows = np.flatnonzero(source_class == c)
-        mixtures[int(c)] = fit_class(source.feature[source_rows], target.feature[rows], seed)
-        score[rows] = log_ratio(*mixtures[int(c)], target.feature[rows])
+        features = target.feature[rows]
+        mixtures[int(c)] = fit_class(source.feature[source_rows], features, seed, device)
+        score[rows] = log_ratio(*mixtures[int(c)], features)
         weight = class_weight(score[rows])
         log.info(
             "class %2d: %6d source and %6d target regions, %6d unlabelled, mean d %.4g, weight %d",
@@ -152,11 +154,11 @@ def rank_by_density(
 
 
 def _parameters(
-    mixtures: Mapping[int, tuple[GaussianMixture, GaussianMixture | None]],
+    mixtures: Mapping[int, tuple[Mixture, Mixture | None]],
 ) -> dict[str, np.ndarray]:
     """Weights, means and covariances under names such as ``target_13_means``."""
     return {
-        f"{domain}_{c}_{name}": getattr(mixture, f"{name}_")
+        f"{domain}_{c}_{name}": getattr(mixture, name).cpu().numpy()
         for c, pair in mixtures.items()
         for domain, mixture in zip(("target", "source"), pair, strict=True)
         if mixture is not None

@@ -273,6 +273,7 @@ class Experiment:
                 source=source,
                 seed=args.seed,
                 skip_classes=self.source_info.missing_classes,
+                device=self.compute.double_device,
                 mixtures_file=folder / f"{name}_mixtures.npz" if args.keep_features else None,
             )
 

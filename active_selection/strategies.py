@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from active_selection.density import rank_by_density
 from active_selection.ranking import Ranking, largest_first
@@ -24,6 +25,7 @@ class Evidence:
         seed: of whatever is drawn at random.
         skip_classes: train ids that the source dataset does not have.
         mixtures_file: where density keeps its mixtures, if anywhere.
+        device: that mixtures are fitted on.
         pool: (m,) bool, which target regions are unlabelled; set anew before each phase.
     """
 
@@ -32,6 +34,7 @@ class Evidence:
     seed: int
     skip_classes: Collection[int] = ()
     mixtures_file: Path | None = None
+    device: torch.device | str = "cpu"
     pool: np.ndarray | None = None
 
 
@@ -44,7 +47,9 @@ def _random(evidence: Evidence) -> Ranking:
 
 
 def _density(e: Evidence) -> Ranking:
-    return rank_by_density(e.source, e.target, e.pool, e.seed, e.skip_classes, e.mixtures_file)
+    return rank_by_density(
+        *(e.source, e.target, e.pool, e.seed, e.skip_classes, e.mixtures_file, e.device)
+    )
 
 
 def _uncertainty(evidence: Evidence, name: str) -> Ranking:

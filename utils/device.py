@@ -61,6 +61,11 @@ class Compute:
             torch.backends.cudnn.benchmark = False
         return cls(get_device(args.device), args.amp, args.channels_last)
 
+    @property
+    def double_device(self) -> torch.device:
+        """Where double precision is: the device, but for MPS, which has none."""
+        return torch.device("cpu") if self.device.type == "mps" else self.device
+
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network to the device, in the memory format."""
         return model.to(self.device, memory_format=self.memory_format)

@@ -1,11 +1,16 @@
 """Density-aware selection on arrays: against the fixture, and in every degenerate case."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import spearmanr
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
 
+from active_selection import mixture
 from active_selection.density import class_weight, fit_mixture, log_density_ratio, rank_by_density
 from active_selection.region_table import RegionTable
 from active_selection.schedule import take
@@ -38,7 +43,7 @@ def test_more_target_regions_than_100_per_component_get_ten_at_most():
     for rows, components in [(3, 1), (199, 1), (200, 2), (1500, 10)]:
         target = rng.normal(size=(rows, 2))
         ratio = log_density_ratio(rng.normal(size=(0, 2)), target)
-        assert np.allclose(ratio, fit_mixture(target, components).score_samples(target))
+        assert np.allclose(ratio, fit_mixture(target, components).log_density(target))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +71,7 @@ def test_ill_conditioned_covariance_raises_the_regulariser(caplog):
     caplog.set_level("INFO")
     rng = np.random.default_rng(0)
     features = rng.normal(size=(50, 1)) @ rng.normal(size=(1, 64)) * 1e7
-    assert np.isfinite(fit_mixture(features, 3).score_samples(features)).all()
+    assert np.isfinite(fit_mixture(features, 3).log_density(features)).all()
     assert "regulariser raised" in caplog.text
 
 
@@ -148,3 +153,43 @@ def test_skipped_classes_come_last():
         table([0, 9], normal(2)), target, np.ones(40, bool), skip_classes=[9, 14, 16]
     )
     assert target.pseudo_class[ranking.rows].tolist() == [0] * 20 + [9] * 20
+
+
+@pytest.mark.parametrize(
+    ("rows", "components"), [(2, 1), (2, 2), (40, 1), (90, 3), (700, 7), (5000, 10)]
+)
+def test_mixtures_equal_scikit_learns(rows, components):
+    """Start, steps and end are the same, so log densities are, to rounding."""
+    rng = np.random.default_rng(rows)
+    centres = rng.normal(size=(12, 64)) * 0.5
+    spread = rng.normal(size=(20, 64)) * 0.3
+    features = centres[rng.integers(0, 12, rows)] + rng.normal(size=(rows, 20)) @ spread
+    features = np.maximum(features + 0.3 * rng.normal(size=(rows, 64)), 0).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        theirs = GaussianMixture(components, max_iter=200, random_state=3).fit(
+            features.astype(np.float64)
+        )
+    ours = fit_mixture(features, components, seed=3)
+    expected = theirs.score_samples(features.astype(np.float64))
+    np.testing.assert_allclose(ours.log_density(features), expected, rtol=1e-6)
+    np.testing.assert_allclose(ours.weights, theirs.weights_, rtol=1e-6)
+    np.testing.assert_allclose(ours.means, theirs.means_, rtol=1e-6, atol=1e-9)
+
+
+def test_overlapping_components_share_rows():
+    """Components so close that no row is another's alone."""
+    rng = np.random.default_rng(0)
+    features = np.concatenate([rng.normal(size=(3000, 3)), rng.normal(size=(3000, 3)) + 1])
+    theirs = GaussianMixture(4, max_iter=200, random_state=0).fit(features)
+    ours = fit_mixture(features, 4)
+    np.testing.assert_allclose(ours.log_density(features), theirs.score_samples(features), 1e-6)
+    assert ((ours.log_joint(torch.from_numpy(features)) > -torch.inf).sum(1) > 1).all()
+
+
+def test_the_path_of_gpus_gives_the_same(monkeypatch):
+    """Products by torch, as on a GPU, here on CPU tensors."""
+    features = np.maximum(np.random.default_rng(0).normal(size=(900, 40)), 0)
+    expected = fit_mixture(features, 5).log_density(features)
+    monkeypatch.setattr(mixture, "_product", torch.matmul)
+    np.testing.assert_allclose(fit_mixture(features, 5).log_density(features), expected, 1e-9)
