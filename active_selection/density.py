@@ -8,7 +8,7 @@ domains lie further apart getting longer turns.
 
 import logging
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from active_selection.mixture import (
 )
 from active_selection.ranking import Ranking
 from active_selection.region_table import RegionTable
-from active_selection.schedule import weighted_round_robin
+from active_selection.schedule import turn_order
 from utils.files import write_npz
 
 log = logging.getLogger(__name__)
@@ -145,12 +145,20 @@ def rank_by_density(
         )
         lists.append(candidates[np.argsort(-score[candidates], kind="stable")])
         weights.append(weight)
-    first = weighted_round_robin([rows[:BEST_PER_CLASS] for rows in lists], weights)
-    rest = weighted_round_robin([rows[BEST_PER_CLASS:] for rows in lists], weights)
+    merged = [
+        take_turns([rows[part] for rows in lists], weights)
+        for part in (slice(BEST_PER_CLASS), slice(BEST_PER_CLASS, None))
+    ]
     if mixtures_file is not None:
         write_npz(mixtures_file, **_parameters(mixtures))
-    order = np.array(first + rest + unranked, np.int64)
+    order = np.concatenate([*merged, np.array(unranked, np.int64)])
     return Ranking(order, score[order])
+
+
+def take_turns(lists: Sequence[np.ndarray], weights: Sequence[int]) -> np.ndarray:
+    """Rows of all classes in one list, by weighted round-robin."""
+    rows = np.concatenate([np.empty(0, np.int64), *lists])
+    return rows[turn_order(list(map(len, lists)), weights)]
 
 
 def _parameters(

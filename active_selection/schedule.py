@@ -1,6 +1,7 @@
 """Budgets: how many pixels a round may spend, on what, and in which order regions are taken."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -44,15 +45,16 @@ def weighted_round_robin(lists: Sequence[Sequence], weights: Sequence[float]) ->
 
     A weight counts as a whole number of at least 1; lists that run out are passed over.
     """
-    counts = [max(1, int(weight)) for weight in weights]
+    entries = list(chain.from_iterable(lists))
+    return [entries[i] for i in turn_order(list(map(len, lists)), weights).tolist()]
 
-    def turns() -> Iterator:
-        starts = [0] * len(lists)
-        alive = [i for i, entries in enumerate(lists) if len(entries)]
-        while alive:
-            for i in alive:
-                yield from lists[i][starts[i] : starts[i] + counts[i]]
-                starts[i] += counts[i]
-            alive = [i for i in alive if starts[i] < len(lists[i])]
 
-    return list(turns())
+def turn_order(lengths: Sequence[int], weights: Sequence[float]) -> np.ndarray:
+    """The order of :func:`weighted_round_robin`, as indices into the lists behind one another.
+
+    Which turn an entry belongs to follows from its place in its list, so all are sorted by turn.
+    """
+    turns = [np.arange(n) // max(1, int(w)) for n, w in zip(lengths, weights, strict=True)]
+    turns = np.concatenate([np.empty(0, int), *turns])
+    small = np.min_scalar_type(turns.max(initial=0))  # 16 bits are sorted in linear time
+    return np.argsort(turns.astype(small), kind="stable")

@@ -48,7 +48,7 @@ def map_label(ids: np.ndarray, info: DatasetInfo) -> np.ndarray:
     """Map label ids (any unsigned type) to uint8 train ids; unknown ids become 255."""
     if ids.dtype != np.uint8:
         ids = np.minimum(ids, IGNORE).astype(np.uint8)
-    return info.label_table[ids]
+    return cv2.LUT(ids, info.label_table)
 
 
 def read_superpixels(path: str | Path) -> np.ndarray:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Draw(NamedTuple):
 
 
 class TrainingSet(Dataset):
-    """Labelled images; item :class:`Draw` -> (image (3, H, W) float32, label (H, W) int64).
+    """Labelled images; item :class:`Draw` -> (image (3, H, W) float32, label (H, W) uint8).
 
     Args:
         items: images with their labels.
@@ -73,12 +74,12 @@ class TrainingSet(Dataset):
         else:
             maps = [torch.full(image.shape[-2:], IGNORE, dtype=torch.uint8)]
         if self.labelled is not None:
-            maps.append(_known(item.superpixel, self.labelled))
+            maps.append(_unknown(item.superpixel, self.labelled))
         rng = torch.Generator().manual_seed(draw.seed)
-        image, (label, *known) = self.transform(image, maps, rng)
-        if known:
-            label = label.masked_fill(known[0] == 0, IGNORE)
-        return image, label.long()
+        image, (label, *unknown) = self.transform(image, maps, rng)
+        if unknown:
+            label = label | unknown[0]  # 255 where either is
+        return image, label
 
 
 class JoinedSet(Dataset):
@@ -139,11 +140,11 @@ class EvaluationSet(Dataset):
         return index, image, maps[0] if maps else None, superpixels
 
 
-def _known(path: str, labelled: Mapping[str, Sequence[int]]) -> Tensor:
-    """(H, W) uint8, 1 inside the labelled regions of a superpixel map."""
-    table = np.zeros(256, np.uint8)
-    table[list(labelled.get(path, ()))] = 1
-    return torch.from_numpy(table[read_superpixels(path)])
+def _unknown(path: str, labelled: Mapping[str, Sequence[int]]) -> Tensor:
+    """(H, W) uint8, 0 inside the labelled regions of a superpixel map and 255 outside."""
+    table = np.full(256, IGNORE, np.uint8)
+    table[list(labelled.get(path, ()))] = 0
+    return torch.from_numpy(cv2.LUT(read_superpixels(path), table))
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
@@ -215,7 +216,7 @@ class Loader(DataLoader):
 
 
 class TrainingLoader(Loader):
-    """Endless batches (images (N, 3, H, W) float32, labels (N, H, W) int64)."""
+    """Endless batches (images (N, 3, H, W) float32, labels (N, H, W) uint8)."""
 
     def names(self, iteration: int) -> list[str]:
         """Paths of the images of an iteration's batch."""
@@ -243,6 +244,7 @@ def _collate(samples: Sequence[tuple]) -> tuple[list[int], Tensor, Tensor | None
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process to handle
     threading.Thread(target=_end_with_main_process, daemon=True).start()
 

@@ -7,6 +7,8 @@ centres), always to the image's size, so that they stay aligned.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
@@ -14,6 +16,7 @@ from torchvision.transforms.v2 import functional as F
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+LEVELS = np.arange(256)
 
 Maps = list[Tensor]
 
@@ -22,16 +25,24 @@ def resize(image: Tensor, maps: Sequence[Tensor], size: Sequence[int]) -> tuple[
     """Resize a (3, H, W) uint8 image and its (H, W) maps, of any size, to ``size`` = (H, W)."""
     size = list(size)
     image = F.resize(image, size, InterpolationMode.BILINEAR, antialias=True)
-    resized = [
-        F.resize(m[None], size, InterpolationMode.NEAREST_EXACT)[0] if list(m.shape) != size else m
-        for m in maps
-    ]
-    return image, resized
+    return image, [_resize_map(m, size) for m in maps]
+
+
+def _resize_map(values: Tensor, size: list[int]) -> Tensor:
+    if list(values.shape) == size:
+        return values
+    resized = cv2.resize(values.numpy(), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return torch.from_numpy(resized)
 
 
 def normalise(image: Tensor) -> Tensor:
     """(3, H, W) uint8 -> float32, ImageNet mean 0 and standard deviation 1."""
-    return F.normalize(image.float().div_(255), list(MEAN), list(STD), inplace=True)
+    tables = (LEVELS[None] / 255 - np.array(MEAN)[:, None]) / np.array(STD)[:, None]
+    result = np.empty(image.shape, np.float32)
+    planes = cv2.split(image.permute(1, 2, 0).numpy())
+    for plane, table, out in zip(planes, tables.astype(np.float32), result, strict=True):
+        cv2.LUT(plane, table, out)
+    return torch.from_numpy(result)
 
 
 @dataclass(frozen=True)
@@ -71,10 +82,34 @@ class TrainingTransform:
 
     def _jitter(self, image: Tensor, rng: torch.Generator) -> Tensor:
         """Brightness, contrast and saturation, each by 1 +- jitter, in random order."""
-        adjust = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)
+        pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
         for which in torch.randperm(3, generator=rng).tolist():
-            image = adjust[which](image, _uniform(1 - self.jitter, 1 + self.jitter, rng))
-        return image
+            pixels = ADJUST[which](pixels, _uniform(1 - self.jitter, 1 + self.jitter, rng))
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def adjust_brightness(image: np.ndarray, factor: float) -> np.ndarray:
+    """(H, W, 3) uint8 times a factor, as torchvision's function of this name."""
+    return cv2.LUT(image, _bytes(factor * LEVELS))
+
+
+def adjust_contrast(image: np.ndarray, factor: float) -> np.ndarray:
+    """(H, W, 3) uint8 with distances from the mean grey level times a factor, as torchvision's."""
+    mean = cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0]
+    return cv2.LUT(image, _bytes(factor * LEVELS + (1 - factor) * mean))
+
+
+def adjust_saturation(image: np.ndarray, factor: float) -> np.ndarray:
+    """(H, W, 3) uint8 with distances from each pixel's grey times a factor, as torchvision's."""
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(image, factor, grey, 1 - factor, 0)
+
+
+ADJUST = (adjust_brightness, adjust_contrast, adjust_saturation)
+
+
+def _bytes(levels: np.ndarray) -> np.ndarray:
+    return levels.clip(0, 255).astype(np.uint8)
 
 
 def _uniform(low: float, high: float, rng: torch.Generator) -> float:

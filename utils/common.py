@@ -91,6 +91,9 @@ def add_machine_arguments(parser: Parser, num_workers: int = 4) -> None:
     )
     group.add_argument("--channels_last", action="store_true", help="memory order; often faster")
     group.add_argument(
+        "--compile", action="store_true", help="torch.compile; pays off in long runs"
+    )
+    group.add_argument(
         "--deterministic", action="store_true", help="GPU kernels that repeat exactly; slower"
     )
 

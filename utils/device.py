@@ -1,6 +1,7 @@
 """One device, decided once, and how networks run on it."""
 
 import os
+import shutil
 from argparse import Namespace
 from contextlib import AbstractContextManager, nullcontext
 
@@ -10,6 +11,7 @@ from torch.optim import Optimizer
 
 from utils.errors import UserError
 
+COMPILERS = (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")
 AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -43,23 +45,37 @@ class Compute:
         device: of all networks and batches.
         amp: ``--amp``, float32 or automatic mixed precision (float16 with loss scaling).
         channels_last: keep weights, and with them activations, in channels-last order.
+        compiled: run networks through ``torch.compile``.
     """
 
-    def __init__(self, device: torch.device, amp: str = "none", channels_last: bool = False):
+    def __init__(
+        self,
+        device: torch.device,
+        amp: str = "none",
+        channels_last: bool = False,
+        compiled: bool = False,
+    ):
         self.device = device
+        self.compiled = compiled
         self.dtype = AMP_TYPES[amp]
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
 
     @classmethod
     def of(cls, args: Namespace) -> "Compute":
-        """As --device, --amp, --channels_last and --deterministic say."""
+        """As --device, --amp, --channels_last, --compile and --deterministic say.
+
+        Raises:
+            UserError: no such device, or no compiler, on this machine.
+        """
         if args.deterministic:
             # Set before CUDA starts; kernels that have no such form only warn.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.backends.cudnn.benchmark = False
-        return cls(get_device(args.device), args.amp, args.channels_last)
+        if args.compile and not any(map(shutil.which, COMPILERS)):
+            raise UserError("--compile: no C++ compiler here; install g++ or leave the flag out")
+        return cls(get_device(args.device), args.amp, args.channels_last, args.compile)
 
     @property
     def double_device(self) -> torch.device:
@@ -67,8 +83,12 @@ class Compute:
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Move a network to the device, in the memory format."""
-        return model.to(self.device, memory_format=self.memory_format)
+        """Move a network to the device, in the memory format; compiled when it first runs."""
+        model.to(self.device, memory_format=self.memory_format)
+        if self.compiled:  # what selection calls as well, where a network has that
+            name = "forward_features" if hasattr(model, "forward_features") else "forward"
+            setattr(model, name, torch.compile(getattr(model, name)))
+        return model
 
     def autocast(self) -> AbstractContextManager:
         """The context that networks run in."""

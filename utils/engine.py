@@ -104,7 +104,7 @@ class Meter:
     def __init__(self, step: SupervisedStep, total_itrs: int, start: int = 0):
         self.step = step
         self.total_itrs = total_itrs
-        self.start, self.since = start, time.monotonic()
+        self.start, self.since, self.waited = start, time.monotonic(), step.waited
         self.losses: list[dict[str, Tensor]] = []
 
     def add(self, losses: dict[str, Tensor]) -> None:
@@ -136,9 +136,13 @@ class Meter:
         count = len(self.losses)
         done = self.start + count
         losses = "  ".join(f"{name} {mean:.4f}" for name, mean in self.means().items())
-        rate = (time.monotonic() - self.since) / count
-        log.info("iteration %d/%d  %s  %.2f s/it", done, self.total_itrs, losses, rate)
-        self.start, self.since = done, time.monotonic()
+        seconds = time.monotonic() - self.since
+        waiting = 100 * (self.step.waited - self.waited) / max(seconds, 1e-9)
+        log.info(
+            "iteration %d/%d  %s  %.2f s/it, %.0f %% of it waiting for data",
+            *(done, self.total_itrs, losses, seconds / count, waiting),
+        )
+        self.start, self.since, self.waited = done, time.monotonic(), self.step.waited
         self.losses = []
 
 

@@ -1,5 +1,6 @@
 """Losses, and the two kinds of training step."""
 
+import time
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -58,9 +59,12 @@ class SupervisedStep:
     Args:
         model: the network, in training mode.
         optimizer: over its parameters.
-        batches: endless (images (N, 3, H, W), labels (N, H, W)).
+        batches: endless (images (N, 3, H, W), labels (N, H, W) of any integer type).
         loss: of (logits, labels), a key of :data:`LOSSES`.
         compute: device and precision.
+
+    Attributes:
+        waited: seconds spent waiting for batches so far.
     """
 
     def __init__(
@@ -78,9 +82,18 @@ class SupervisedStep:
         self.sources = [batches]
         self.loss = LOSSES[loss]
         self.compute = compute
+        self.waited = 0.0
+
+    def load(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch, on the device; counts the seconds that the loader keeps it waiting."""
+        since = time.monotonic()
+        batch = next(batches)
+        self.waited += time.monotonic() - since
+        images, labels = (values.to(self.compute.device, non_blocking=True) for values in batch)
+        return images, labels.long()
 
     def __call__(self) -> dict[str, Tensor]:
-        images, labels = _load(self.batches, self.compute.device)
+        images, labels = self.load(self.batches)
         with self.compute.autocast():
             logits = self.model(images)
         loss = self.loss(logits, labels)
@@ -115,8 +128,8 @@ class AdversarialStep(SupervisedStep):
         self.sources = [batches, target_batches]
 
     def __call__(self) -> dict[str, Tensor]:
-        source, labels = _load(self.batches, self.compute.device)
-        target, _ = _load(self.target_batches, self.compute.device)
+        source, labels = self.load(self.batches)
+        target, _ = self.load(self.target_batches)
 
         self.discriminator.requires_grad_(False)
         with self.compute.autocast():
@@ -142,8 +155,3 @@ class AdversarialStep(SupervisedStep):
         with self.compute.autocast():
             opinion = self.discriminator(F.softmax(logits.float(), dim=1)).float()
         return F.binary_cross_entropy_with_logits(opinion, torch.full_like(opinion, domain))
-
-
-def _load(batches: Iterator[Batch], device: torch.device) -> Batch:
-    images, labels = next(batches)
-    return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms.v2 import functional as F
 
 from dataloader import transforms
 from dataloader.datalist import Item
@@ -91,7 +92,7 @@ def test_only_labelled_regions_keep_their_label(camvid):
     image, label = data[Draw(0, seed=1)]
     assert image.shape == (3, 20, 30)
     assert image.dtype == torch.float32
-    assert label.dtype == torch.int64
+    assert label.dtype == torch.uint8
     assert (label == 0).sum() == 200  # one region of three
     assert (label == 255).sum() == 400
     assert (data[Draw(1, seed=1)][1] == 255).all()
@@ -150,9 +151,8 @@ def test_draws_fill_their_published_ranges(monkeypatch):
         return adjust
 
     monkeypatch.setattr(transforms, "resize", record_scale)
-    names = ("adjust_brightness", "adjust_contrast", "adjust_saturation")
-    for name in names:
-        monkeypatch.setattr(transforms.F, name, record(name))
+    names = ("brightness", "contrast", "saturation")
+    monkeypatch.setattr(transforms, "ADJUST", tuple(map(record, names)))
     image, ids = blocks(100, 100)
     for seed in range(300):
         TrainingTransform((100, 100))(image, [ids], torch.Generator().manual_seed(seed))
@@ -169,3 +169,20 @@ def test_draws_fill_their_published_ranges(monkeypatch):
         False,
         True,
     ]
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.83, 1.0, 1.27, 1.5])
+@pytest.mark.parametrize("name", ["adjust_brightness", "adjust_contrast", "adjust_saturation"])
+def test_colours_are_adjusted_as_by_torchvision(name, factor):
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    ours = getattr(transforms, name)(image, factor)
+    expected = getattr(F, name)(torch.from_numpy(image).permute(2, 0, 1), factor)
+    assert ours.dtype == np.uint8
+    difference = ours.astype(int) - expected.permute(1, 2, 0).numpy()
+    assert np.abs(difference).max() <= 1
+
+
+def test_normalising_equals_torchvision():
+    image = torch.randint(0, 256, (3, 20, 30), dtype=torch.uint8)
+    expected = F.normalize(image.float() / 255, list(MEAN), list(STD))
+    torch.testing.assert_close(transforms.normalise(image), expected, rtol=0, atol=1e-6)

@@ -1,13 +1,17 @@
 """Losses, frozen BatchNorm, and what each step may change."""
 
 import itertools
+import re
+import shutil
+import time
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from utils.device import Compute, get_device
+import warmup
+from utils.device import COMPILERS, Compute, get_device
 from utils.engine import train
 from utils.errors import UserError
 from utils.optim import discriminator_optimizer, schedule, segmentation_optimizer
@@ -196,3 +200,50 @@ def test_unknown_device_is_refused_by_its_flag():
         with pytest.raises(UserError, match="--device"):
             get_device(name)
     assert get_device("cpu") == CPU
+
+
+OPTIONS = [{"channels_last": True}, {"amp": "bf16"}, {"compiled": True}]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["channels_last", "bf16", "compile"])
+def test_options_of_speed_change_no_result(options):
+    """Losses and weights of three steps, within what bfloat16 or another order of sums allows."""
+    if "compiled" in options and not any(map(shutil.which, COMPILERS)):
+        args = warmup.parser().parse_args(["--compile", "--device", "cpu"])
+        with pytest.raises(UserError, match="--compile: no C"):
+            Compute.of(args)
+        return
+    runs = []
+    for compute in (Compute(CPU), Compute(CPU, **options)):
+        torch.manual_seed(0)
+        net = compute.place(Net())
+        step = SupervisedStep(
+            net, segmentation_optimizer(net, 0.01, 0), batches(0), "cross_entropy", compute
+        )
+        losses = [step()["loss"].item() for _ in range(3)]
+        runs.append((losses, net.state_dict()))
+    (losses, weights), (expected_losses, expected) = runs[::-1]
+    tolerance = 2e-2 if "amp" in options else 1e-4
+    assert losses == pytest.approx(expected_losses, rel=tolerance)
+    assert list(weights) == list(expected)
+    for name in weights:
+        torch.testing.assert_close(weights[name], expected[name], rtol=tolerance, atol=tolerance)
+
+
+def test_time_spent_waiting_for_data_is_logged(caplog):
+    caplog.set_level("INFO")
+
+    def slow():
+        for batch in batches(0):
+            time.sleep(0.05)
+            yield batch
+
+    net = Net()
+    step = SupervisedStep(
+        net, segmentation_optimizer(net, 0.01, 0), slow(), "cross_entropy", Compute(CPU)
+    )
+    for _ in range(2):
+        train(step, 5, schedule(5), False, lambda _: False, lambda: 0.5, lambda: None)
+    shares = re.findall(r"s/it, (\d+) % of it waiting", caplog.text)
+    assert len(shares) == 2
+    assert all(30 < int(share) <= 100 for share in shares)

@@ -66,3 +66,17 @@ def test_validation_line_has_the_means_then_every_class():
     confusion.add(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 2]))
     assert validation_line(confusion) == "72.22,50.00,66.67,100.00,nan"
     assert validation_line(confusion, [0], [1]) == "83.33,100.00,50.00,66.67,100.00,nan"
+
+
+def test_counts_are_exact_beyond_float32(monkeypatch):
+    """In parts of any length, and for integers of any kind."""
+    monkeypatch.setattr("utils.metrics.EXACT_COUNTS", 1000)
+    rng = np.random.default_rng(0)
+    label = rng.integers(-1, 300, (50, 77))
+    prediction = rng.integers(-5, 300, label.shape)
+    confusion = ConfusionMatrix(19)
+    confusion.add(label, prediction)
+    for c in range(19):
+        mine = prediction[label == c]
+        expected = [(mine == other).sum() for other in range(19)]
+        assert confusion.counts[c].tolist() == [*expected, len(mine) - sum(expected)]

@@ -1,0 +1,507 @@
+"""The stages of the benchmark: inputs, the project's way, the plain way, and their agreement."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from tqdm import tqdm
+
+from active_selection.density import fit_mixture, take_turns
+from active_selection.pooling import pool_features, pool_predictions, sum_by_region
+from active_selection.region_table import SCORES
+from active_selection.schedule import weighted_round_robin
+from active_selection.selection import TableBuilder, spend
+from active_selection.strategies import Evidence, phases
+from benchmarks import references
+from benchmarks.measure import Stage
+from data_preprocessing.slic import achievable_segmentation_accuracy, slic
+from dataloader.active_set import ActiveSet
+from dataloader.datalist import Item, read_datalist
+from dataloader.datasets import load_dataset
+from dataloader.images import read_image, read_label
+from dataloader.regions import load_regions
+from dataloader.segmentation import Draw, EvaluationSet, TrainingSet
+from models import get_model
+from utils.checkpoint import load_model
+from utils.device import Compute
+from utils.metrics import ConfusionMatrix
+
+ROOT = Path(__file__).parents[1]
+CITY = ROOT / "benchmarks" / "data"
+FULL, CELLS = (1024, 2048), (256, 512)
+REGIONS, CLASSES = 40, 19
+CPU = torch.device("cpu")
+
+Build = Callable[[], Stage]
+STAGES: dict[str, tuple[Build, int]] = {}
+"""Name -> what builds the stage, and the cores that it may use."""
+
+
+def stage(cores: int = 1) -> Callable[[Build], Build]:
+    """Enter a function into :data:`STAGES` under its own name."""
+
+    def enter(build: Build) -> Build:
+        STAGES[build.__name__] = (build, cores)
+        return build
+
+    return enter
+
+
+def make_data() -> None:
+    """Draw street scenes of full size, with superpixels, once."""
+    if (CITY / "Cityscapes" / "superpixel" / "train.dict").is_file():
+        return
+    for command in (
+        f"toy_city.py --root {CITY} --images 4 --size {FULL[0]} {FULL[1]} --quiet",
+        f"superpixel_gen.py --dataset cityscapes --datadir {CITY}/Cityscapes",
+    ):
+        script, *flags = command.split()
+        subprocess.run([sys.executable, ROOT / "data_preprocessing" / script, *flags], check=True)
+
+
+def street() -> tuple[list[Item], Path]:
+    """The training images of the drawn city, and their root."""
+    root = CITY / "Cityscapes"
+    return read_datalist(root / "train.txt", root), root
+
+
+def superpixels() -> torch.Tensor:
+    """(1024, 2048) int64 ids of a street scene."""
+    items, _ = street()
+    return torch.from_numpy(np.asarray(Image.open(items[0].superpixel)).astype(np.int64))
+
+
+def close(tolerance: float) -> Callable:
+    """A check of arrays or tuples of them; the note tells the largest difference."""
+
+    def check(ours, reference) -> str:
+        pairs = (
+            zip(ours, reference, strict=True) if isinstance(ours, tuple) else [(ours, reference)]
+        )
+        worst = max(float(np.nanmax(np.abs(np.asarray(a) - np.asarray(b)))) for a, b in pairs)
+        assert worst <= tolerance, worst
+        return f"largest difference {worst:.1e}"
+
+    return check
+
+
+@stage()
+def region_features() -> Stage:
+    features, ids = torch.randn(256, *CELLS), superpixels()
+    work = (features, ids, REGIONS)
+    return Stage(
+        lambda: pool_features(*work),
+        lambda: references.region_features(*work),
+        close(1e-5),
+        runs=3,
+        reach=40,
+    )
+
+
+@stage()
+def region_probs_uncertainty() -> Stage:
+    logits, ids = 3 * torch.randn(CLASSES, *CELLS), superpixels()
+    work = (logits, ids, REGIONS)
+    return Stage(
+        lambda: pool_predictions(*work),
+        lambda: references.region_predictions(*work),
+        close(1e-5),
+        runs=3,
+        reach=3,
+    )
+
+
+@stage()
+def region_scores_groupby() -> Stage:
+    ids = superpixels()
+    scores = torch.rand(FULL)
+    counts = torch.bincount(ids.ravel(), minlength=REGIONS)
+
+    small = ids.to(torch.uint8)
+
+    def ours() -> np.ndarray:
+        sums = sum_by_region(scores.view(1, -1), small.view(-1), REGIONS)[:, 0]
+        return (sums / counts).numpy()
+
+    def reference() -> np.ndarray:
+        return references.region_means(scores.numpy(), small.numpy())
+
+    return Stage(ours, reference, close(1e-5), runs=21, reach=50)
+
+
+@stage()
+def selection_overhead() -> Stage:
+    """A whole pass, files to table, against the network's bare forward passes on its images."""
+    (items, root), size = street(), (512, 1024)
+    model = network("deeplabv3plus_resnet101")
+    info, regions = load_dataset("cityscapes"), load_regions(items, root, "train")
+    images = [EvaluationSet(items, info, size)[index][1][None] for index in range(len(items))]
+
+    def ours() -> int:
+        builder = TableBuilder(model, CLASSES, size, 1, 0, Compute(CPU), CITY / "features")
+        with builder.table("bench", items, info, regions) as table:
+            return len(table)
+
+    @torch.inference_mode()
+    def bare() -> int:
+        return len([model.forward_features(image) for image in images])
+
+    def check(ours: int, reference: int) -> str:
+        assert ours == REGIONS * reference
+        return f"{reference} images"
+
+    return Stage(ours, bare, check, runs=3, reach=1 / 1.10)
+
+
+@stage()
+def target_passes() -> Stage:
+    """Passes over the target in a round's selection by density and uncertainty."""
+    (items, root), size = street(), (128, 256)
+    model = network("deeplabv3plus_mobilenet")
+    info, regions = load_dataset("cityscapes"), load_regions(items, root, "train")
+    folder = CITY / "features"
+    calls = []
+    model.backbone.register_forward_hook(lambda *_: calls.append(1))
+
+    def table():
+        builder = TableBuilder(model, CLASSES, size, len(items), 0, Compute(CPU), folder)
+        return builder.table("target", items, info, regions)
+
+    def select(plan: list[tuple[str, int]], active: ActiveSet) -> None:
+        with table() as target:
+            evidence = Evidence(target, target, seed=0)
+            spend(plan, evidence, active, regions, folder, 1)
+        for path in folder.glob("*_selection_01.pkl"):
+            path.unlink()
+
+    plan = phases("d2ada", SCORES[0], 2, 100_000, 1, 1)
+
+    def passes(plans: list[list[tuple[str, int]]]) -> tuple[int, dict]:
+        calls.clear()
+        active = ActiveSet([], items, regions)
+        for one in plans:
+            select(one, active)
+        return len(calls), active.labelled
+
+    def check(ours: tuple[int, dict], reference: tuple[int, dict]) -> str:
+        assert ours == (1, reference[1])
+        return f"{ours[0]} pass against {reference[0]}"
+
+    return Stage(
+        lambda: passes([plan]), lambda: passes([[phase] for phase in plan]), check, reach=1
+    )
+
+
+def made_up_features(rows: int, seed: int) -> np.ndarray:
+    """(rows, 256) float32 like a network's: clusters of low rank, noise, no value below 0."""
+    rng = np.random.default_rng(seed)
+    centres, spread = 0.3 * rng.normal(size=(30, 256)), 0.3 * rng.normal(size=(40, 256))
+    features = centres[rng.integers(0, 30, rows)] + rng.normal(size=(rows, 40)) @ spread
+    return np.maximum(features + 0.3 * rng.normal(size=(rows, 256)), 0).astype(np.float32)
+
+
+def fits(sizes: list[tuple[int, int]], runs: int) -> Stage:
+    """Fits of (rows, components) and the log densities of their rows."""
+    data = [(made_up_features(rows, seed), k) for seed, (rows, k) in enumerate(sizes)]
+
+    def check(ours, reference) -> str:
+        worst = 0.0
+        for (rows, _), a, b in zip(data, ours, reference, strict=True):
+            expected = b.score_samples(rows[:2000].astype(np.float64))
+            error = np.abs(a.log_density(rows[:2000]) - expected) / np.abs(expected)
+            worst = max(worst, float(error.max()))
+        assert worst <= 1e-6, worst
+        return f"log densities differ by {worst:.1e}, relatively"
+
+    return Stage(
+        lambda: [fit_mixture(rows, k) for rows, k in data],
+        lambda: [references.mixture(rows, k) for rows, k in data],
+        check,
+        runs=runs,
+        reach=3,
+    )
+
+
+@stage()
+def gmm_fit() -> Stage:
+    return fits([(20_000, 10)], runs=1)
+
+
+@stage(cores=2)
+def gmm_round() -> Stage:
+    """38 fits: 19 classes of the target, from 20 to 4,000 regions, and as many of the source."""
+    target = np.geomspace(20, 4000, CLASSES).astype(int)
+    source = np.geomspace(30, 8000, CLASSES).astype(int)
+    components = np.clip(target // 100, 1, 10)
+    sizes = [
+        (int(n), int(k)) for ns in (target, source) for n, k in zip(ns, components, strict=True)
+    ]
+    return fits(sizes, runs=3)
+
+
+@stage()
+def expand_labelled_set() -> Stage:
+    count, chosen_count = 2975, 1160
+    (street_items, root), folder = street(), CITY / "many"
+    folder.mkdir(exist_ok=True)
+    maps = [folder / f"{number:04d}.png" for number in range(count)]
+    originals = [item.superpixel for item in street_items]
+    for path, original in zip(maps, itertools.cycle(originals)):
+        if not path.exists():
+            os.link(original, path)
+    known = load_regions(street_items, root, "train")
+    areas = {str(m): known[o] for m, o in zip(maps, itertools.cycle(originals))}
+    items = [Item(f"{path}.image", f"{path}.label", str(path)) for path in maps]
+    rng = np.random.default_rng(0)
+    every = [(item.superpixel, region) for item in items for region in areas[item.superpixel]]
+    chosen = [every[i] for i in rng.choice(len(every), chosen_count, replace=False)]
+
+    def ours() -> tuple[dict, int]:
+        active.label(chosen)
+        return active.labelled, sum(areas[path][region] for path, region in chosen)
+
+    def reference() -> tuple[dict, int]:
+        return references.expand_labelled_set(pool, images, chosen)
+
+    def fresh(function: Callable) -> Callable:
+        def call():
+            nonlocal active, pool
+            active = ActiveSet([], items, areas)
+            pool = {path: list(ids) for path, ids in areas.items()}
+            return function()
+
+        return call
+
+    active, pool = ActiveSet([], items, areas), {}
+    images = [list(item) for item in items]
+
+    def check(a, b) -> None:
+        assert a == b
+
+    return Stage(fresh(ours), fresh(reference), check, runs=3, reach=100)
+
+
+@stage()
+def round_robin() -> Stage:
+    rng = np.random.default_rng(0)
+    lists = [rng.permutation(10_000).tolist() for _ in range(CLASSES)]
+    weights = rng.integers(1, 6, CLASSES).tolist()
+
+    def check(a, b) -> None:
+        assert a.tolist() == b == weighted_round_robin(lists, weights)
+
+    arrays = [np.array(entries) for entries in lists]  # as the classes' ranked rows are
+    return Stage(
+        lambda: take_turns(arrays, weights),
+        lambda: references.round_robin(lists, weights),
+        check,
+        reach=20,
+    )
+
+
+@stage()
+def confusion() -> Stage:
+    items, _ = street()
+    label = read_label(items[0].label, load_dataset("cityscapes"))
+    rng = np.random.default_rng(0)
+    blocks = np.kron(rng.random((64, 128)) < 0.3, np.ones((16, 16), bool))
+    prediction = np.where(blocks, rng.integers(0, CLASSES, FULL), np.minimum(label, CLASSES - 1))
+    prediction = prediction.astype(np.uint8)
+
+    def ours() -> np.ndarray:
+        matrix = ConfusionMatrix(CLASSES)
+        matrix.add(label, prediction)
+        return matrix.iou()
+
+    return Stage(
+        ours, lambda: references.iou(label, prediction, CLASSES), close(1e-12), runs=11, reach=8
+    )
+
+
+@stage(cores=2)
+def evaluation_py() -> Stage:
+    """50 pairs of full size: the script against the official one, each a process of its own."""
+    (items, _), pairs = street(), 50
+    root, predictions = CITY / "pairs", CITY / "predictions"
+    official = CITY / "official"
+    info = load_dataset("cityscapes")
+    if not (official / "truth").exists():
+        draw_pairs(items, pairs, root, predictions, official, info)
+    figures, theirs = CITY / "figures.json", CITY / "official.json"
+
+    def ours() -> dict:
+        run("evaluation.py", "--root_dir", root, "--pred_dir", predictions, "--json", figures)
+        return json.loads(figures.read_text())["IoU"]
+
+    def reference() -> dict:
+        run("benchmarks/official_evaluation.py", official, theirs)
+        return json.loads(theirs.read_text())
+
+    def check(a: dict, b: dict) -> str:
+        for name, share in a.items():
+            other = b[f"traffic {name}" if name in ("light", "sign") else name]
+            assert share is None or abs(share - 100 * other) < 1e-9, name
+        return "same IoU of every class"
+
+    return Stage(ours, reference, check, runs=3, reach=2)
+
+
+def run(*command: str | Path) -> None:
+    """Run a script of the project, quietly."""
+    subprocess.run(
+        [sys.executable, *command], cwd=ROOT, check=True, capture_output=True, env=os.environ
+    )
+
+
+def draw_pairs(items, pairs, root, predictions, official, info) -> None:
+    """Labels in Cityscapes' layout, predictions as train ids, and as the official script's ids."""
+    from cityscapesscripts.helpers.labels import trainId2label
+
+    to_id = np.array([trainId2label[i].id if i < CLASSES else 0 for i in range(256)], np.uint8)
+    rng = np.random.default_rng(0)
+    for number in range(pairs):
+        name = f"city_{number:06d}_000019"
+        label_ids = np.roll(
+            np.asarray(Image.open(items[number % len(items)].label)), 40 * number, 1
+        )
+        truth = info.label_table[label_ids]
+        blocks = np.kron(rng.random((32, 64)) < 0.3, np.ones((32, 32), bool))
+        anew = np.kron(rng.integers(0, CLASSES, (32, 64)), np.ones((32, 32), int))
+        predicted = np.where(blocks | (truth == 255), anew, truth).astype(np.uint8)
+        for path, pixels in (
+            (root / "leftImg8bit/val/city" / f"{name}_leftImg8bit.png", np.zeros((1, 1), np.uint8)),
+            (root / "gtFine/val/city" / f"{name}_gtFine_labelIds.png", label_ids),
+            (predictions / f"{name}_leftImg8bit.png", predicted),
+            (official / "predictions" / f"{name}.png", to_id[predicted]),
+            (official / "truth" / f"{name}.png", label_ids),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+
+
+def superpixel_stage(reference: Callable, reach: float) -> Stage:
+    """Ours against another SLIC on a street scene of full size."""
+    items, _ = street()
+    image, truth = (
+        read_image(items[0].image),
+        read_label(items[0].label, load_dataset("cityscapes")),
+    )
+
+    def accuracy(ids: np.ndarray) -> float:
+        right, counted = achievable_segmentation_accuracy(ids.astype(np.uint8), truth)
+        return right / counted
+
+    def check(a: np.ndarray, b: np.ndarray) -> str:
+        assert len(np.unique(a)) == REGIONS
+        return (
+            f"{len(np.unique(a))} regions against {len(np.unique(b))}, accuracy "
+            f"{accuracy(a):.3f} against {accuracy(b):.3f}"
+        )
+
+    return Stage(lambda: slic(image), lambda: reference(image), check, runs=3, reach=reach)
+
+
+@stage()
+def superpixels_scikit_image() -> Stage:
+    from skimage.segmentation import slic as theirs
+
+    return superpixel_stage(partial(theirs, n_segments=REGIONS, compactness=10, start_label=0), 12)
+
+
+@stage()
+def superpixels_fast_slic() -> Stage:
+    from fast_slic import Slic
+
+    return superpixel_stage(
+        lambda image: Slic(num_components=REGIONS, compactness=10).iterate(image), 1 / 1.5
+    )
+
+
+@stage()
+def train_loader() -> Stage:
+    items, root = street()
+    regions = load_regions(items, root, "train")
+    labelled = {path: list(areas) for path, areas in regions.items()}
+    data = TrainingSet(items, load_dataset("cityscapes"), FULL, labelled=labelled)
+    seeds = itertools.count()
+    rng = np.random.default_rng(0)
+
+    def ours() -> tuple:
+        return [data[Draw(i % len(items), next(seeds))] for i in range(8)]
+
+    def reference() -> tuple:
+        return [references.training_sample(*items[i % len(items)], FULL, rng) for i in range(8)]
+
+    def check(a: list, b: list) -> str:
+        """Both draw at random, so shapes and ranges are what can agree."""
+        for ours, theirs in zip(a, b, strict=True):
+            assert ours[0].shape == theirs[0].shape == (3, *FULL)
+            assert ours[0].dtype == theirs[0].dtype == torch.float32
+            assert ours[1].shape == theirs[1].shape == FULL
+            assert ours[0].min() >= -2.2 and ours[0].max() <= 2.7
+        return "8 samples"
+
+    return Stage(ours, reference, check, runs=5, reach=2)
+
+
+@stage()
+def inference() -> Stage:
+    model, plain = network("deeplabv3plus_resnet101"), network("deeplabv3plus_resnet101")
+    compute = Compute(CPU, "bf16", channels_last=True)
+    compute.place(model)
+    image = torch.randn(1, 3, 512, 1024)
+
+    @torch.inference_mode()
+    def ours() -> torch.Tensor:
+        with compute.autocast():
+            return model(image).argmax(1)
+
+    def reference() -> torch.Tensor:
+        with torch.no_grad():
+            return plain(image).argmax(1)
+
+    def check(a: torch.Tensor, b: torch.Tensor) -> str:
+        return f"{100 * (a == b).float().mean():.2f} % of pixels equal, of a random network"
+
+    return Stage(ours, reference, check, runs=3, reach=2)
+
+
+def network(name: str) -> nn.Module:
+    """A network with random weights."""
+    torch.manual_seed(0)
+    return get_model(name, CLASSES, pretrained_backbone=False).eval()
+
+
+def agreement(checkpoint: str, name: str, dataset: str, root: str, size: tuple[int, int]) -> float:
+    """Share of pixels that a trained network gives the same label with ``--amp bf16``."""
+    info = load_dataset(dataset)
+    data = EvaluationSet(read_datalist(Path(root) / "val.txt", root), info, size)
+    plain, fast = network(name), network(name)
+    compute = Compute(CPU, "bf16", channels_last=True)
+    for model in (plain, fast):
+        load_model(checkpoint, model)
+    compute.place(fast)
+    equal = []
+    with torch.inference_mode():
+        for index in tqdm(range(len(data)), desc="agreement", disable=None):
+            image = data[index][1][None]
+            with compute.autocast():
+                quick = fast(image).argmax(1)
+            equal.append((quick == plain(image).argmax(1)).double().mean())
+    return float(torch.stack(equal).mean())
+
+
+def single_threaded_opencv(cores: int) -> None:
+    """Let OpenCV and torch use no more than ``cores``; BLAS has it from the environment."""
+    cv2.setNumThreads(cores)
+    torch.set_num_threads(cores)
