@@ -71,6 +71,7 @@ def make_data() -> None:
 
 def street() -> tuple[list[Item], Path]:
     """The training images of the drawn city, and their root."""
+    make_data()
     root = CITY / "Cityscapes"
     return read_datalist(root / "train.txt", root), root
 

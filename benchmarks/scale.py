@@ -1,0 +1,115 @@
+"""Time and memory of a selection round as its regions grow in number, on made-up features.
+
+Each size runs in a process of its own. The features lie in mapped files, as those of a real round
+do; what is measured is all that comes after the network: reading them, fitting the mixtures of
+every class in both domains, ranking by density and by uncertainty, and spending the budgets.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from active_selection.region_table import SCORES, RegionTable, lay_out
+from active_selection.selection import spend
+from active_selection.strategies import Evidence, phases
+from active_selection.table_files import TableFiles
+from dataloader.active_set import ActiveSet
+from dataloader.datalist import Item
+from utils.common import POSITIVE_INT, Parser
+from utils.errors import run
+
+FEATURES, CLASSES, REGIONS = 256, 19, 40
+TARGET_SHARE = 2975 / 27_879
+BLOCK = 20_000
+AREA = 1024 * 2048 // REGIONS
+
+
+def parser() -> Parser:
+    """The command line of this script."""
+    result = Parser(__doc__)
+    sizes = [1_000, 10_000, 100_000, 1_115_160]
+    result.add_argument("--regions", nargs="+", type=POSITIVE_INT, default=sizes, help="sizes")
+    result.add_argument("--one", type=POSITIVE_INT, help="measure one size in this very process")
+    return result
+
+
+def main() -> None:
+    args = parser().parse_args()
+    if args.one:
+        print(json.dumps(measure(args.one)))
+        return
+    print("regions  select_s  us_per_region  peak_mb")
+    for regions in args.regions:
+        command = [sys.executable, __file__, "--one", str(regions)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        result = json.loads(done.stdout.splitlines()[-1])
+        seconds, peak = result["seconds"], result["peak_mb"]
+        print(
+            f"{regions:7d}  {seconds:8.1f}  {1e6 * seconds / regions:13.0f}  {peak:7.0f}",
+            flush=True,
+        )
+
+
+def measure(regions: int) -> dict[str, float]:
+    """Seconds of a round's selection, and the most memory that is not shared with files."""
+    images = max(2, regions // REGIONS)
+    target_images = max(1, round(images * TARGET_SHARE))
+    with TemporaryDirectory() as folder:
+        source = made_up_table(Path(folder), "source", images - target_images, 0)
+        target = made_up_table(Path(folder), "target", target_images, 1)
+        areas = {item.superpixel: dict.fromkeys(range(REGIONS), AREA) for item in target.items}
+        active = ActiveSet([], target.items, areas)
+        budget = round(0.01 * target_images * REGIONS * AREA)
+        plan = phases("d2ada", SCORES[0], 2, budget, alpha=1, beta=1)
+        since = time.perf_counter()
+        spent = spend(plan, Evidence(target, source, seed=0), active, areas, Path(folder), 1)
+        seconds = time.perf_counter() - since
+    assert sum(phase.pixels for phase in spent) >= budget
+    return {"seconds": seconds, "peak_mb": peak_mb()}
+
+
+def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTable:
+    """A filled table, its columns mapped files that are written block by block."""
+    items = [Item(f"{name}/{i}", f"{name}/{i}.label", f"{name}/{i}.map") for i in range(images)]
+    files = TableFiles(folder, name, "made up")
+    rows = images * REGIONS
+    files.open(rows, FEATURES, CLASSES, len(SCORES))
+    regions = {item.superpixel: dict.fromkeys(range(REGIONS), AREA) for item in items}
+    table = lay_out(items, regions, files.columns)
+    rng = np.random.default_rng(0)
+    frequency = rng.dirichlet(np.full(CLASSES, 0.5))
+    centres = 0.3 * rng.normal(size=(CLASSES, 20, FEATURES))
+    spread = 0.3 * rng.normal(size=(40, FEATURES))
+    rng = np.random.default_rng(seed)
+    for start in range(0, rows, BLOCK):
+        block = slice(start, min(start + BLOCK, rows))
+        n = block.stop - start
+        classes = rng.choice(CLASSES, n, p=frequency)
+        features = centres[classes, rng.integers(0, 20, n)] + rng.normal(size=(n, 40)) @ spread
+        features += 0.3 * rng.normal(size=(n, FEATURES))
+        table.feature[block] = np.maximum(features, 0)
+        table.prob[block] = 0.01 + 0.81 * np.eye(CLASSES)[classes]
+        table.score[block] = rng.random((n, len(SCORES)))
+        table.pixels[block] = AREA
+    return table
+
+
+def peak_mb() -> float:
+    """Most memory of this process, in MB; pages of mapped files, which can be dropped, included."""
+    import resource
+
+    if sys.platform == "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return psutil.Process().memory_info().rss / 1e6
+
+
+if __name__ == "__main__":
+    run(main)

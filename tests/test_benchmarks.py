@@ -1,0 +1,45 @@
+"""The benchmark runs, and its references agree with the project; the script of growth ends."""
+
+import json
+
+import pytest
+
+from benchmarks.measure import Stage, measure
+
+QUICK = ("region_scores_groupby", "round_robin", "confusion")
+
+
+def test_stages_agree_with_their_references_and_are_written(script, tmp_path):
+    out = script(
+        f"benchmarks/bench.py --stages {' '.join(QUICK)} --json {tmp_path}/figures.json",
+    )
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert list(figures) == list(QUICK)
+    for name, figure in figures.items():
+        (line,) = [line for line in out.splitlines() if line.startswith(f"{name} ours=")]
+        assert f"ratio={figure['ratio']:.3g} peak_mb=" in line
+        assert figure["ratio"] == pytest.approx(figure["reference"] / figure["ours"])
+    assert figures["round_robin"]["ratio"] > 5  # 20 and more by itself
+
+
+def test_results_that_differ_stop_the_benchmark():
+    def check(a, b):
+        assert a == b
+
+    stage = Stage(lambda: 1, lambda: 2, check)
+    with pytest.raises(AssertionError):
+        measure(stage)
+
+
+def test_peak_memory_is_what_a_call_adds():
+    stage = Stage(lambda: bytearray(50_000_000), lambda: bytearray(200_000_000), lambda a, b: None)
+    peak = measure(stage)["peak_mb"]
+    assert 40 < peak["ours"] < 70
+    assert 180 < peak["reference"] < 230
+
+
+def test_growth_ends_with_a_line_a_size(script):
+    out = script("benchmarks/scale.py --regions 400 800")
+    lines = out.splitlines()
+    assert lines[0].split() == ["regions", "select_s", "us_per_region", "peak_mb"]
+    assert [line.split()[0] for line in lines[1:3]] == ["400", "800"]
