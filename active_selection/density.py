@@ -24,6 +24,7 @@ from active_selection.ranking import Ranking
 from active_selection.region_table import RegionTable
 from active_selection.schedule import turn_order
 from utils.files import write_npz
+from utils.threads import map_in_threads
 
 log = logging.getLogger(__name__)
 
@@ -59,19 +60,21 @@ def fit_mixture(
             log.info("mixture is ill-conditioned; covariance regulariser raised to %g", regulariser)
 
 
-def fit_class(
-    source: np.ndarray, target: np.ndarray, seed: int = 0, device: torch.device | str = "cpu"
-) -> tuple[Mixture, Mixture | None]:
-    """The mixtures (p_T, p_S) of one class, K = clip(m // 100, 1, 10) components each.
+def components_of(target_regions: int) -> int:
+    """K = clip(m // 100, 1, 10) components for a class of m target regions, in both domains."""
+    return min(max(target_regions // REGIONS_PER_COMPONENT, 1), MAX_COMPONENTS)
 
-    A mixture never has more components than rows. p_S is None with fewer than two source rows,
-    from which no density can be estimated.
+
+def fit_class(
+    source: np.ndarray, target: np.ndarray, seed: int = 0
+) -> tuple[Mixture, Mixture | None]:
+    """The mixtures (p_T, p_S) of one class; a mixture never has more components than rows.
+
+    p_S is None with fewer than two source rows, from which no density can be estimated.
     """
-    components = min(max(len(target) // REGIONS_PER_COMPONENT, 1), MAX_COMPONENTS)
-    target_mixture = fit_mixture(target, components, seed, device)
-    if len(source) < 2:
-        return target_mixture, None
-    return target_mixture, fit_mixture(source, components, seed, device)
+    components = components_of(len(target))
+    source_mixture = fit_mixture(source, components, seed) if len(source) >= 2 else None
+    return fit_mixture(target, components, seed), source_mixture
 
 
 def log_ratio(
@@ -126,33 +129,59 @@ def rank_by_density(
         device: that mixtures are fitted on.
     """
     source_class, target_class = source.pseudo_class, target.pseudo_class
+    rows_of = {int(c): np.flatnonzero(target_class == c) for c in np.unique(target_class)}
+    ranked = [c for c, rows in rows_of.items() if len(rows) >= 2 and c not in skip_classes]
+    source_rows = {c: np.flatnonzero(source_class == c) for c in ranked}
+    mixtures = _fit_classes(
+        {c: (source, source_rows[c], target, rows_of[c]) for c in ranked}, seed, device
+    )
+    ratios = map_in_threads(
+        lambda c: log_ratio(*mixtures[c], target.feature[rows_of[c]]),
+        ranked,
+        lambda c: len(rows_of[c]),
+    )
     score = np.zeros(len(target))
-    lists, weights, unranked, mixtures = [], [], [], {}
-    for c in np.unique(target_class):
-        rows = np.flatnonzero(target_class == c)
+    lists, weights = [], []
+    for c, ratio in zip(ranked, ratios, strict=True):
+        rows = rows_of[c]
+        score[rows] = ratio
         candidates = rows[pool[rows]]
-        if c in skip_classes or len(rows) < 2:
-            unranked.extend(candidates)
-            continue
-        source_rows = np.flatnonzero(source_class == c)
-        features = target.feature[rows]
-        mixtures[int(c)] = fit_class(source.feature[source_rows], features, seed, device)
-        score[rows] = log_ratio(*mixtures[int(c)], features)
-        weight = class_weight(score[rows])
+        weight = class_weight(ratio)
         log.info(
             "class %2d: %6d source and %6d target regions, %6d unlabelled, mean d %.4g, weight %d",
-            *(c, len(source_rows), len(rows), len(candidates), score[rows].mean(), weight),
+            *(c, len(source_rows[c]), len(rows), len(candidates), ratio.mean(), weight),
         )
         lists.append(candidates[np.argsort(-score[candidates], kind="stable")])
         weights.append(weight)
+    others = [rows[pool[rows]] for c, rows in rows_of.items() if c not in ranked]
     merged = [
         take_turns([rows[part] for rows in lists], weights)
         for part in (slice(BEST_PER_CLASS), slice(BEST_PER_CLASS, None))
     ]
     if mixtures_file is not None:
         write_npz(mixtures_file, **_parameters(mixtures))
-    order = np.concatenate([*merged, np.array(unranked, np.int64)])
+    order = np.concatenate([*merged, *others]).astype(np.int64)
     return Ranking(order, score[order])
+
+
+def _fit_classes(
+    classes: Mapping[int, tuple[RegionTable, np.ndarray, RegionTable, np.ndarray]],
+    seed: int,
+    device: torch.device | str,
+) -> dict[int, tuple[Mixture, Mixture | None]]:
+    """:func:`fit_class` of (source, its rows, target, its rows) of each class, on all cores."""
+    fits = [
+        (table.feature, rows, components_of(len(target_rows)))
+        for source, source_rows, target, target_rows in classes.values()
+        for table, rows in ((target, target_rows), (source, source_rows))
+    ]
+
+    def fit(task: tuple[np.ndarray, np.ndarray, int]) -> Mixture | None:
+        feature, rows, components = task
+        return fit_mixture(feature[rows], components, seed, device) if len(rows) >= 2 else None
+
+    fitted = map_in_threads(fit, fits, lambda task: len(task[1]) * task[2])
+    return dict(zip(classes, zip(fitted[::2], fitted[1::2], strict=True), strict=True))
 
 
 def take_turns(lists: Sequence[np.ndarray], weights: Sequence[int]) -> np.ndarray:

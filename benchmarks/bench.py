@@ -14,7 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measure import measure
-from benchmarks.stages import STAGES, agreement, make_data, single_threaded_opencv
+from benchmarks.stages import STAGES, agreement, single_threaded_opencv
 from utils.common import Parser
 from utils.errors import run
 from utils.files import write_json
@@ -48,7 +48,6 @@ def main() -> None:
         single_threaded_opencv(cores)
         print(json.dumps(measure(build())))
         return
-    make_data()
     results = {}
     for name in args.stages:
         results[name] = measure_apart(name)
