@@ -29,6 +29,6 @@ $(READY): pyproject.toml
 
 # fast-slic, which only the benchmark compares with, finds Cython when it is built; in this order.
 $(VENV)/.ready-bench: $(READY)
-	$(BIN)/python -m pip install --quiet ".[bench]" setuptools wheel cython
+	$(BIN)/python -m pip install --quiet --editable ".[bench]" setuptools wheel cython
 	$(BIN)/python -m pip install --quiet --no-build-isolation fast-slic
 	touch $@

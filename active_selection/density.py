@@ -60,21 +60,16 @@ def fit_mixture(
             log.info("mixture is ill-conditioned; covariance regulariser raised to %g", regulariser)
 
 
+def fit_density(
+    features: np.ndarray, components: int, seed: int = 0, device: torch.device | str = "cpu"
+) -> Mixture | None:
+    """:func:`fit_mixture`, or None with fewer than two rows, from which there is no density."""
+    return fit_mixture(features, components, seed, device) if len(features) >= 2 else None
+
+
 def components_of(target_regions: int) -> int:
     """K = clip(m // 100, 1, 10) components for a class of m target regions, in both domains."""
     return min(max(target_regions // REGIONS_PER_COMPONENT, 1), MAX_COMPONENTS)
-
-
-def fit_class(
-    source: np.ndarray, target: np.ndarray, seed: int = 0
-) -> tuple[Mixture, Mixture | None]:
-    """The mixtures (p_T, p_S) of one class; a mixture never has more components than rows.
-
-    p_S is None with fewer than two source rows, from which no density can be estimated.
-    """
-    components = components_of(len(target))
-    source_mixture = fit_mixture(source, components, seed) if len(source) >= 2 else None
-    return fit_mixture(target, components, seed), source_mixture
 
 
 def log_ratio(
@@ -96,7 +91,8 @@ def log_density_ratio(source: np.ndarray, target: np.ndarray, seed: int = 0) -> 
     Returns:
         (m,) float64.
     """
-    return log_ratio(*fit_class(source, target, seed), target)
+    fits = ((rows, components_of(len(target))) for rows in (target, source))
+    return log_ratio(*(fit_density(*fit, seed) for fit in fits), target)
 
 
 def class_weight(log_ratio: np.ndarray) -> int:
@@ -132,9 +128,7 @@ def rank_by_density(
     rows_of = {int(c): np.flatnonzero(target_class == c) for c in np.unique(target_class)}
     ranked = [c for c, rows in rows_of.items() if len(rows) >= 2 and c not in skip_classes]
     source_rows = {c: np.flatnonzero(source_class == c) for c in ranked}
-    mixtures = _fit_classes(
-        {c: (source, source_rows[c], target, rows_of[c]) for c in ranked}, seed, device
-    )
+    mixtures = _fit_classes(source, source_rows, target, rows_of, seed, device)
     ratios = map_in_threads(
         lambda c: log_ratio(*mixtures[c], target.feature[rows_of[c]]),
         ranked,
@@ -165,23 +159,26 @@ def rank_by_density(
 
 
 def _fit_classes(
-    classes: Mapping[int, tuple[RegionTable, np.ndarray, RegionTable, np.ndarray]],
+    source: RegionTable,
+    source_rows: Mapping[int, np.ndarray],
+    target: RegionTable,
+    target_rows: Mapping[int, np.ndarray],
     seed: int,
     device: torch.device | str,
-) -> dict[int, tuple[Mixture, Mixture | None]]:
-    """:func:`fit_class` of (source, its rows, target, its rows) of each class, on all cores."""
+) -> dict[int, tuple[Mixture | None, Mixture | None]]:
+    """The mixtures (p_T, p_S) of each class in ``source_rows``, on all cores."""
     fits = [
-        (table.feature, rows, components_of(len(target_rows)))
-        for source, source_rows, target, target_rows in classes.values()
+        (table.feature, rows[c], components_of(len(target_rows[c])))
+        for c in source_rows
         for table, rows in ((target, target_rows), (source, source_rows))
     ]
 
     def fit(task: tuple[np.ndarray, np.ndarray, int]) -> Mixture | None:
         feature, rows, components = task
-        return fit_mixture(feature[rows], components, seed, device) if len(rows) >= 2 else None
+        return fit_density(feature[rows], components, seed, device)
 
     fitted = map_in_threads(fit, fits, lambda task: len(task[1]) * task[2])
-    return dict(zip(classes, zip(fitted[::2], fitted[1::2], strict=True), strict=True))
+    return dict(zip(source_rows, zip(fitted[::2], fitted[1::2], strict=True), strict=True))
 
 
 def take_turns(lists: Sequence[np.ndarray], weights: Sequence[int]) -> np.ndarray:

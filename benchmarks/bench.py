@@ -13,8 +13,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import cv2
+import torch
+
+from benchmarks.agreement import agreement
 from benchmarks.measure import measure
-from benchmarks.stages import STAGES, agreement, single_threaded_opencv
+from benchmarks.stages import STAGES
 from utils.common import Parser
 from utils.errors import run
 from utils.files import write_json
@@ -45,7 +49,8 @@ def main() -> None:
         return
     if args.only:
         build, cores = STAGES[args.only]
-        single_threaded_opencv(cores)
+        cv2.setNumThreads(cores)
+        torch.set_num_threads(cores)
         print(json.dumps(measure(build())))
         return
     results = {}

@@ -21,6 +21,7 @@ from active_selection.region_table import SCORES, RegionTable, lay_out
 from active_selection.selection import spend
 from active_selection.strategies import Evidence, phases
 from active_selection.table_files import TableFiles
+from benchmarks.inputs import made_up_features
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item
 from utils.common import POSITIVE_INT, Parser
@@ -59,7 +60,7 @@ def main() -> None:
 
 
 def measure(regions: int) -> dict[str, float]:
-    """Seconds of a round's selection, and the most memory that is not shared with files."""
+    """Seconds of a round's selection, and the most memory that the process had."""
     images = max(2, regions // REGIONS)
     target_images = max(1, round(images * TARGET_SHARE))
     with TemporaryDirectory() as folder:
@@ -93,9 +94,8 @@ def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTabl
         block = slice(start, min(start + BLOCK, rows))
         n = block.stop - start
         classes = rng.choice(CLASSES, n, p=frequency)
-        features = centres[classes, rng.integers(0, 20, n)] + rng.normal(size=(n, 40)) @ spread
-        features += 0.3 * rng.normal(size=(n, FEATURES))
-        table.feature[block] = np.maximum(features, 0)
+        around = centres[classes, rng.integers(0, 20, n)]
+        table.feature[block] = made_up_features(around, spread, rng)
         table.prob[block] = 0.01 + 0.81 * np.eye(CLASSES)[classes]
         table.score[block] = rng.random((n, len(SCORES)))
         table.pixels[block] = AREA

@@ -1,4 +1,4 @@
-"""The stages of the benchmark: inputs, the project's way, the plain way, and their agreement."""
+"""The stages of the benchmark: the project's way, the plain way, and whether they agree."""
 
 import itertools
 import json
@@ -9,12 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from PIL import Image
-from torch import nn
-from tqdm import tqdm
 
 from active_selection.density import fit_mixture, take_turns
 from active_selection.mixture import Mixture
@@ -24,24 +20,31 @@ from active_selection.schedule import weighted_round_robin
 from active_selection.selection import TableBuilder, spend
 from active_selection.strategies import Evidence, phases
 from benchmarks import references
+from benchmarks.inputs import (
+    CELLS,
+    CITY,
+    CLASSES,
+    FULL,
+    REGIONS,
+    ROOT,
+    clustered_features,
+    draw_pairs,
+    network,
+    street,
+    superpixels,
+)
 from benchmarks.measure import Stage
 from data_preprocessing.slic import achievable_segmentation_accuracy, slic
 from dataloader.active_set import ActiveSet
-from dataloader.datalist import Item, read_datalist
+from dataloader.datalist import Item
 from dataloader.datasets import load_dataset
 from dataloader.images import read_image, read_label
 from dataloader.regions import load_regions
 from dataloader.segmentation import Draw, EvaluationSet, TrainingSet
-from models import get_model
-from utils.checkpoint import load_model
 from utils.device import Compute
 from utils.metrics import ConfusionMatrix
 from utils.threads import map_in_threads
 
-ROOT = Path(__file__).parents[1]
-CITY = ROOT / "benchmarks" / "data"
-FULL, CELLS = (1024, 2048), (256, 512)
-REGIONS, CLASSES = 40, 19
 CPU = torch.device("cpu")
 
 Build = Callable[[], Stage]
@@ -59,35 +62,6 @@ def stage(cores: int = 1) -> Callable[[Build], Build]:
     return enter
 
 
-def make_data() -> None:
-    """Draw street scenes of full size, with superpixels, once."""
-    if (CITY / "Cityscapes" / "superpixel" / "train.dict").is_file():
-        return
-    for command in (
-        f"toy_city.py --root {CITY} --images 4 --size {FULL[0]} {FULL[1]} --quiet",
-        f"superpixel_gen.py --dataset cityscapes --datadir {CITY}/Cityscapes",
-    ):
-        script, *flags = command.split()
-        subprocess.run(
-            [sys.executable, ROOT / "data_preprocessing" / script, *flags],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-
-
-def street() -> tuple[list[Item], Path]:
-    """The training images of the drawn city, and their root."""
-    make_data()
-    root = CITY / "Cityscapes"
-    return read_datalist(root / "train.txt", root), root
-
-
-def superpixels() -> torch.Tensor:
-    """(1024, 2048) int64 ids of a street scene."""
-    items, _ = street()
-    return torch.from_numpy(np.asarray(Image.open(items[0].superpixel)).astype(np.int64))
-
-
 def close(tolerance: float) -> Callable:
     """A check of arrays or tuples of them; the note tells the largest difference."""
 
@@ -102,30 +76,21 @@ def close(tolerance: float) -> Callable:
     return check
 
 
+def pooling(maps: torch.Tensor, ours: Callable, reference: Callable, reach: float) -> Stage:
+    """Two ways from (C, 256, 512) maps to figures of the regions of a street scene."""
+    work = (maps, superpixels(), REGIONS)
+    return Stage(lambda: ours(*work), lambda: reference(*work), close(1e-5), runs=3, reach=reach)
+
+
 @stage()
 def region_features() -> Stage:
-    features, ids = torch.randn(256, *CELLS), superpixels()
-    work = (features, ids, REGIONS)
-    return Stage(
-        lambda: pool_features(*work),
-        lambda: references.region_features(*work),
-        close(1e-5),
-        runs=3,
-        reach=40,
-    )
+    return pooling(torch.randn(256, *CELLS), pool_features, references.region_features, 40)
 
 
 @stage()
 def region_probs_uncertainty() -> Stage:
-    logits, ids = 3 * torch.randn(CLASSES, *CELLS), superpixels()
-    work = (logits, ids, REGIONS)
-    return Stage(
-        lambda: pool_predictions(*work),
-        lambda: references.region_predictions(*work),
-        close(1e-5),
-        runs=3,
-        reach=3,
-    )
+    logits = 3 * torch.randn(CLASSES, *CELLS)
+    return pooling(logits, pool_predictions, references.region_predictions, 3)
 
 
 @stage()
@@ -209,17 +174,9 @@ def target_passes() -> Stage:
     )
 
 
-def made_up_features(rows: int, seed: int) -> np.ndarray:
-    """(rows, 256) float32 like a network's: clusters of low rank, noise, no value below 0."""
-    rng = np.random.default_rng(seed)
-    centres, spread = 0.3 * rng.normal(size=(30, 256)), 0.3 * rng.normal(size=(40, 256))
-    features = centres[rng.integers(0, 30, rows)] + rng.normal(size=(rows, 40)) @ spread
-    return np.maximum(features + 0.3 * rng.normal(size=(rows, 256)), 0).astype(np.float32)
-
-
 def fits(sizes: list[tuple[int, int]], runs: int) -> Stage:
     """Fits of (rows, components) and the log densities of their rows."""
-    data = [(made_up_features(rows, seed), k) for seed, (rows, k) in enumerate(sizes)]
+    data = [(clustered_features(rows, seed), k) for seed, (rows, k) in enumerate(sizes)]
 
     def ours() -> list[Mixture]:
         return map_in_threads(lambda fit: fit_mixture(*fit), data, lambda fit: fit[0].size)
@@ -373,32 +330,6 @@ def run(*command: str | Path) -> None:
     )
 
 
-def draw_pairs(items, pairs, root, predictions, official, info) -> None:
-    """Labels in Cityscapes' layout, predictions as train ids, and as the official script's ids."""
-    from cityscapesscripts.helpers.labels import trainId2label
-
-    to_id = np.array([trainId2label[i].id if i < CLASSES else 0 for i in range(256)], np.uint8)
-    rng = np.random.default_rng(0)
-    for number in range(pairs):
-        name = f"city_{number:06d}_000019"
-        label_ids = np.roll(
-            np.asarray(Image.open(items[number % len(items)].label)), 40 * number, 1
-        )
-        truth = info.label_table[label_ids]
-        blocks = np.kron(rng.random((32, 64)) < 0.3, np.ones((32, 32), bool))
-        anew = np.kron(rng.integers(0, CLASSES, (32, 64)), np.ones((32, 32), int))
-        predicted = np.where(blocks | (truth == 255), anew, truth).astype(np.uint8)
-        for path, pixels in (
-            (root / "leftImg8bit/val/city" / f"{name}_leftImg8bit.png", np.zeros((1, 1), np.uint8)),
-            (root / "gtFine/val/city" / f"{name}_gtFine_labelIds.png", label_ids),
-            (predictions / f"{name}_leftImg8bit.png", predicted),
-            (official / "predictions" / f"{name}.png", to_id[predicted]),
-            (official / "truth" / f"{name}.png", label_ids),
-        ):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
-
-
 def superpixel_stage(reference: Callable, reach: float) -> Stage:
     """Ours against another SLIC on a street scene of full size."""
     items, _ = street()
@@ -484,34 +415,3 @@ def inference() -> Stage:
         return f"{100 * (a == b).float().mean():.2f} % of pixels equal, of a random network"
 
     return Stage(ours, reference, check, runs=3, reach=2)
-
-
-def network(name: str) -> nn.Module:
-    """A network with random weights."""
-    torch.manual_seed(0)
-    return get_model(name, CLASSES, pretrained_backbone=False).eval()
-
-
-def agreement(checkpoint: str, name: str, dataset: str, root: str, size: tuple[int, int]) -> float:
-    """Share of pixels that a trained network gives the same label with ``--amp bf16``."""
-    info = load_dataset(dataset)
-    data = EvaluationSet(read_datalist(Path(root) / "val.txt", root), info, size)
-    plain, fast = network(name), network(name)
-    compute = Compute(CPU, "bf16", channels_last=True)
-    for model in (plain, fast):
-        load_model(checkpoint, model)
-    compute.place(fast)
-    equal = []
-    with torch.inference_mode():
-        for index in tqdm(range(len(data)), desc="agreement", disable=None):
-            image = data[index][1][None]
-            with compute.autocast():
-                quick = fast(image).argmax(1)
-            equal.append((quick == plain(image).argmax(1)).double().mean())
-    return float(torch.stack(equal).mean())
-
-
-def single_threaded_opencv(cores: int) -> None:
-    """Let OpenCV and torch use no more than ``cores``; BLAS has it from the environment."""
-    cv2.setNumThreads(cores)
-    torch.set_num_threads(cores)

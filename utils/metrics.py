@@ -7,8 +7,6 @@ import numpy as np
 
 IGNORE = 255
 """Label of pixels that count nowhere."""
-
-
 EXACT_COUNTS = 1 << 24
 """Pixels that OpenCV counts in float32 without rounding."""
 

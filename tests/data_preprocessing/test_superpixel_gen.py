@@ -2,16 +2,15 @@
 
 import json
 import os
-import shlex
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.processes import children, name_of, start
 
 
 @pytest.fixture()
@@ -137,36 +136,23 @@ def test_a_root_that_goes_up_and_down_is_the_same_root(script, dataset):
 
 def test_dead_worker_ends_it_within_seconds(dataset):
     """A worker that is killed is noticed and said."""
-    shape, root = (1500, 3000), Path(__file__).parents[2]
+    shape = (1500, 3000)
     for number in range(40):  # big enough to be at work for a while
         Image.fromarray(np.full((*shape, 3), number, np.uint8)).save(
             dataset / "images" / f"{number:05d}.png"
         )
         Image.fromarray(np.zeros(shape, np.uint8)).save(dataset / "labels" / f"{number:05d}.png")
-    process = subprocess.Popen(
-        [sys.executable, *shlex.split(command(dataset, "--workers 2"))],
-        cwd=root,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start(command(dataset, "--workers 2"))
     while not maps(dataset):
         assert process.poll() is None
         time.sleep(0.05)
-    victim = next(
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if "spawn_main" in path.read_text() and parent_of(path.parent) == process.pid
-    )
+    victim = next(pid for pid in children(process.pid) if "spawn_main" in name_of(pid))
     os.kill(victim, signal.SIGKILL)
     since = time.monotonic()
     _, errors = process.communicate(timeout=60)
     assert time.monotonic() - since < 30
     assert process.returncode == 2
     assert "a worker died" in errors.splitlines()[-1]
-
-
-def parent_of(process: Path) -> int:
-    return int((process / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_a_list_of_another_machine(script, dataset, tmp_path):

@@ -1,6 +1,7 @@
 """Command lines of the published release parse to the same values."""
 
 import pytest
+import torch
 
 import evaluation
 import inference
@@ -86,8 +87,6 @@ def test_published_defaults(script, required, defaults):
 
 
 def test_deterministic_asks_torch_for_kernels_that_repeat(monkeypatch):
-    import torch
-
     was = torch.are_deterministic_algorithms_enabled()
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     try:

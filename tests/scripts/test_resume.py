@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import children, name_of, start, wait_for
+
 ROOT = Path(__file__).parents[2]
 KILLS = 25
 NETWORK = "-m deeplabv3plus_mobilenet --separable_conv --image_size 64 128 --device cpu"
@@ -33,22 +35,6 @@ def commands(city: Path, exp: Path, workers: int = 0) -> list[str]:
         "--finetune_itrs 6 --val_period 2 --finetune_lr 5e-3 --active_selection_size 0.3 "
         "--val_batch_size 2",
     ]
-
-
-def start(command: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, *shlex.split(command)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(process: subprocess.Popen, text: str) -> bool:
-    """Read what a process says until a line holds ``text``; whether one did."""
-    return any(text in line for line in process.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -208,31 +194,10 @@ def test_same_seed_same_files(script, toy_city, unbroken, tmp_path):
     assert_same_results(tmp_path, unbroken)
 
 
-def children(pid: int) -> list[int]:
-    """All processes below one."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if parent == pid:
-            child = int(path.parent.name)
-            found += [child, *children(child)]
-    return found
-
-
 def data_workers(pid: int) -> list[int]:
     """The forked loader processes: below the fork server, which is below the main process."""
     below = children(pid)
     return [child for child in below if not children(child) and "forkserver" in name_of(child)]
-
-
-def name_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
 
 
 def long_run(city: Path, exp: Path) -> str:

@@ -1,0 +1,108 @@
+"""What the benchmark works on: street scenes of full size, made-up features, networks."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from dataloader.datalist import Item, read_datalist
+from dataloader.datasets import DatasetInfo
+from models import get_model
+
+ROOT = Path(__file__).parents[1]
+CITY = ROOT / "benchmarks" / "data"
+FULL, CELLS = (1024, 2048), (256, 512)
+REGIONS, CLASSES = 40, 19
+
+
+def make_data() -> None:
+    """Draw street scenes of full size, with superpixels, once."""
+    if (CITY / "Cityscapes" / "superpixel" / "train.dict").is_file():
+        return
+    for command in (
+        f"toy_city.py --root {CITY} --images 4 --size {FULL[0]} {FULL[1]} --quiet",
+        f"superpixel_gen.py --dataset cityscapes --datadir {CITY}/Cityscapes",
+    ):
+        script, *flags = command.split()
+        subprocess.run(
+            [sys.executable, ROOT / "data_preprocessing" / script, *flags],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+
+def street() -> tuple[list[Item], Path]:
+    """The training images of the drawn city, and their root."""
+    make_data()
+    root = CITY / "Cityscapes"
+    return read_datalist(root / "train.txt", root), root
+
+
+def superpixels() -> torch.Tensor:
+    """(1024, 2048) int64 ids of a street scene."""
+    items, _ = street()
+    return torch.from_numpy(np.asarray(Image.open(items[0].superpixel)).astype(np.int64))
+
+
+def made_up_features(
+    centres: np.ndarray, spread: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """(n, d) float32 like a network's: around (n, d) centres, of low rank, noisy, none below 0.
+
+    Args:
+        centres: of each row.
+        spread: (r, d) directions in which rows vary.
+        rng: draws them.
+    """
+    features = centres + rng.normal(size=(len(centres), len(spread))) @ spread
+    return np.maximum(features + 0.3 * rng.normal(size=centres.shape), 0).astype(np.float32)
+
+
+def clustered_features(rows: int, seed: int) -> np.ndarray:
+    """(rows, 256) float32 around 30 centres."""
+    rng = np.random.default_rng(seed)
+    centres, spread = 0.3 * rng.normal(size=(30, 256)), 0.3 * rng.normal(size=(40, 256))
+    return made_up_features(centres[rng.integers(0, 30, rows)], spread, rng)
+
+
+def draw_pairs(
+    items: list[Item],
+    pairs: int,
+    root: Path,
+    predictions: Path,
+    official: Path,
+    info: DatasetInfo,
+) -> None:
+    """Labels in Cityscapes' layout, predictions as train ids, and as the official script's ids."""
+    from cityscapesscripts.helpers.labels import trainId2label
+
+    to_id = np.array([trainId2label[i].id if i < CLASSES else 0 for i in range(256)], np.uint8)
+    rng = np.random.default_rng(0)
+    for number in range(pairs):
+        name = f"city_{number:06d}_000019"
+        label_ids = np.roll(
+            np.asarray(Image.open(items[number % len(items)].label)), 40 * number, 1
+        )
+        truth = info.label_table[label_ids]
+        blocks = np.kron(rng.random((32, 64)) < 0.3, np.ones((32, 32), bool))
+        anew = np.kron(rng.integers(0, CLASSES, (32, 64)), np.ones((32, 32), int))
+        predicted = np.where(blocks | (truth == 255), anew, truth).astype(np.uint8)
+        for path, pixels in (
+            (root / "leftImg8bit/val/city" / f"{name}_leftImg8bit.png", np.zeros((1, 1), np.uint8)),
+            (root / "gtFine/val/city" / f"{name}_gtFine_labelIds.png", label_ids),
+            (predictions / f"{name}_leftImg8bit.png", predicted),
+            (official / "predictions" / f"{name}.png", to_id[predicted]),
+            (official / "truth" / f"{name}.png", label_ids),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+
+
+def network(name: str) -> nn.Module:
+    """A network with random weights."""
+    torch.manual_seed(0)
+    return get_model(name, CLASSES, pretrained_backbone=False).eval()
