@@ -7,6 +7,7 @@ EXP/checkpoint0X.tar --datalist_path EXP/datalist_0{X-1}.pkl. A run that was sto
 --resume.
 """
 
+import argparse
 import logging
 from argparse import Namespace
 from pathlib import Path
@@ -56,6 +57,15 @@ def parser() -> Parser:
     group.add_argument("--active_mode", default="region", choices=("region", "scan"))
     group.add_argument("--active_method", default="d2ada", choices=METHODS)
     group.add_argument("--uncertainty", default=SCORES[0], choices=SCORES, help="of d2ada")
+    group.add_argument(
+        "--components", type=POSITIVE_INT, help="of every mixture (default: by regions, 1 to 10)"
+    )
+    group.add_argument(
+        "--class_balance",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="classes take turns in density selection",
+    )
     group.add_argument("--alpha", type=SHARE, default=1.0, help="share of density at first")
     group.add_argument("--beta", type=SHARE, default=1.0, help="how fast that share falls")
     return result
@@ -67,7 +77,7 @@ def main() -> None:
     STOP.listen()
     folder = args.model_save_dir
     start_log(folder / "log_train.txt")
-    settings = Settings(args, "train_ADA", *planned_files(args))
+    settings = Settings(args, "train_ADA", parser().get_default, *planned_files(args))
     if settings.begin(args.resume) or first_open_round(args) > args.max_iterations:
         settings.finish()
         clean_up(args)

@@ -53,7 +53,9 @@ def main() -> None:
     folder = args.model_save_dir
     start_log(folder / "log_train.txt")
     state_file = StateFile(folder / "warmup_state.tar", folder / "log_train.txt", "warm-up")
-    settings = Settings(args, "warmup", folder / "checkpoint.tar", state_file.path)
+    settings = Settings(
+        args, "warmup", parser().get_default, folder / "checkpoint.tar", state_file.path
+    )
     if settings.begin(args.resume):
         log.info("the warm-up in %s is finished", folder)
         return

@@ -9,6 +9,7 @@ domains lie further apart getting longer turns.
 import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,27 @@ MAX_COMPONENTS = 10
 REGIONS_PER_COMPONENT = 100
 BEST_PER_CLASS = 200
 FIRST_REGULARISER, LAST_REGULARISER = 1e-6, 1e6
+
+
+@dataclass(frozen=True)
+class DensityOptions:
+    """What density selection may be told.
+
+    Attributes:
+        seed: of the mixtures' start.
+        components: of every class's mixtures; None leaves them to :func:`components_of`.
+        class_balance: classes take turns; without, all regions are ranked in one list by d(z).
+        skip_classes: pseudo-classes that the source does not have at all.
+        mixtures_file: an ``.npz`` to keep the mixtures' parameters in.
+        device: that mixtures are fitted on; it must know float64.
+    """
+
+    seed: int = 0
+    components: int | None = None
+    class_balance: bool = True
+    skip_classes: Collection[int] = ()
+    mixtures_file: Path | None = None
+    device: torch.device | str = "cpu"
 
 
 def fit_mixture(
@@ -105,30 +127,25 @@ def rank_by_density(
     source: RegionTable,
     target: RegionTable,
     pool: np.ndarray,
-    seed: int = 0,
-    skip_classes: Collection[int] = (),
-    mixtures_file: Path | None = None,
-    device: torch.device | str = "cpu",
+    options: DensityOptions = DensityOptions(),
 ) -> Ranking:
     """Rank the unlabelled target regions by density, classes taking turns.
 
     The best 200 of each class come first; after them the rest in the same manner, then the regions
-    of classes that cannot be ranked (skipped, or with a single target region).
+    of classes that cannot be ranked (skipped, or with a single target region), which come last
+    without turns, too.
 
     Args:
         source: every source region.
         target: every target region, labelled or not: all of them make up the densities.
         pool: (m,) bool, the unlabelled ones, which alone are ranked.
-        seed: of the mixtures' start.
-        skip_classes: pseudo-classes that the source does not have at all.
-        mixtures_file: an ``.npz`` to keep the mixtures' parameters in.
-        device: that mixtures are fitted on.
+        options: all else.
     """
     source_class, target_class = source.pseudo_class, target.pseudo_class
     rows_of = {int(c): np.flatnonzero(target_class == c) for c in np.unique(target_class)}
-    ranked = [c for c, rows in rows_of.items() if len(rows) >= 2 and c not in skip_classes]
+    ranked = [c for c, rows in rows_of.items() if len(rows) >= 2 and c not in options.skip_classes]
     source_rows = {c: np.flatnonzero(source_class == c) for c in ranked}
-    mixtures = _fit_classes(source, source_rows, target, rows_of, seed, device)
+    mixtures = _fit_classes(source, source_rows, target, rows_of, options)
     ratios = map_in_threads(
         lambda c: log_ratio(*mixtures[c], target.feature[rows_of[c]]),
         ranked,
@@ -148,12 +165,16 @@ def rank_by_density(
         lists.append(candidates[np.argsort(-score[candidates], kind="stable")])
         weights.append(weight)
     others = [rows[pool[rows]] for c, rows in rows_of.items() if c not in ranked]
-    merged = [
-        take_turns([rows[part] for rows in lists], weights)
-        for part in (slice(BEST_PER_CLASS), slice(BEST_PER_CLASS, None))
-    ]
-    if mixtures_file is not None:
-        write_npz(mixtures_file, **_parameters(mixtures))
+    if options.class_balance:
+        merged = [
+            take_turns([rows[part] for rows in lists], weights)
+            for part in (slice(BEST_PER_CLASS), slice(BEST_PER_CLASS, None))
+        ]
+    else:
+        rows = np.sort(np.concatenate([np.empty(0, np.int64), *lists]))
+        merged = [rows[np.argsort(-score[rows], kind="stable")]]
+    if options.mixtures_file is not None:
+        write_npz(options.mixtures_file, **_parameters(mixtures))
     order = np.concatenate([*merged, *others]).astype(np.int64)
     return Ranking(order, score[order])
 
@@ -163,19 +184,18 @@ def _fit_classes(
     source_rows: Mapping[int, np.ndarray],
     target: RegionTable,
     target_rows: Mapping[int, np.ndarray],
-    seed: int,
-    device: torch.device | str,
+    options: DensityOptions,
 ) -> dict[int, tuple[Mixture | None, Mixture | None]]:
     """The mixtures (p_T, p_S) of each class in ``source_rows``, on all cores."""
     fits = [
-        (table.feature, rows[c], components_of(len(target_rows[c])))
+        (table.feature, rows[c], options.components or components_of(len(target_rows[c])))
         for c in source_rows
         for table, rows in ((target, target_rows), (source, source_rows))
     ]
 
     def fit(task: tuple[np.ndarray, np.ndarray, int]) -> Mixture | None:
         feature, rows, components = task
-        return fit_density(feature[rows], components, seed, device)
+        return fit_density(feature[rows], components, options.seed, options.device)
 
     fitted = map_in_threads(fit, fits, lambda task: len(task[1]) * task[2])
     return dict(zip(source_rows, zip(fitted[::2], fitted[1::2], strict=True), strict=True))

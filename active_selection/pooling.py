@@ -59,8 +59,8 @@ def pool_features(features: Tensor, superpixels: Tensor, num_regions: int) -> Te
 
 def pool_predictions(
     logits: Tensor, superpixels: Tensor, num_regions: int
-) -> tuple[Tensor, Tensor]:
-    """Region means of class probabilities and of pixel uncertainties.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Region means of class probabilities, of pixel uncertainties and of predicted classes.
 
     Args:
         logits: (C, h, w), before upsampling.
@@ -68,8 +68,9 @@ def pool_predictions(
         num_regions: rows of the results.
 
     Returns:
-        probabilities (num_regions, C) and scores (num_regions, 3): entropy, confidence and margin
-        as in :mod:`active_selection.uncertainty`, each larger for less certain pixels.
+        probabilities (num_regions, C); scores (num_regions, 3): entropy, confidence and margin as
+        in :mod:`active_selection.uncertainty`, each larger for less certain pixels; and the share
+        of pixels whose most probable class each one is (num_regions, C).
     """
     classes, h, w = logits.shape
     height, width = superpixels.shape
@@ -79,15 +80,17 @@ def pool_predictions(
     logits = logits.float()
     wide = torch.lerp(logits[:, :, left], logits[:, :, right], across)  # (C, h, W)
     sums = torch.zeros(num_regions, classes + 3, device=device)
+    votes = torch.zeros(num_regions * classes, dtype=torch.int64, device=device)
     step = max(1, BLOCK_PIXELS // width)
     for start in range(0, height, step):
         rows = slice(start, start + step)
         block = torch.lerp(wide[:, top[rows]], wide[:, bottom[rows]], down[rows, None])
-        pixels = pixel_predictions(block.view(classes, -1))
-        sums += sum_by_region(pixels, superpixels[rows].reshape(-1), num_regions)
-    counts = torch.bincount(superpixels.ravel(), minlength=num_regions).clamp(min=1)
-    means = sums / counts[:, None]
-    return means[:, :classes], means[:, classes:]
+        block, ids = block.view(classes, -1), superpixels[rows].reshape(-1)
+        votes += torch.bincount(ids * classes + block.argmax(0), minlength=len(votes))
+        sums += sum_by_region(pixel_predictions(block), ids, num_regions)
+    counts = torch.bincount(superpixels.ravel(), minlength=num_regions).clamp(min=1)[:, None]
+    means = sums / counts
+    return means[:, :classes], means[:, classes:], votes.view(num_regions, classes) / counts
 
 
 def sum_by_region(values: Tensor, ids: Tensor, num_regions: int) -> Tensor:

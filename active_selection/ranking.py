@@ -22,3 +22,12 @@ def largest_first(score: np.ndarray, pool: np.ndarray) -> Ranking:
     rows = np.flatnonzero(pool)
     rows = rows[np.argsort(-score[rows], kind="stable")]
     return Ranking(rows, score[rows].astype(np.float64))
+
+
+def places_in_groups(groups: np.ndarray) -> np.ndarray:
+    """(n,) int64: how many entries before each one are of its own group, for groups (n,) int."""
+    order = np.argsort(groups, kind="stable")
+    in_order = groups[order]
+    places = np.empty(len(groups), np.int64)
+    places[order] = np.arange(len(groups)) - np.searchsorted(in_order, in_order)
+    return places

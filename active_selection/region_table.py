@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from active_selection.pooling import pool_features, pool_predictions
 from dataloader.datalist import Item
 from dataloader.regions import Regions
+from models.deeplab import FEATURES
 from utils.device import Compute
 from utils.errors import UserError
 
@@ -30,6 +31,8 @@ class RegionTable:
         feature: (n, 256) float32 mean feature.
         prob: (n, classes) float32 mean class probabilities.
         score: (n, 3) float32 mean pixel uncertainties, columns as :data:`SCORES`.
+        predicted: (n, classes) float32, share of the pixels whose most probable class each one is.
+        domain: (n,) float32, the discriminator's mean probability of *target*; None without one.
     """
 
     items: Sequence[Item]
@@ -40,6 +43,8 @@ class RegionTable:
     feature: np.ndarray
     prob: np.ndarray
     score: np.ndarray
+    predicted: np.ndarray
+    domain: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -49,6 +54,11 @@ class RegionTable:
         """(n,) int64: the most probable class of each region."""
         return self.prob.argmax(1)
 
+    @property
+    def entropy(self) -> np.ndarray:
+        """(n,) float32 mean pixel entropy."""
+        return self.score[:, SCORES.index("softmax_entropy")]
+
     def per_image(self, pool: np.ndarray | None = None) -> "RegionTable":
         """The table of whole images (scan mode): means weighted by pixels, and summed areas.
 
@@ -57,28 +67,45 @@ class RegionTable:
                 labelling the image costs no more.
         """
         count = len(self.items)
-        total = np.bincount(self.image, self.pixels, count)[:, None]
         first = np.searchsorted(self.image, np.arange(count))
-
-        def mean(values: np.ndarray) -> np.ndarray:
-            return np.add.reduceat(values * self.pixels[:, None], first) / total
 
         return RegionTable(
             items=self.items,
             image=np.arange(count, dtype=np.int32),
             region=np.full(count, -1, np.int32),
             area=np.add.reduceat(self.area if pool is None else self.area * pool, first),
-            pixels=total[:, 0].astype(np.int64),
-            feature=mean(self.feature).astype(np.float32),
-            prob=mean(self.prob).astype(np.float32),
-            score=mean(self.score).astype(np.float32),
+            pixels=np.add.reduceat(self.pixels, first),
+            feature=self.image_means(self.feature),
+            prob=self.image_means(self.prob),
+            score=self.image_means(self.score),
+            predicted=self.image_means(self.predicted),
+            domain=None if self.domain is None else self.image_means(self.domain),
         )
+
+    def image_means(self, values: np.ndarray) -> np.ndarray:
+        """Means over whole images, float32, of a column (n, ...), weighted by pixels."""
+        first = np.searchsorted(self.image, np.arange(len(self.items)))
+        weights = self.pixels.reshape(-1, *(1,) * (values.ndim - 1))
+        sums = np.add.reduceat(values * weights, first)
+        return (sums / np.add.reduceat(weights, first)).astype(np.float32)
+
+
+def column_types(num_classes: int, with_domain: bool) -> dict[str, tuple[type, tuple[int, ...]]]:
+    """dtype, and shape of a row, of each measured column, by its name in files."""
+    types = {
+        "features": (np.float32, (FEATURES,)),
+        "probs": (np.float32, (num_classes,)),
+        "scores": (np.float32, (len(SCORES),)),
+        "predicted": (np.float32, (num_classes,)),
+        "pixels": (np.int64, ()),
+    }
+    return types | ({"domain": (np.float32, ())} if with_domain else {})
 
 
 def lay_out(
     items: Sequence[Item], regions: Regions, columns: Mapping[str, np.ndarray]
 ) -> RegionTable:
-    """A table with its rows laid out over ``columns`` (features, probs, scores, pixels)."""
+    """A table with its rows laid out over ``columns``, as :func:`column_types` has them."""
     areas = [regions[item.superpixel] for item in items]
     counts = [len(ids) for ids in areas]
     n = sum(counts)
@@ -91,6 +118,8 @@ def lay_out(
         feature=columns["features"],
         prob=columns["probs"],
         score=columns["scores"],
+        predicted=columns["predicted"],
+        domain=columns.get("domain"),
     )
 
 
@@ -100,6 +129,7 @@ def fill_table(
     model: nn.Module,
     loader: Iterable,
     compute: Compute,
+    discriminator: nn.Module | None = None,
 ) -> Iterator[int]:
     """Measure regions image by image; yields how many images are done after each batch.
 
@@ -108,6 +138,7 @@ def fill_table(
         model: the network.
         loader: batches (indices, images, _, superpixel maps) of the table's images, in order.
         compute: device and precision.
+        discriminator: what tells domains apart, for a table that has that column.
 
     Raises:
         UserError: a map is not that of the table's regions, or a feature is no number.
@@ -118,8 +149,13 @@ def fill_table(
         with compute.autocast():
             features, logits = model.forward_features(images.to(compute.device))
         for i, index in enumerate(indices):
-            rows = slice(first[index], first[index + 1])
-            measure_image(table, rows, features[i], logits[i], superpixels[i], images.shape[-2:])
+            rows, size = slice(first[index], first[index + 1]), images.shape[-2:]
+            ranks = measure_image(table, rows, features[i], logits[i], superpixels[i], size)
+            if discriminator is not None:
+                with compute.autocast():
+                    domain = told_domain(discriminator, logits[i], size)
+                regions = rows.stop - rows.start
+                table.domain[rows] = pool_features(domain, ranks, regions)[:, 0].cpu().numpy()
         yield indices[-1] + 1
 
 
@@ -130,8 +166,12 @@ def measure_image(
     logits: Tensor,
     superpixels: Tensor,
     size: Sequence[int],
-) -> None:
-    """Fill an image's rows from its features (256, h, w), logits (C, h, w) and map (H0, W0)."""
+) -> Tensor:
+    """Fill an image's rows from its features (256, h, w), logits (C, h, w) and map (H0, W0).
+
+    Returns:
+        (H, W) int64: which of the rows each pixel belongs to.
+    """
     ids, item = table.region[rows], table.items[table.image[rows.start]]
     areas = np.bincount(superpixels.numpy().ravel(), minlength=256)
     same_ids = np.array_equal(np.flatnonzero(areas), ids)
@@ -142,7 +182,7 @@ def measure_image(
         )
     small = shrink_superpixels(superpixels, ids, size)
     ranks = torch.from_numpy(np.searchsorted(ids, small)).to(features.device)
-    prob, score = pool_predictions(logits, ranks, len(ids))
+    prob, score, predicted = pool_predictions(logits, ranks, len(ids))
     feature = pool_features(features, ranks, len(ids))
     if not (feature.isfinite().all() and prob.isfinite().all()):
         raise UserError(
@@ -152,7 +192,15 @@ def measure_image(
     table.feature[rows] = feature.cpu().numpy()
     table.prob[rows] = prob.cpu().numpy()
     table.score[rows] = score.cpu().numpy()
+    table.predicted[rows] = predicted.cpu().numpy()
     table.pixels[rows] = np.bincount(ranks.cpu().numpy().ravel(), minlength=len(ids))
+    return ranks
+
+
+def told_domain(discriminator: nn.Module, logits: Tensor, size: Sequence[int]) -> Tensor:
+    """(1, h', w') float32 probability of *target*, for logits (C, h, w) of an image (H, W)."""
+    whole = F.interpolate(logits[None].float(), tuple(size), mode="bilinear", align_corners=False)
+    return discriminator(whole.softmax(1)).float().sigmoid()[0]
 
 
 def shrink_superpixels(superpixels: Tensor, ids: np.ndarray, size: Sequence[int]) -> np.ndarray:

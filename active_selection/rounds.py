@@ -2,7 +2,7 @@
 
 import logging
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from itertools import count
@@ -10,16 +10,19 @@ from pathlib import Path
 
 import torch
 
+from active_selection.density import DensityOptions
 from active_selection.selection import Spent, TableBuilder, in_pool, selection_path, spend
 from active_selection.strategies import NEED_SOURCE, STRATEGIES, Evidence, phases
 from dataloader.active_set import ActiveSet
 from dataloader.datasets import load_dataset
 from dataloader.domain import load_domain, make_validator
+from dataloader.edges import check_edges, region_edges
 from dataloader.images import check_files
 from dataloader.regions import Regions, load_regions
 from dataloader.segmentation import JoinedSet, TrainingSet, training_loader
 from models import get_model
-from utils.checkpoint import load_model, save_checkpoint
+from models.discriminator import Discriminator
+from utils.checkpoint import load_discriminator, load_model, save_checkpoint
 from utils.device import Compute
 from utils.engine import train
 from utils.files import copy_file, read_json, write_json
@@ -115,6 +118,10 @@ class Experiment:
         )
         load_model(checkpoint, self.model)
         self.compute.place(self.model)
+        self.discriminator = None
+        if args.active_method == "AADA":
+            self.discriminator = self.compute.place(Discriminator(args.num_classes)).eval()
+            load_discriminator(checkpoint, self.discriminator)
         self.validator = make_validator(args, self.model, self.compute)
         self.needs_source = args.active_method in NEED_SOURCE
         self.target_regions: Regions = {}
@@ -138,6 +145,8 @@ class Experiment:
             target = load_domain(args, "trg", "train", *columns)
             active_set = ActiveSet(source.items, target.items, {})
         self.target_regions = load_regions(active_set.target, args.trg_data_dir, "train")
+        if args.active_method == "ReDAL":
+            check_edges(active_set.target, args.trg_data_dir)
         if self.needs_source:
             self.source_regions = load_regions(active_set.source, args.src_data_dir, "train")
         if not self.datalist:
@@ -202,7 +211,7 @@ class Experiment:
             args.freeze_bn,
             val_due=lambda done: done % args.val_period == 0 and done > total * 2 / 3,
             validate=self.validator,
-            keep=lambda: save_checkpoint(checkpoint, self.model, optimizer),
+            keep=lambda: save_checkpoint(checkpoint, self.model, optimizer, self.discriminator),
             save=lambda progress: self.state_file.save(step, progress),
             save_period=args.save_period,
             progress=self.state_file.restore(step, state) if state else None,
@@ -235,12 +244,12 @@ class Experiment:
             for name, pixels in plan
             if pixels and not selection_path(folder, name, self.number).is_file()
         }
-        with self._evidence("density" in open_phases) if open_phases else nullcontext() as evidence:
+        with self._evidence(open_phases) if open_phases else nullcontext() as evidence:
             return spend(plan, evidence, self.active_set, self.target_regions, folder, self.number)
 
     @contextmanager
-    def _evidence(self, with_source: bool) -> Iterator[Evidence]:
-        """The region tables, filled by the round's network."""
+    def _evidence(self, strategies: Set[str]) -> Iterator[Evidence]:
+        """What strategies look at: the region tables, filled by the round's network."""
         args = self.args
         folder = self.feature_dir
         builder = TableBuilder(
@@ -253,11 +262,12 @@ class Experiment:
             folder,
             args.keep_features,
             args.save_period,
+            self.discriminator,
         )
         name = f"round{self.number:02d}"
         active = self.active_set
         source_table = nullcontext()
-        if with_source:
+        if not strategies.isdisjoint(NEED_SOURCE):
             source_table = builder.table(
                 f"{name}_source", active.source, self.source_info, self.source_regions
             )
@@ -265,17 +275,21 @@ class Experiment:
             f"{name}_target", active.target, self.target_info, self.target_regions
         )
         with source_table as source, target_table as target:
-            if args.active_mode == "scan":
-                source = source and source.per_image()
-                target = target.per_image(in_pool(target, active))
-            yield Evidence(
-                target=target,
-                source=source,
+            device = self.compute.double_device
+            density = DensityOptions(
                 seed=args.seed,
+                components=args.components,
+                class_balance=args.class_balance,
                 skip_classes=self.source_info.missing_classes,
-                device=self.compute.double_device,
                 mixtures_file=folder / f"{name}_mixtures.npz" if args.keep_features else None,
+                device=device,
             )
+            edge = None
+            if "ReDAL" in strategies:
+                edge = region_edges(active.target, args.trg_data_dir, self.target_regions)
+            evidence = Evidence(target, source, args.seed, density, edge, device)
+            in_scan = args.active_mode == "scan"
+            yield evidence.per_image(in_pool(target, active)) if in_scan else evidence
 
     def record(self, miou: float, labelled: int, spent: list[Spent]) -> None:
         """Log a round's outcome and write it to AL_record/round_XX.json: the round is done."""

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import Subset
 from tqdm import tqdm
 
-from active_selection.region_table import SCORES, RegionTable, fill_table, lay_out
+from active_selection.region_table import RegionTable, column_types, fill_table, lay_out
 from active_selection.schedule import take
 from active_selection.strategies import STRATEGIES, Evidence
 from active_selection.table_files import TableFiles, digest
@@ -20,7 +20,6 @@ from dataloader.datalist import Item
 from dataloader.datasets import DatasetInfo
 from dataloader.regions import Regions
 from dataloader.segmentation import EvaluationSet, evaluation_loader
-from models.deeplab import FEATURES
 from utils.device import Compute
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle, save_pickle
@@ -55,6 +54,7 @@ class TableBuilder:
     folder: Path
     keep: bool = False
     save_period: int = 1000
+    discriminator: nn.Module | None = None
 
     @contextmanager
     def table(
@@ -62,9 +62,10 @@ class TableBuilder:
     ) -> Iterator[RegionTable]:
         """The region table of a domain, valid inside the ``with`` block."""
         facts = (items, regions, self.size, self.num_classes, self.batch_size, self.compute.dtype)
-        files = TableFiles(self.folder, name, digest(self.model, facts))
-        rows = sum(len(regions[item.superpixel]) for item in items)
-        done = files.open(rows, FEATURES, self.num_classes, len(SCORES))
+        networks = nn.ModuleList(filter(None, [self.model, self.discriminator]))
+        types = column_types(self.num_classes, with_domain=self.discriminator is not None)
+        files = TableFiles(self.folder, name, digest(networks, facts), types)
+        done = files.open(sum(len(regions[item.superpixel]) for item in items))
         table = lay_out(items, regions, files.columns)
         self._fill(files, table, EvaluationSet(items, info, self.size, superpixels=True), done)
         yield table
@@ -79,7 +80,8 @@ class TableBuilder:
         loader = evaluation_loader(rest, self.batch_size, self.num_workers) if len(rest) else []
         bar = tqdm(loader, desc=files.name, disable=None, leave=False)
         try:
-            for count, images in enumerate(fill_table(table, self.model, bar, self.compute), 1):
+            measured = fill_table(table, self.model, bar, self.compute, self.discriminator)
+            for count, images in enumerate(measured, 1):
                 done = images
                 if count % self.save_period == 0:
                     files.save(done)
@@ -157,7 +159,7 @@ def choose(
     if budget <= 0:
         return []
     target = evidence.target
-    evidence.pool = in_pool(target, active_set)
+    evidence.pool, evidence.budget = in_pool(target, active_set), budget
     ranking = STRATEGIES[name](evidence)
     rows = take(ranking.rows, target.area, budget)
     chosen = []

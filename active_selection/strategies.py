@@ -1,16 +1,21 @@
 """The strategies by their command-line names, and a round's division into phases."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from active_selection.density import rank_by_density
+from active_selection.aada import rank_by_aada
+from active_selection.badge import rank_by_badge
+from active_selection.clue import rank_by_clue
+from active_selection.coreset import rank_by_coreset
+from active_selection.density import DensityOptions, rank_by_density
 from active_selection.ranking import Ranking, largest_first
+from active_selection.redal import rank_by_redal
 from active_selection.region_table import SCORES, RegionTable
+from active_selection.ripu import rank_by_ripu
 from active_selection.schedule import budgets
 from active_selection.uncertainty import rank_by_uncertainty
 
@@ -23,46 +28,87 @@ class Evidence:
         target: every target region.
         source: every source region; None for strategies that need none (:data:`NEED_SOURCE`).
         seed: of whatever is drawn at random.
-        skip_classes: train ids that the source dataset does not have.
-        mixtures_file: where density keeps its mixtures, if anywhere.
-        device: that mixtures are fitted on.
-        pool: (m,) bool, which target regions are unlabelled; set anew before each phase.
+        density: how density selection goes about it.
+        edge: (n,) share of each target region's pixels that are edges, for ReDAL.
+        device: of the arithmetic; it must know float64.
+        pool: (n,) bool, which target regions are unlabelled; set anew before each phase.
+        budget: pixels that the phase may spend; set anew before each.
     """
 
     target: RegionTable
     source: RegionTable | None
     seed: int
-    skip_classes: Collection[int] = ()
-    mixtures_file: Path | None = None
+    density: DensityOptions = field(default_factory=DensityOptions)
+    edge: np.ndarray | None = None
     device: torch.device | str = "cpu"
     pool: np.ndarray | None = None
+    budget: float = 0
+
+    def per_image(self, pool: np.ndarray) -> "Evidence":
+        """The evidence of whole images (scan mode), whose regions in ``pool`` are unlabelled."""
+        return replace(
+            self,
+            target=self.target.per_image(pool),
+            source=self.source and self.source.per_image(),
+            edge=None if self.edge is None else self.target.image_means(self.edge),
+        )
 
 
 Strategy = Callable[[Evidence], Ranking]
 
 
-def _random(evidence: Evidence) -> Ranking:
-    rng = np.random.default_rng(evidence.seed)
-    return largest_first(rng.random(len(evidence.target)), evidence.pool)
+def _random(e: Evidence) -> Ranking:
+    return largest_first(np.random.default_rng(e.seed).random(len(e.target)), e.pool)
 
 
 def _density(e: Evidence) -> Ranking:
-    return rank_by_density(
-        *(e.source, e.target, e.pool, e.seed, e.skip_classes, e.mixtures_file, e.device)
-    )
+    return rank_by_density(e.source, e.target, e.pool, e.density)
 
 
-def _uncertainty(evidence: Evidence, name: str) -> Ranking:
-    return rank_by_uncertainty(evidence.target, evidence.pool, name)
+def _uncertainty(e: Evidence, name: str) -> Ranking:
+    return rank_by_uncertainty(e.target, e.pool, name)
+
+
+def _aada(e: Evidence) -> Ranking:
+    return rank_by_aada(e.target.domain, e.target.entropy, e.pool)
+
+
+def _clue(e: Evidence) -> Ranking:
+    t = e.target
+    return rank_by_clue(t.feature, t.entropy, t.area, e.pool, e.budget, e.seed)
+
+
+def _badge(e: Evidence) -> Ranking:
+    t = e.target
+    return rank_by_badge(t.feature, t.prob, t.area, e.pool, e.budget, e.seed, e.device)
+
+
+def _redal(e: Evidence) -> Ranking:
+    return rank_by_redal(e.target.feature, e.target.entropy, e.edge, e.pool, e.seed)
+
+
+def _coreset(e: Evidence) -> Ranking:
+    t = e.target
+    return rank_by_coreset(t.feature, e.source.feature, t.area, e.pool, e.budget, e.device)
+
+
+def _ripu(e: Evidence) -> Ranking:
+    return rank_by_ripu(e.target.predicted, e.target.entropy, e.pool)
 
 
 STRATEGIES: dict[str, Strategy] = {
     "random": _random,
     "density": _density,
     **{name: partial(_uncertainty, name=name) for name in SCORES},
+    "AADA": _aada,
+    "CLUE": _clue,
+    "BADGE": _badge,
+    "ReDAL": _redal,
+    "coreset": _coreset,
+    "RIPU": _ripu,
 }
 METHODS = ("d2ada", *STRATEGIES)
-NEED_SOURCE = ("d2ada", "density")
+NEED_SOURCE = ("d2ada", "density", "coreset")
 
 
 def phases(

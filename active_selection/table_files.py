@@ -7,7 +7,7 @@ network; files of anything else are never read.
 import errno
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,13 @@ from torch import nn
 from utils.errors import UserError
 from utils.files import read_json, write_json
 
-COLUMNS = ("features", "probs", "scores", "pixels")
+ColumnTypes = Mapping[str, tuple[type, tuple[int, ...]]]
 
 
-def digest(model: nn.Module, facts: Iterable) -> str:
-    """A short fingerprint of a network's weights and of whatever else results depend on."""
+def digest(networks: nn.Module, facts: Iterable) -> str:
+    """A short fingerprint of networks' weights and of whatever else results depend on."""
     result = hashlib.blake2b(repr(list(facts)).encode(), digest_size=16)
-    for name, value in model.state_dict().items():
+    for name, value in networks.state_dict().items():
         result.update(name.encode())
         result.update(value.detach().cpu().contiguous().reshape(-1).numpy().tobytes())
     return result.hexdigest()
@@ -36,36 +36,32 @@ class TableFiles:
         folder: made if need be.
         name: of the table, such as "round00_target".
         fingerprint: see :func:`digest`.
+        types: dtype, and shape of a row, of each column.
     """
 
-    def __init__(self, folder: Path, name: str, fingerprint: str):
+    def __init__(self, folder: Path, name: str, fingerprint: str, types: ColumnTypes):
         self.folder = folder
         self.name = name
         self.fingerprint = fingerprint
+        self.types = types
         self.note = folder / f"{name}_progress.json"
         self.columns: dict[str, np.ndarray] = {}
 
-    def open(self, rows: int, num_features: int, num_classes: int, num_scores: int) -> int:
+    def open(self, rows: int) -> int:
         """Open the columns, of a pass that was begun or new; returns how many images are done.
 
         Raises:
             UserError: the folder cannot be written, or has too little space.
         """
-        shapes = {
-            "features": (np.float32, (rows, num_features)),
-            "probs": (np.float32, (rows, num_classes)),
-            "scores": (np.float32, (rows, num_scores)),
-            "pixels": (np.int64, (rows,)),
-        }
         done = self._images_done()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for column, (dtype, shape) in shapes.items():
+            for column, (dtype, shape) in self.types.items():
                 path = self._path(column)
                 if done:
                     self.columns[column] = open_memmap(path, "r+")
                 else:
-                    self.columns[column] = open_memmap(path, "w+", dtype, shape)
+                    self.columns[column] = open_memmap(path, "w+", dtype, (rows, *shape))
                     reserve(path)
         except OSError as error:
             raise UserError(
@@ -78,7 +74,7 @@ class TableFiles:
         return self.folder / f"{self.name}_{column}.npy"
 
     def _images_done(self) -> int:
-        if not self.note.is_file() or not all(self._path(c).is_file() for c in COLUMNS):
+        if not self.note.is_file() or not all(self._path(c).is_file() for c in self.types):
             return 0
         note = read_json(self.note, "remove it")
         return note["images"] if note["fingerprint"] == self.fingerprint else 0
@@ -92,7 +88,7 @@ class TableFiles:
     def remove(self) -> None:
         """Remove all files."""
         self.columns.clear()
-        for path in (self.note, *map(self._path, COLUMNS)):
+        for path in (self.note, *map(self._path, self.types)):
             path.unlink(missing_ok=True)
 
 

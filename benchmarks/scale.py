@@ -17,7 +17,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from active_selection.region_table import SCORES, RegionTable, lay_out
+from active_selection.region_table import SCORES, RegionTable, column_types, lay_out
 from active_selection.selection import spend
 from active_selection.strategies import Evidence, phases
 from active_selection.table_files import TableFiles
@@ -80,9 +80,9 @@ def measure(regions: int) -> dict[str, float]:
 def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTable:
     """A filled table, its columns mapped files that are written block by block."""
     items = [Item(f"{name}/{i}", f"{name}/{i}.label", f"{name}/{i}.map") for i in range(images)]
-    files = TableFiles(folder, name, "made up")
+    files = TableFiles(folder, name, "made up", column_types(CLASSES, with_domain=True))
     rows = images * REGIONS
-    files.open(rows, FEATURES, CLASSES, len(SCORES))
+    files.open(rows)
     regions = {item.superpixel: dict.fromkeys(range(REGIONS), AREA) for item in items}
     table = lay_out(items, regions, files.columns)
     rng = np.random.default_rng(0)
@@ -98,6 +98,8 @@ def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTabl
         table.feature[block] = made_up_features(around, spread, rng)
         table.prob[block] = 0.01 + 0.81 * np.eye(CLASSES)[classes]
         table.score[block] = rng.random((n, len(SCORES)))
+        table.predicted[block] = rng.dirichlet(np.full(CLASSES, 0.1), n)
+        table.domain[block] = rng.random(n)
         table.pixels[block] = AREA
     return table
 

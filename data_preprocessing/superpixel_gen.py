@@ -5,28 +5,23 @@ Maps that are there already are kept, unless they were made with another --num_s
 """
 
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import cv2
 import numpy as np
 from PIL import Image
 from skimage.segmentation import mark_boundaries
-from tqdm import tqdm
 
+from data_preprocessing.parallel import map_images
 from data_preprocessing.slic import MAX_SEGMENTS, slic
 from dataloader.datalist import Item, find_datalist
 from dataloader.datasets import load_dataset
 from dataloader.images import INDEX_MODES, READ_ERRORS, check_files, read_image, read_superpixels
-from dataloader.regions import Regions, dictionary_path, measure, save_regions
+from dataloader.regions import dictionary_path, measure, save_regions
 from utils.common import COUNT, POSITIVE, POSITIVE_INT, Parser, add_relocation_argument, number
 from utils.errors import UserError, run
 from utils.files import write_png
@@ -55,7 +50,8 @@ def main() -> None:
     check_files(items, info, "image")
     check_places(items, args.datadir)
     segment = partial(divide, num_segments=args.num_segments, compactness=args.compactness)
-    regions = divide_all(items, segment, args.workers or os.cpu_count() or 1)
+    made = map_images(segment, items, args.workers, "superpixels")
+    regions = dict(zip((item.superpixel for item in items), made, strict=True))
     save_regions(args.datadir, args.split, regions)
     counts = [len(areas) for areas in regions.values()]
     print(
@@ -95,7 +91,6 @@ def divide(item: Item, num_segments: int, compactness: float) -> dict[int, int]:
 
     The map's PNG comment holds the settings. A map without one was made elsewhere, and is kept.
     """
-    cv2.setNumThreads(1)  # the processes are as many as the cores
     settings = f"SLIC num_segments={num_segments} compactness={compactness:g}"
     path = Path(item.superpixel)
     if not up_to_date(path, item.image, settings):
@@ -111,27 +106,6 @@ def up_to_date(path: Path, image_path: str, settings: str) -> bool:
             return stored.size == image.size and stored.info.get("Comment", settings) == settings
     except READ_ERRORS:
         return False
-
-
-def divide_all(
-    items: Sequence[Item], segment: Callable[[Item], dict[int, int]], workers: int
-) -> Regions:
-    """Make the maps of all images in ``workers`` processes, with a progress bar."""
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=get_context("spawn"),  # a threaded process must not be forked
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for the main process to handle
-    )
-    try:
-        made = pool.map(segment, items, chunksize=4)
-        progress = tqdm(made, total=len(items), desc="superpixels", unit="image", disable=None)
-        paths = (item.superpixel for item in items)
-        return dict(zip(paths, progress, strict=True))
-    except BrokenProcessPool as error:
-        raise UserError("a worker died (out of memory?); run again with fewer --workers") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def preview(items: Sequence[Item], root: Path) -> None:

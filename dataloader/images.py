@@ -56,6 +56,11 @@ def read_superpixels(path: str | Path) -> np.ndarray:
     return _read_index(path, "superpixel map")
 
 
+def read_edges(path: str | Path) -> np.ndarray:
+    """Read an edge map as (H, W) uint8, 0 where there is no edge."""
+    return _read_index(path, "edge map")
+
+
 def read_train_ids(path: str | Path) -> np.ndarray:
     """Read a predicted map as (H, W) uint8 train ids."""
     return _read_index(path, "prediction")

@@ -57,12 +57,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         UserError: the file cannot be read, or has no weights of a network.
     """
     state = read_plain(path)
-    weights = state.get("model_state_dict") if isinstance(state, dict) else None
-    if not isinstance(weights, dict) or not all(
-        isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items()
-    ):
+    if not isinstance(state, dict) or not _are_weights(state.get("model_state_dict")):
         raise UserError(f"{path}: no 'model_state_dict' of tensors in it; name a checkpoint*.tar")
     return state
+
+
+def _are_weights(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
+    )
 
 
 def load_model(path: str | Path, model: nn.Module) -> None:
@@ -71,7 +74,26 @@ def load_model(path: str | Path, model: nn.Module) -> None:
     Raises:
         UserError: it belongs to another network; says which tensor differs.
     """
-    weights = read_checkpoint(path)["model_state_dict"]
+    remedy = "check -m, --num_classes and --separable_conv"
+    _load(path, read_checkpoint(path)["model_state_dict"], model, remedy)
+
+
+def load_discriminator(path: str | Path, discriminator: nn.Module) -> None:
+    """Load the discriminator of an adversarial warm-up from a checkpoint.
+
+    Raises:
+        UserError: there is none in it, or one of other classes.
+    """
+    weights = read_checkpoint(path).get("model_D")
+    if not _are_weights(weights):
+        raise UserError(
+            f"{path}: no discriminator (model_D) in it, which AADA needs; "
+            "name a checkpoint of warmup.py --warmup uda_warmup"
+        )
+    _load(path, weights, discriminator, "check --num_classes")
+
+
+def _load(path: str | Path, weights: dict[str, Tensor], model: nn.Module, remedy: str) -> None:
     weights = {name.removeprefix("module."): value for name, value in weights.items()}
     expected = model.state_dict()
     for name in [*expected, *weights]:
@@ -80,7 +102,7 @@ def load_model(path: str | Path, model: nn.Module) -> None:
         )
         if ours != theirs:
             raise UserError(
-                f"{path}: checkpoint of another network: {name} is {theirs}, expected {ours}; "
-                "check -m, --num_classes and --separable_conv"
+                f"{path}: checkpoint of another network: {name} is {theirs}, "
+                f"expected {ours}; {remedy}"
             )
     model.load_state_dict(weights)

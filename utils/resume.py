@@ -7,6 +7,7 @@ and augmentation of the data follow from the number of the iteration.
 
 import logging
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,12 @@ class Settings:
     Args:
         args: the flags.
         script: its name.
+        default: of a flag, by its name.
         results: files that the run is going to write.
     """
 
-    def __init__(self, args: Namespace, script: str, *results: Path):
+    def __init__(self, args: Namespace, script: str, default: Callable[[str], Any], *results: Path):
+        self.default = default
         self.path = args.model_save_dir / f"{script}_settings.json"
         self.results = results
         flags = {k: str(v) for k, v in vars(args).items() if k not in FREE_FLAGS}
@@ -101,7 +104,7 @@ class Settings:
         if not isinstance(flags, dict):
             raise UserError(f"{self.path}: no settings of a run; remove it to start anew")
         for name, value in self.value["flags"].items():
-            old = flags.get(name)
+            old = flags.get(name, str(self.default(name)))  # a flag that was not there then
             if old != value:
                 raise UserError(
                     f"--resume: --{name} is {value}, but the run in {self.path.parent} had {old}"

@@ -1,0 +1,92 @@
+"""Edge maps of a dataset's images, for ReDAL: Gaussian blur 5 x 5, then Canny 50/150.
+
+They go to ``edge/`` below the root, named as the superpixel maps are. Maps that are there already
+are kept, so a run that was stopped goes on where it was.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from data_preprocessing.parallel import map_images
+from dataloader.datalist import Item, find_datalist
+from dataloader.datasets import load_dataset
+from dataloader.edges import edge_path
+from dataloader.images import READ_ERRORS, check_files, read_image
+from utils.common import POSITIVE_INT, Parser, add_relocation_argument
+from utils.errors import UserError, run
+from utils.files import write_png
+
+BLUR = (5, 5)
+LOW, HIGH = 50, 150
+NOTE = f"Canny {LOW}/{HIGH}"
+
+
+def parser() -> Parser:
+    """The command line of this script."""
+    result = Parser(__doc__)
+    result.add_argument("--dataset", required=True, help="a folder of dataloader/init_data")
+    result.add_argument("--datadir", required=True, type=Path, help="root of the data")
+    result.add_argument("--split", default="train", help="train or val")
+    result.add_argument("--datalist", help="image list (default: the data set's own)")
+    result.add_argument("--workers", type=POSITIVE_INT, help="processes (default: all cores)")
+    add_relocation_argument(result)
+    return result
+
+
+def main() -> None:
+    args = parser().parse_args()
+    info = load_dataset(args.dataset)
+    items = find_datalist(info, args.datadir, args.split, args.datalist, args.relocate)
+    check_files(items, info, "image")
+    shares = map_images(partial(draw, root=args.datadir), items, args.workers, "edges")
+    print(
+        f"{len(items)} edge maps in {args.datadir / 'edge'}; "
+        f"{100 * np.mean(shares):.1f} % of the pixels are edges"
+    )
+
+
+def draw(item: Item, root: Path) -> float:
+    """Write an image's edge map, unless it is there already; the share of edge pixels.
+
+    Raises:
+        UserError: another file lies where the map belongs.
+    """
+    path, image = edge_path(item, root), read_image(item.image)
+    edges = read_own(path, image.shape[:2])
+    if edges is None:
+        edges = detect_edges(image)
+        write_png(path, edges, note=NOTE)
+    return float((edges > 0).mean())
+
+
+def read_own(path: Path, size: tuple[int, int]) -> np.ndarray | None:
+    """An edge map of ours of an image (H, W); None where it is missing, damaged or of other size.
+
+    Raises:
+        UserError: the file there is no edge map of ours.
+    """
+    try:
+        with Image.open(path) as stored:
+            edges, ours = np.asarray(stored), stored.info.get("Comment") == NOTE
+    except READ_ERRORS:
+        return None
+    if not ours:
+        raise UserError(f"{path}: an edge map would overwrite this; move it, or mend the datalist")
+    return edges if edges.shape == size else None
+
+
+def detect_edges(image: np.ndarray) -> np.ndarray:
+    """(H, W) uint8, 255 at the edges of an image (H, W, 3) uint8 RGB."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return cv2.Canny(cv2.GaussianBlur(grey, BLUR, 0), LOW, HIGH)
+
+
+if __name__ == "__main__":
+    run(main)

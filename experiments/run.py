@@ -1,0 +1,111 @@
+"""Run strategies x seeds of one task by the project's scripts; see experiments/config.py.
+
+What is done is skipped, and what was stopped goes on: the same command continues.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from experiments.config import Run, read_config
+from utils.common import POSITIVE_INT, Parser
+from utils.errors import UserError, run
+from utils.files import read_json, write_json
+from utils.stopping import STOP
+
+ROOT = Path(__file__).resolve().parents[1]
+DONE = "done.json"  # holds the command that came to its end
+
+
+def parser() -> Parser:
+    """The command line of this script."""
+    result = Parser(__doc__)
+    add_config_arguments(result)
+    result.add_argument("--jobs", type=POSITIVE_INT, default=1, help="runs at a time")
+    return result
+
+
+def add_config_arguments(result: Parser) -> None:
+    """Which experiment, on which data."""
+    result.add_argument("--config", type=Path, required=True, help="a JSON file")
+    result.add_argument("--data", type=Path, required=True, help="what {data} in it stands for")
+    result.add_argument("--out", type=Path, help="results (default: exp/<config>)")
+
+
+def main() -> None:
+    args = parser().parse_args()
+    config = read_config(args.config, args.data.absolute(), args.out and args.out.absolute())
+    STOP.listen()
+    for command in config.prepare:
+        print(" ".join(command), flush=True)
+        subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+        STOP.check()
+    failed = run_all(config.runs(), args.jobs)
+    if failed:
+        raise UserError(f"{len(failed)} runs failed, the first {failed[0]}; see its console.txt")
+
+
+def run_all(runs: Iterable[Run], jobs: int) -> list[Path]:
+    """Run what is not done, ``jobs`` at a time; the folders of runs that failed.
+
+    Asked to stop, it has the scripts save their states, and ends when they have.
+    """
+    waiting = [run for run in runs if not is_done(run)]
+    running: dict[subprocess.Popen, Run] = {}
+    failed: list[Path] = []
+    try:
+        while waiting or running:
+            STOP.check()
+            ready = [run for run in waiting if run.after is None or is_done(run.after)]
+            for run in ready[: jobs - len(running)]:
+                waiting.remove(run)
+                running[start(run, jobs)] = run
+            for process in [p for p in running if p.poll() is not None]:
+                run = running.pop(process)
+                print(
+                    f"{run.folder}: {'done' if process.returncode == 0 else 'FAILED'}", flush=True
+                )
+                if process.returncode:
+                    failed.append(run.folder)
+                else:
+                    write_json(run.folder / DONE, run.command)
+            if not running and not ready:
+                break  # what still waits, waits for what failed
+            time.sleep(0.2)
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+    return failed + [run.folder for run in waiting]
+
+
+def is_done(run: Run) -> bool:
+    """Whether a run with this very command has come to its end."""
+    note = run.folder / DONE
+    return note.is_file() and read_json(note, "remove it") == list(run.command)
+
+
+def start(run: Run, jobs: int) -> subprocess.Popen:
+    """Start a run, or go on with it, on its share of the cores."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    print(f"{run.folder}: {' '.join(run.command)}", flush=True)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with (run.folder / "console.txt").open("a") as console:
+        return subprocess.Popen(
+            [sys.executable, *run.command, "-p", str(run.folder), "--resume"],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            stdout=console,
+            stderr=console,
+            start_new_session=True,  # Ctrl-C is for this process to pass on
+        )
+
+
+if __name__ == "__main__":
+    run(main)
