@@ -22,11 +22,12 @@ def region_features(features: Tensor, superpixels: Tensor, regions: int) -> Tens
     return torch.stack([full[:, superpixels == r].mean(1) for r in range(regions)])
 
 
-def region_predictions(logits: Tensor, superpixels: Tensor, regions: int) -> tuple[Tensor, Tensor]:
-    """Upsample, softmax, three scores, and the means of each map on its own."""
+def region_predictions(logits: Tensor, superpixels: Tensor, regions: int) -> tuple[Tensor, ...]:
+    """Upsample, softmax, three scores, votes, and the means of each map on its own."""
     p = upsample(logits, tuple(superpixels.shape)).softmax(0)
     entropy = -(p * torch.log2(p + 1e-12)).mean(0)
-    confidence = -p.max(0).values
+    largest, classes = p.max(0)
+    confidence = -largest
     top = p.topk(2, dim=0).values
     margin = -(top[0] - top[1])
 
@@ -35,7 +36,9 @@ def region_predictions(logits: Tensor, superpixels: Tensor, regions: int) -> tup
 
     probabilities = torch.stack([means(plane) for plane in p], 1)
     scores = torch.stack([means(values) for values in (entropy, confidence, margin)], 1)
-    return probabilities, scores
+    votes = [torch.bincount(classes[superpixels == r], minlength=len(p)) for r in range(regions)]
+    predicted = torch.stack([count / count.sum() for count in votes])
+    return probabilities, scores, predicted
 
 
 def region_means(scores: np.ndarray, superpixels: np.ndarray) -> np.ndarray:

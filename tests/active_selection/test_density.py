@@ -11,7 +11,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from active_selection import mixture
-from active_selection.density import class_weight, fit_mixture, log_density_ratio, rank_by_density
+from active_selection.density import (
+    DensityOptions,
+    class_weight,
+    fit_mixture,
+    log_density_ratio,
+    rank_by_density,
+)
 from active_selection.region_table import RegionTable
 from active_selection.schedule import take
 
@@ -89,6 +95,7 @@ def table(classes, features, area=10):
         feature=np.asarray(features, np.float32),
         prob=prob,
         score=np.zeros((n, 3), np.float32),
+        predicted=prob,
     )
 
 
@@ -149,10 +156,34 @@ def test_labelled_regions_leave_room_for_others():
 
 def test_skipped_classes_come_last():
     target = table([9] * 20 + [0] * 20, normal(40))
-    ranking = rank_by_density(
-        table([0, 9], normal(2)), target, np.ones(40, bool), skip_classes=[9, 14, 16]
-    )
+    options = DensityOptions(skip_classes=[9, 14, 16])
+    ranking = rank_by_density(table([0, 9], normal(2)), target, np.ones(40, bool), options)
     assert target.pseudo_class[ranking.rows].tolist() == [0] * 20 + [9] * 20
+
+
+def test_without_class_balance_all_regions_are_in_one_list():
+    target = table([0] * 300 + [1] * 250, normal(550))
+    source = table([0] * 40 + [1] * 40, normal(80, 1.0, seed=1))
+    pool = np.arange(550) % 3 > 0
+    turns, plain = (
+        rank_by_density(source, target, pool, DensityOptions(class_balance=balance))
+        for balance in (True, False)
+    )
+    assert sorted(plain.rows) == sorted(turns.rows) == np.flatnonzero(pool).tolist()
+    assert (np.diff(plain.scores) <= 0).all()
+    assert (np.diff(turns.scores) > 0).any()
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_components_can_be_set(components):
+    target, source = (table([0] * 700, normal(700, seed=seed)) for seed in (0, 1))
+    options = DensityOptions(components=components)
+    ranking = rank_by_density(source, target, np.ones(700, bool), options)
+    with_rule = rank_by_density(source, target, np.ones(700, bool))
+    fits = [fit_mixture(t.feature, components) for t in (target, source)]
+    ratio = np.subtract(*(fit.log_density(target.feature) for fit in fits))
+    np.testing.assert_allclose(ranking.scores, -np.sort(-ratio))
+    assert not np.allclose(ranking.scores, with_rule.scores)  # which takes 7
 
 
 @pytest.mark.parametrize(

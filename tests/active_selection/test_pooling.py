@@ -6,7 +6,12 @@ import torch
 import torch.nn.functional as F
 
 from active_selection.pooling import pool_features, pool_predictions
-from active_selection.region_table import lay_out, measure_image, shrink_superpixels
+from active_selection.region_table import (
+    column_types,
+    lay_out,
+    measure_image,
+    shrink_superpixels,
+)
 from dataloader.datalist import Item
 from utils.errors import UserError
 
@@ -49,13 +54,15 @@ def test_predictions_equal_upsample_softmax_and_average(small, large, monkeypatc
     p = upsampled.double().softmax(0)
     top = p.sort(0, descending=True).values
     scores = torch.stack([-(p * (p + 1e-12).log2()).mean(0), -top[0], top[1] - top[0]])
-    prob, score = pool_predictions(logits, superpixels, 9)
+    prob, score, predicted = pool_predictions(logits, superpixels, 9)
     torch.testing.assert_close(
         prob.double(), brute_force_means(p, superpixels, 9), rtol=1e-4, atol=1e-6
     )
     torch.testing.assert_close(
         score.double(), brute_force_means(scores, superpixels, 9), rtol=1e-4, atol=1e-6
     )
+    votes = F.one_hot(p.argmax(0), 19).movedim(-1, 0)
+    torch.testing.assert_close(predicted.double(), brute_force_means(votes, superpixels, 9))
 
 
 def test_shrinking_keeps_every_region():
@@ -89,10 +96,10 @@ def test_shrinking_is_nearest_neighbour_at_pixel_centres():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_features_that_are_no_numbers_name_their_image(bad):
     regions = {"/d/map.png": {0: 32, 1: 32}}
-    rows = {"features": (2, 4), "probs": (2, 3), "scores": (2, 3)}
-    columns = {name: np.zeros(shape, np.float32) for name, shape in rows.items()}
+    types = column_types(num_classes=3, with_domain=False) | {"features": (np.float32, (4,))}
+    columns = {name: np.zeros((2, *shape), dtype) for name, (dtype, shape) in types.items()}
     item = Item("/d/street.png", "/d/label.png", "/d/map.png")
-    table = lay_out([item], regions, columns | {"pixels": np.zeros(2, np.int64)})
+    table = lay_out([item], regions, columns)
     superpixels = torch.arange(8).repeat(8, 1) // 4
     features, logits = torch.ones(4, 2, 2), torch.ones(3, 2, 2)
     arguments = (table, slice(0, 2), features, logits, superpixels.to(torch.uint8), (8, 8))

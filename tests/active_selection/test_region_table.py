@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from active_selection.ranking import largest_first
-from active_selection.region_table import SCORES, fill_table, lay_out
+from active_selection.region_table import SCORES, column_types, fill_table, lay_out
+from active_selection.schedule import take
 from active_selection.strategies import STRATEGIES, Evidence
 from active_selection.uncertainty import rank_by_uncertainty
 from dataloader.datalist import read_datalist
@@ -15,6 +16,7 @@ from dataloader.images import read_superpixels
 from dataloader.regions import load_regions
 from dataloader.segmentation import EvaluationSet, evaluation_loader
 from models import get_model
+from models.discriminator import Discriminator
 from utils.device import Compute
 
 SIZE = (64, 128)
@@ -22,40 +24,51 @@ SIZE = (64, 128)
 
 @pytest.fixture(scope="module")
 def filled(toy_city):
-    """(table, network, images) of the toy target."""
+    """(table, network and discriminator as one, images) of the toy target."""
     torch.manual_seed(0)
     root = toy_city / "Cityscapes"
     items = read_datalist(root / "train.txt", root)
     model = get_model("deeplabv3plus_mobilenet", 19, pretrained_backbone=False)
+    discriminator = Discriminator(19).eval()
+    discriminator.classifier.weight.data *= 100  # an opinion that differs from place to place
     regions = load_regions(items, root, "train")
     n = sum(len(regions[item.superpixel]) for item in items)
+    types = column_types(num_classes=19, with_domain=True).items()
     columns = {
-        "features": np.full((n, 256), np.nan, np.float32),
-        "probs": np.full((n, 19), np.nan, np.float32),
-        "scores": np.full((n, 3), np.nan, np.float32),
-        "pixels": np.zeros(n, np.int64),
+        name: np.full((n, *shape), np.nan if dtype == np.float32 else 0, dtype)
+        for name, (dtype, shape) in types
     }
     table = lay_out(items, regions, columns)
     data = EvaluationSet(items, load_dataset("cityscapes"), SIZE, superpixels=True)
     compute = Compute(torch.device("cpu"))
-    done = list(fill_table(table, model, evaluation_loader(data, 4, 0), compute))
+    loader = evaluation_loader(data, 4, 0)
+    done = list(fill_table(table, model, loader, compute, discriminator))
     assert done == [4, 6]
     images = torch.stack([data[index][1] for index in range(len(data))])
-    return table, model.eval(), images
+    return table, (model.eval(), discriminator), images
 
 
-def pixel_maps(model, images):
-    """Upsampled features, probabilities and the three scores, (N, C, H, W) in double precision."""
+def pixel_maps(networks, images):
+    """Features, probabilities, scores, votes and D of pixels, (N, C, H, W) in double precision."""
+    model, discriminator = networks
     with torch.inference_mode():
         features, logits = model.forward_features(images)
-    features, logits = (
+        domain = discriminator(F.interpolate(logits, SIZE, mode="bilinear").softmax(1)).sigmoid()
+    features, domain, logits = (
         F.interpolate(m.double(), SIZE, mode="bilinear", align_corners=False)
-        for m in (features, logits)
+        for m in (features, domain, logits)
     )
     p = logits.softmax(1)
     top = p.sort(1, descending=True).values
     entropy = (-p * torch.log2(p + 1e-12)).mean(1)
-    return features, p, torch.stack([entropy, -top[:, 0], top[:, 1] - top[:, 0]], 1)
+    scores = torch.stack([entropy, -top[:, 0], top[:, 1] - top[:, 0]], 1)
+    votes = F.one_hot(p.argmax(1), 19).movedim(-1, 1).double()
+    return features, p, scores, votes, domain
+
+
+def measured(table):
+    """A table's columns in the order of :func:`pixel_maps`."""
+    return table.feature, table.prob, table.score, table.predicted, table.domain[:, None]
 
 
 def test_every_row_is_its_regions_mean(filled):
@@ -64,18 +77,17 @@ def test_every_row_is_its_regions_mean(filled):
     for row, (image, region) in enumerate(zip(table.image, table.region, strict=True)):
         inside = torch.from_numpy(read_superpixels(table.items[image].superpixel) == region)
         assert table.area[row] == table.pixels[row] == inside.sum()
-        for values, whole in zip((table.feature, table.prob, table.score), maps, strict=True):
+        for values, whole in zip(measured(table), maps, strict=True):
             expected = whole[image][:, inside].mean(1).numpy()
             np.testing.assert_allclose(values[row], expected, rtol=1e-4, atol=2e-5)
     assert np.array_equal(table.pseudo_class, table.prob.argmax(1))
+    assert table.domain.std() > 0.01
 
 
 def test_whole_images_are_the_means_of_their_pixels(filled):
     table, model, images = filled
     whole = table.per_image()
-    for values, maps in zip(
-        (whole.feature, whole.prob, whole.score), pixel_maps(model, images), strict=True
-    ):
+    for values, maps in zip(measured(whole), pixel_maps(model, images), strict=True):
         np.testing.assert_allclose(values, maps.mean((2, 3)), rtol=1e-4, atol=2e-5)
     assert (whole.area == SIZE[0] * SIZE[1]).all()
     assert (whole.region == -1).all()
@@ -110,3 +122,36 @@ def test_random_is_a_permutation_that_its_seed_decides(filled):
     orders = [STRATEGIES["random"](Evidence(table, None, s, pool=pool)).rows for s in (0, 0, 1)]
     assert orders[0].tolist() == orders[1].tolist() != orders[2].tolist()
     assert sorted(orders[0]) == list(range(len(table)))
+
+
+@pytest.mark.parametrize("mode", ["region", "scan"])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_ranks_unlabelled_regions_and_spends_any_budget(filled, name, mode):
+    table, *_ = filled
+    regions_left = table.image > 1  # the first two images are labelled
+    edge = np.linspace(0, 1, len(table), dtype=np.float32)
+    evidence = Evidence(table, table, seed=0, edge=edge)
+    if mode == "scan":
+        evidence = evidence.per_image(regions_left)
+    target = evidence.target
+    evidence.pool = target.image > 1
+    for share in (0.1, 0.5, 1):
+        evidence.budget = share * target.area[evidence.pool].sum()
+        rows, scores = STRATEGIES[name](evidence)
+        assert len(rows) == len(scores) == len(set(rows.tolist()))
+        assert evidence.pool[rows].all()
+        assert np.issubdtype(rows.dtype, np.integer)
+        taken = take(rows, target.area, evidence.budget)
+        assert target.area[taken].sum() >= evidence.budget
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_same_seed_ranks_the_same(filled, name):
+    table, *_ = filled
+    pool = table.image > 0
+    edge = np.zeros(len(table), np.float32)
+    rankings = [
+        STRATEGIES[name](Evidence(table, table, 7, edge=edge, pool=pool, budget=9e3))
+        for _ in range(2)
+    ]
+    assert rankings[0].rows.tolist() == rankings[1].rows.tolist()

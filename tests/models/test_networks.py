@@ -70,7 +70,7 @@ def test_network_equals_the_published_one(name):
     assert (full[0].argmax(0).numpy() == fixture["argmax"]).mean() >= 0.999
 
     superpixels = golden_superpixels()
-    prob, score = pool_predictions(logits[0], superpixels, 40)
+    prob, score, _ = pool_predictions(logits[0], superpixels, 40)
     figures = {
         "region_feat": pool_features(features[0], superpixels, 40),
         "region_prob": prob,
