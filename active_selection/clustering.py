@@ -3,8 +3,6 @@
 import warnings
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
 BLOCK_ROWS = 4096
 
@@ -23,6 +21,9 @@ def k_means(
     Returns:
         (n,) int cluster of each point, and (n,) float64 distance to that cluster's centre.
     """
+    from sklearn.cluster import KMeans  # takes a second, which most commands need not spend
+    from sklearn.exceptions import ConvergenceWarning
+
     model = KMeans(min(clusters, len(points)), n_init=1, random_state=seed, copy_x=False)
     with warnings.catch_warnings():  # fewer distinct points than clusters: some stay empty
         warnings.simplefilter("ignore", ConvergenceWarning)

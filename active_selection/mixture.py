@@ -13,14 +13,13 @@ but for one number a row and component. Blocks are moved to the device that the 
 """
 
 import math
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
+
+from active_selection.clustering import k_means
 
 BLOCK_ROWS = 4096
 PANEL = 64
@@ -112,13 +111,10 @@ def _blocks(rows: np.ndarray, device: torch.device | str) -> Iterator[Tensor]:
 
 
 def k_means_labels(rows: np.ndarray, components: int, seed: int) -> np.ndarray:
-    """(n,) which of ``components`` clusters each row is in, by scikit-learn, one start."""
+    """(n,) which of ``components`` clusters each row is in, in double precision."""
     if components == 1:
         return np.zeros(len(rows), np.int64)
-    with warnings.catch_warnings():  # fewer distinct rows than clusters: some stay empty
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        k_means = KMeans(components, n_init=1, random_state=seed)
-        return k_means.fit_predict(np.asarray(rows, np.float64))
+    return k_means(np.array(rows, np.float64), components, seed)[0]
 
 
 def expectation_maximisation(

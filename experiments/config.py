@@ -16,15 +16,18 @@ A config is JSON with these keys, commands and flags being strings or lists of s
 """
 
 import shlex
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from utils.common import Parser
 from utils.errors import UserError
 from utils.files import read_json
 
 BOUND, WARMUP = "bound", "warmup"
+DONE = "done.json"  # in a run's folder: the command that came to its end
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,26 @@ class Config:
         return Run(tuple(command), self.seed_folder(seed) / name, after)
 
 
-def read_config(path: Path, data: Path, folder: Path | None) -> Config:
+def add_config_arguments(result: Parser) -> None:
+    """Which experiment, on which data."""
+    result.add_argument("--config", type=Path, required=True, help="a JSON file")
+    result.add_argument("--data", type=Path, required=True, help="what {data} in it stands for")
+    result.add_argument("--out", type=Path, help="results (default: exp/<config>)")
+
+
+def config_of(args: Namespace) -> Config:
+    """The config that the flags of :func:`add_config_arguments` name."""
+    folder = args.out or Path("exp") / args.config.stem
+    return read_config(args.config, args.data.absolute(), folder.absolute())
+
+
+def read_config(path: Path, data: Path, folder: Path) -> Config:
     """Read a config.
 
     Args:
         path: of the JSON file.
         data: what ``{data}`` stands for.
-        folder: of the results; ``exp/<name of the file>`` when None.
+        folder: of the results.
 
     Raises:
         UserError: the file cannot be read, or a key is missing or of the wrong kind.
@@ -89,7 +105,7 @@ def read_config(path: Path, data: Path, folder: Path | None) -> Config:
     try:
         return Config(
             name=path.stem,
-            folder=folder or Path("exp") / path.stem,
+            folder=folder,
             prepare=[_words(command, data) for command in value["prepare"]],
             flags={k: _words(value[k], data) for k in ("network", "warmup", "bound", "rounds")},
             seeds=[int(seed) for seed in value["seeds"]],

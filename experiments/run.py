@@ -12,14 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from experiments.config import Run, read_config
+from experiments.config import DONE, Run, add_config_arguments, config_of
 from utils.common import POSITIVE_INT, Parser
 from utils.errors import UserError, run
 from utils.files import read_json, write_json
 from utils.stopping import STOP
 
 ROOT = Path(__file__).resolve().parents[1]
-DONE = "done.json"  # holds the command that came to its end
 
 
 def parser() -> Parser:
@@ -30,16 +29,9 @@ def parser() -> Parser:
     return result
 
 
-def add_config_arguments(result: Parser) -> None:
-    """Which experiment, on which data."""
-    result.add_argument("--config", type=Path, required=True, help="a JSON file")
-    result.add_argument("--data", type=Path, required=True, help="what {data} in it stands for")
-    result.add_argument("--out", type=Path, help="results (default: exp/<config>)")
-
-
 def main() -> None:
     args = parser().parse_args()
-    config = read_config(args.config, args.data.absolute(), args.out and args.out.absolute())
+    config = config_of(args)
     STOP.listen()
     for command in config.prepare:
         print(" ".join(command), flush=True)
@@ -62,6 +54,8 @@ def run_all(runs: Iterable[Run], jobs: int) -> list[Path]:
         while waiting or running:
             STOP.check()
             ready = [run for run in waiting if run.after is None or is_done(run.after)]
+            if not running and not ready:
+                break  # what still waits, waits for what failed
             for run in ready[: jobs - len(running)]:
                 waiting.remove(run)
                 running[start(run, jobs)] = run
@@ -74,8 +68,6 @@ def run_all(runs: Iterable[Run], jobs: int) -> list[Path]:
                     failed.append(run.folder)
                 else:
                     write_json(run.folder / DONE, run.command)
-            if not running and not ready:
-                break  # what still waits, waits for what failed
             time.sleep(0.2)
     finally:
         for process in running:

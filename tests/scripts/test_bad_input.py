@@ -66,6 +66,9 @@ def test_warmup(script, data, tmp_path, flags, named):
         ("-m deeplabv3_mobilenet", "checkpoint of another network"),
         ("--num_classes 23", "final.weight is (19, 256, 1, 1), expected (23, 256, 1, 1)"),
         ("--active_method AADB", "--active_method"),
+        ("--active_method AADA", "--warmup uda_warmup"),
+        ("--active_method ReDAL", "edge_detection.py"),
+        ("--components 0", "--components"),
     ],
 )
 def test_train_ada(script, data, checkpoint, tmp_path, flags, named):

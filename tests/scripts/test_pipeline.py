@@ -207,6 +207,46 @@ def test_continuing_repeats_what_an_unbroken_run_did(script, experiment, toy_cit
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
+@pytest.mark.parametrize("method", ["AADA", "BADGE", "CLUE", "coreset", "ReDAL", "RIPU"])
+def test_every_baseline_selects(script, experiment, toy_city, tmp_path, method):
+    if method == "ReDAL":
+        script(
+            "data_preprocessing/edge_detection.py --dataset cityscapes "
+            f"--datadir {toy_city}/Cityscapes --workers 1"
+        )
+    script(baseline(experiment, toy_city, tmp_path, method) + " --max_iterations 1")
+    chosen = load(tmp_path / f"{method}_selection_00.pkl")
+    areas = areas_of(toy_city)
+    assert sum(areas[p.split(",")[2], i] for _, p, i in chosen) >= SIZE * 64 * 128
+    labelled, _ = region_sets(load(tmp_path / "datalist_00.pkl"))
+    assert {(p.split(",")[2], i) for _, p, i in chosen} == labelled
+
+
+def baseline(experiment: Path, toy_city: Path, folder: Path, method: str) -> str:
+    return (
+        f"train_ADA.py -p {folder} {flags(toy_city)} --finetune_itrs 1 --active_method {method} "
+        f"--active_selection_size {SIZE} --init_checkpoint {experiment}/checkpoint.tar"
+    )
+
+
+def test_adversarial_baseline_takes_whole_images_round_after_round(
+    script, experiment, toy_city, tmp_path
+):
+    """The discriminator goes along from checkpoint to checkpoint."""
+    command = baseline(experiment, toy_city, tmp_path, "AADA")
+    script(f"{command} --max_iterations 2 --active_mode scan")
+    for number in range(2):
+        labelled, pool = region_sets(load(tmp_path / f"datalist_{number:02d}.pkl"))
+        images = {path for path, _ in labelled}
+        assert len(images) == number + 1  # an image is worth more than the budget
+        assert not images & {path for path, _ in pool}
+    first, last = (
+        torch.load(folder / name, weights_only=True)["model_D"]
+        for folder, name in ((experiment, "checkpoint.tar"), (tmp_path, "checkpoint02.tar"))
+    )
+    assert all(torch.equal(first[key], last[key]) for key in first)
+
+
 def test_published_datalist_continues(script, experiment, toy_city, tmp_path):
     """Absolute paths, NumPy ids, and no entry for what is empty, as the release wrote them."""
     data = load(experiment / "datalist_00.pkl")

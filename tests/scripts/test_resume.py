@@ -177,6 +177,19 @@ def test_asked_to_stop_saves_first(toy_city, unbroken, tmp_path, script, signum,
     assert_same_results(tmp_path, unbroken)
 
 
+def test_a_run_from_before_a_flag_existed_goes_on(script, toy_city, unbroken, tmp_path):
+    """A flag that its settings lack counts as its default; another value is refused."""
+    shutil.copytree(unbroken, tmp_path / "exp")
+    settings = tmp_path / "exp" / "train_ADA_settings.json"
+    value = json.loads(settings.read_text())
+    del value["flags"]["components"]
+    value["flags"]["init_checkpoint"] = str(tmp_path / "exp" / "checkpoint.tar")
+    settings.write_text(json.dumps(value))
+    command = commands(toy_city, tmp_path / "exp")[-1] + " --resume"
+    assert "are finished" in script(command)
+    assert "--components is 3" in script(f"{command} --components 3", fails=True)
+
+
 def test_results_are_never_overwritten(script, toy_city, unbroken):
     before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*.tar")}
     for command in commands(toy_city, unbroken):

@@ -1,0 +1,100 @@
+"""experiments/run.py and plot.py: stopped, taken up again, drawn."""
+
+import json
+import re
+import signal
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.processes import start
+
+SEEDS = (0, 1)
+
+
+@pytest.fixture(scope="module")
+def config(toy_city, tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.json"
+    network = (
+        "-m deeplabv3plus_mobilenet --image_size 64 128 --num_workers 0 --no-freeze_bn "
+        "--train_batch_size 2 --src_data_dir {data}/GTA5 --trg_data_dir {data}/Cityscapes"
+    )
+    value = {
+        "prepare": ["data_preprocessing/toy_city.py --root {data} --images 6 --size 64 128"],
+        "network": [network, "--val_data_dir {data}/Cityscapes"],
+        "warmup": "--warmup sup_warmup --backbone_weights none --total_itrs 2 --ramp_itrs 0",
+        "bound": "--warmup target_supervised --total_itrs 2 --ramp_itrs 0",
+        "rounds": "--max_iterations 2 --finetune_itrs 2 --active_selection_size 0.3",
+        "seeds": SEEDS,
+        "strategies": {"random": "--active_method random", "RIPU": "--active_method RIPU"},
+    }
+    path.write_text(json.dumps(value))
+    return path
+
+
+def where(config, city):
+    return f"--config {config} --data {city} --out {config.parent / 'exp'}"
+
+
+def test_an_experiment_stopped_goes_on_and_is_drawn(script, config, toy_city):
+    flags, exp = where(config, toy_city), config.parent / "exp"
+    process = start(f"experiments/run.py {flags} --jobs 2")
+    first = exp / "seed0" / "random" / "log_train.txt"
+    while not first.is_file():
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert not (exp / "seed1" / "RIPU" / "done.json").is_file()
+
+    out = script(f"experiments/run.py {flags} --jobs 2")
+    assert "seed0/warmup:" not in out  # done before
+    assert "seed1/RIPU: done" in out
+    assert "seed" not in script(f"experiments/run.py {flags}")
+
+    to = config.parent / "results"
+    script(f"experiments/plot.py {flags} --to {to}")
+    results = json.loads((to / "tiny.json").read_text())
+    for row, seed in enumerate(SEEDS):
+        for name, curve in results["strategies"].items():
+            for number in range(3):
+                path = exp / f"seed{seed}" / name / "AL_record" / f"round_{number:02d}.json"
+                record = json.loads(path.read_text())
+                assert curve["mIoU"][row][number] == pytest.approx(record["mIoU"], abs=0.006)
+        log = (exp / f"seed{seed}" / "bound" / "log_train.txt").read_text()
+        best = float(re.findall(r"best mIoU ([\d.]+)", log)[-1])
+        assert results["bound"][row] == best
+
+    last = np.array(results["strategies"]["RIPU"]["mIoU"])[:, -1]
+    table = (to / "tiny.md").read_text()
+    assert f"{last.mean():.2f} ± {last.std(ddof=1):.2f} |" in table
+    for shares in results["labelled_pixels_by_class_percent"].values():
+        assert sum(shares.values()) == pytest.approx(100, abs=0.2)
+    for name in ("tiny_curve.png", "tiny_classes.png"):
+        with Image.open(to / name) as picture:
+            assert np.asarray(picture.convert("L")).std() > 10
+        assert (to / name).stat().st_size < 200_000
+    assert str(toy_city) not in "".join(path.read_text() for path in to.glob("tiny.[jm]*"))
+
+
+def test_a_run_that_fails_is_named_and_ends_nothing_else(script, config, toy_city, tmp_path):
+    value = json.loads(config.read_text())
+    value |= {"seeds": [0], "strategies": {"AADA": "--active_method AADA"}}
+    broken = tmp_path / "broken.json"
+    broken.write_text(json.dumps(value))
+    line = script(f"experiments/run.py {where(broken, toy_city)}", fails=True)
+    assert "1 runs failed" in line and "seed0/AADA" in line
+    assert (tmp_path / "exp" / "seed0" / "bound" / "done.json").is_file()
+    console = (tmp_path / "exp" / "seed0" / "AADA" / "console.txt").read_text()
+    assert "no discriminator (model_D)" in console.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"prepare": []}', '{"strategies": 3}'], ids=["cut", "list", "few", "kind"]
+)
+def test_bad_configs_are_one_line(script, tmp_path, text):
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    assert str(path) in script(f"experiments/run.py --config {path} --data .", fails=True)
