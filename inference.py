@@ -21,6 +21,7 @@ from dataloader.datasets import DatasetInfo, load_dataset
 from dataloader.images import check_files
 from dataloader.segmentation import EvaluationSet, evaluation_loader
 from models import MODEL_NAMES, get_model
+from models.folding import fold_batch_norm
 from utils.checkpoint import load_model
 from utils.common import (
     POSITIVE_INT,
@@ -62,7 +63,7 @@ def main() -> None:
     compute = Compute.of(args)
     model = get_model(args.model, args.num_classes, args.output_stride, args.separable_conv, False)
     load_model(args.trained_model_path, model)
-    compute.place(model).eval()
+    compute.place(fold_batch_norm(model))
 
     data = EvaluationSet(items, info, tuple(args.image_size))
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)

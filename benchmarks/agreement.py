@@ -9,6 +9,7 @@ from benchmarks.inputs import network
 from dataloader.datalist import read_datalist
 from dataloader.datasets import load_dataset
 from dataloader.segmentation import EvaluationSet
+from models.folding import fold_batch_norm
 from utils.checkpoint import load_model
 from utils.device import Compute
 
@@ -21,7 +22,7 @@ def agreement(checkpoint: str, name: str, dataset: str, root: str, size: tuple[i
     compute = Compute(torch.device("cpu"), "bf16", channels_last=True)
     for model in (plain, fast):
         load_model(checkpoint, model)
-    compute.place(fast)
+    compute.place(fold_batch_norm(fast))
     equal = []
     with torch.inference_mode():
         for index in tqdm(range(len(data)), desc="agreement", disable=None):

@@ -1,14 +1,16 @@
 """Time and memory of a selection round as its regions grow in number, on made-up features.
 
 Each size runs in a process of its own. The features lie in mapped files, as those of a real round
-do; what is measured is all that comes after the network: reading them, fitting the mixtures of
-every class in both domains, ranking by density and by uncertainty, and spending the budgets.
+do; what is measured is all that comes after the network: reading them, ranking the target's by
+--active_method (for d2ada: fitting the mixtures of every class in both domains, and by density and
+uncertainty), and spending the budgets.
 """
 
 import json
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from active_selection.region_table import SCORES, RegionTable, column_types, lay_out
 from active_selection.selection import spend
-from active_selection.strategies import Evidence, phases
+from active_selection.strategies import METHODS, Evidence, phases
 from active_selection.table_files import TableFiles
 from benchmarks.inputs import made_up_features
 from dataloader.active_set import ActiveSet
@@ -38,28 +40,28 @@ def parser() -> Parser:
     result = Parser(__doc__)
     sizes = [1_000, 10_000, 100_000, 1_115_160]
     result.add_argument("--regions", nargs="+", type=POSITIVE_INT, default=sizes, help="sizes")
-    result.add_argument("--one", type=POSITIVE_INT, help="measure one size in this very process")
+    result.add_argument("--active_method", nargs="+", default=["d2ada"], choices=METHODS)
+    result.add_argument("--here", action="store_true", help="measure in this very process")
     return result
 
 
 def main() -> None:
     args = parser().parse_args()
-    if args.one:
-        print(json.dumps(measure(args.one)))
+    if args.here:
+        print(json.dumps(measure(args.regions[0], args.active_method[0])))
         return
-    print("regions  select_s  us_per_region  peak_mb")
-    for regions in args.regions:
-        command = [sys.executable, __file__, "--one", str(regions)]
+    print("active_method       regions  select_s  us_per_region  peak_mb")
+    for method, regions in product(args.active_method, args.regions):
+        flags = ["--here", "--regions", str(regions), "--active_method", method]
+        command = [sys.executable, __file__, *flags]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         result = json.loads(done.stdout.splitlines()[-1])
         seconds, peak = result["seconds"], result["peak_mb"]
-        print(
-            f"{regions:7d}  {seconds:8.1f}  {1e6 * seconds / regions:13.0f}  {peak:7.0f}",
-            flush=True,
-        )
+        share = 1e6 * seconds / regions
+        print(f"{method:18s}  {regions:7d}  {seconds:8.1f}  {share:13.0f}  {peak:7.0f}", flush=True)
 
 
-def measure(regions: int) -> dict[str, float]:
+def measure(regions: int, method: str) -> dict[str, float]:
     """Seconds of a round's selection, and the most memory that the process had."""
     images = max(2, regions // REGIONS)
     target_images = max(1, round(images * TARGET_SHARE))
@@ -69,9 +71,11 @@ def measure(regions: int) -> dict[str, float]:
         areas = {item.superpixel: dict.fromkeys(range(REGIONS), AREA) for item in target.items}
         active = ActiveSet([], target.items, areas)
         budget = round(0.01 * target_images * REGIONS * AREA)
-        plan = phases("d2ada", SCORES[0], 2, budget, alpha=1, beta=1)
+        plan = phases(method, SCORES[0], 2, budget, alpha=1, beta=1)
+        edge = np.random.default_rng(2).random(len(target), np.float32)
+        evidence = Evidence(target, source, seed=0, edge=edge)
         since = time.perf_counter()
-        spent = spend(plan, Evidence(target, source, seed=0), active, areas, Path(folder), 1)
+        spent = spend(plan, evidence, active, areas, Path(folder), 1)
         seconds = time.perf_counter() - since
     assert sum(phase.pixels for phase in spent) >= budget
     return {"seconds": seconds, "peak_mb": peak_mb()}

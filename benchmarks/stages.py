@@ -41,6 +41,7 @@ from dataloader.datasets import load_dataset
 from dataloader.images import read_image, read_label
 from dataloader.regions import load_regions
 from dataloader.segmentation import Draw, EvaluationSet, TrainingSet
+from models.folding import fold_batch_norm
 from utils.device import Compute
 from utils.metrics import ConfusionMatrix
 from utils.threads import map_in_threads
@@ -399,7 +400,7 @@ def train_loader() -> Stage:
 def inference() -> Stage:
     model, plain = network("deeplabv3plus_resnet101"), network("deeplabv3plus_resnet101")
     compute = Compute(CPU, "bf16", channels_last=True)
-    compute.place(model)
+    compute.place(fold_batch_norm(model))
     image = torch.randn(1, 3, 512, 1024)
 
     @torch.inference_mode()

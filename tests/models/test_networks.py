@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from active_selection.pooling import pool_features, pool_predictions
 from models import MODEL_NAMES, get_model, load_backbone
 from models.backbones import WEIGHTS
 from models.discriminator import Discriminator
+from models.folding import fold_batch_norm
 from utils.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -183,3 +185,21 @@ def test_imagenet_weights_have_the_backbones_names():
         published = build_net(weights=None).state_dict()
         ours = build(f"deeplabv3_{name}").backbone.state_dict()
         assert all(published[key].shape == value.shape for key, value in ours.items())
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_folded_batch_norm_changes_nothing_in_float32(name):
+    torch.manual_seed(0)
+    net = build(name).eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    x = torch.randn(1, 3, 64, 128)
+    with torch.inference_mode():
+        expected = net(x)
+        folded = fold_batch_norm(net)(x)
+    torch.testing.assert_close(folded, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
