@@ -46,7 +46,8 @@ def test_peak_memory_counts_what_freed_memory_could_serve():
 
 
 def test_growth_ends_with_a_line_a_size(script):
-    out = script("benchmarks/scale.py --regions 400 800")
-    lines = out.splitlines()
-    assert lines[0].split() == ["regions", "select_s", "us_per_region", "peak_mb"]
-    assert [line.split()[0] for line in lines[1:3]] == ["400", "800"]
+    out = script("benchmarks/scale.py --regions 400 800 --active_method d2ada ReDAL")
+    header, *lines = (line.split() for line in out.splitlines()[:5])
+    assert header == ["active_method", "regions", "select_s", "us_per_region", "peak_mb"]
+    sizes = ("400", "800")
+    assert [line[:2] for line in lines] == [[m, n] for m in ("d2ada", "ReDAL") for n in sizes]
