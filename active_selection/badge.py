@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from active_selection.ranking import Ranking
 
@@ -35,7 +36,7 @@ def rank_by_badge(
     z = torch.from_numpy(feature[rows]).to(device)
     a = torch.from_numpy(prob[rows]).to(device)
     a[torch.arange(len(rows)), a.argmax(1)] -= 1
-    norms = a.double().square().sum(1) * z.square().sum(1).double()
+    norms = (vector_norm(a, dim=1).double() * vector_norm(z, dim=1).double()).square()
     rng = np.random.default_rng(seed)
     left = torch.ones_like(norms)  # 0 for what is drawn
     distance = torch.full_like(norms, torch.inf)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from active_selection.ranking import Ranking
 
@@ -36,7 +37,7 @@ def rank_by_coreset(
     points = torch.from_numpy(feature[rows]).float().to(device)
     origin = points.mean(0)  # distances are worked out from dot products: keep these small
     points -= origin
-    norms = points.square().sum(1)
+    norms = vector_norm(points, dim=1).square()
     nearest = torch.full_like(norms, torch.inf)
     for block in _labelled(feature, pool, source):
         centres = torch.from_numpy(block).float().to(device) - origin

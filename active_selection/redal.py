@@ -24,7 +24,8 @@ def rank_by_redal(
 
     Args:
         feature: (n, d) float32, which clusters are made of, of the unlabelled regions.
-        entropy: (n,) H, mean prediction entropy.
+        entropy: (n,) H, mean prediction entropy as :attr:`RegionTable.entropy` has it, in bits over
+            the number of classes, at most 0.22 with 19.
         edge: (n,) E, the share of a region's pixels that are edges.
         pool: (n,) bool, the unlabelled regions.
         seed: of the clustering.

@@ -56,7 +56,7 @@ class RegionTable:
 
     @property
     def entropy(self) -> np.ndarray:
-        """(n,) float32 mean pixel entropy."""
+        """(n,) float32 mean pixel entropy: bits, divided by the number of classes (SPEC 6)."""
         return self.score[:, SCORES.index("softmax_entropy")]
 
     def per_image(self, pool: np.ndarray | None = None) -> "RegionTable":
@@ -84,10 +84,11 @@ class RegionTable:
 
     def image_means(self, values: np.ndarray) -> np.ndarray:
         """Means over whole images, float32, of a column (n, ...), weighted by pixels."""
-        first = np.searchsorted(self.image, np.arange(len(self.items)))
-        weights = self.pixels.reshape(-1, *(1,) * (values.ndim - 1))
-        sums = np.add.reduceat(values * weights, first)
-        return (sums / np.add.reduceat(weights, first)).astype(np.float32)
+        ends = np.searchsorted(self.image, np.arange(len(self.items) + 1))
+        means = np.empty((len(self.items), *values.shape[1:]), np.float32)
+        for image, rows in enumerate(map(slice, ends[:-1], ends[1:])):
+            means[image] = np.average(values[rows], axis=0, weights=self.pixels[rows])
+        return means
 
 
 def column_types(num_classes: int, with_domain: bool) -> dict[str, tuple[type, tuple[int, ...]]]:

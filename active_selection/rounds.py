@@ -266,6 +266,9 @@ class Experiment:
         )
         name = f"round{self.number:02d}"
         active = self.active_set
+        edge = None
+        if "ReDAL" in strategies:
+            edge = region_edges(active.target, args.trg_data_dir, self.target_regions)
         source_table = nullcontext()
         if not strategies.isdisjoint(NEED_SOURCE):
             source_table = builder.table(
@@ -284,9 +287,6 @@ class Experiment:
                 mixtures_file=folder / f"{name}_mixtures.npz" if args.keep_features else None,
                 device=device,
             )
-            edge = None
-            if "ReDAL" in strategies:
-                edge = region_edges(active.target, args.trg_data_dir, self.target_regions)
             evidence = Evidence(target, source, args.seed, density, edge, device)
             in_scan = args.active_mode == "scan"
             yield evidence.per_image(in_pool(target, active)) if in_scan else evidence

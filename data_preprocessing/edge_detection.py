@@ -18,7 +18,7 @@ from data_preprocessing.parallel import map_images
 from dataloader.datalist import Item, find_datalist
 from dataloader.datasets import load_dataset
 from dataloader.edges import edge_path
-from dataloader.images import READ_ERRORS, check_files, read_image
+from dataloader.images import INDEX_MODES, READ_ERRORS, check_files, read_image
 from utils.common import POSITIVE_INT, Parser, add_relocation_argument
 from utils.errors import UserError, run
 from utils.files import write_png
@@ -26,6 +26,7 @@ from utils.files import write_png
 BLUR = (5, 5)
 LOW, HIGH = 50, 150
 NOTE = f"Canny {LOW}/{HIGH}"
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def parser() -> Parser:
@@ -53,33 +54,35 @@ def main() -> None:
 
 
 def draw(item: Item, root: Path) -> float:
-    """Write an image's edge map, unless it is there already; the share of edge pixels.
-
-    Raises:
-        UserError: another file lies where the map belongs.
-    """
+    """Write an image's edge map, unless it is there already; the share of edge pixels."""
     path, image = edge_path(item, root), read_image(item.image)
-    edges = read_own(path, image.shape[:2])
+    edges = read_whole(path, image.shape[:2])
     if edges is None:
         edges = detect_edges(image)
         write_png(path, edges, note=NOTE)
     return float((edges > 0).mean())
 
 
-def read_own(path: Path, size: tuple[int, int]) -> np.ndarray | None:
-    """An edge map of ours of an image (H, W); None where it is missing, damaged or of other size.
+def read_whole(path: Path, size: tuple[int, int]) -> np.ndarray | None:
+    """The edge map of an image (H, W) that is there, ours or one made elsewhere.
+
+    None where it is missing, or is ours but of another size or damaged.
 
     Raises:
-        UserError: the file there is no edge map of ours.
+        UserError: the file there is no such map, and would be lost.
     """
     try:
         with Image.open(path) as stored:
-            edges, ours = np.asarray(stored), stored.info.get("Comment") == NOTE
+            ours, mode, edges = stored.info.get("Comment") == NOTE, stored.mode, np.asarray(stored)
     except READ_ERRORS:
-        return None
+        if not path.is_file() or path.read_bytes()[: len(PNG)] == PNG:
+            return None
+        ours, mode, edges = False, "", np.empty(0)
+    if mode in INDEX_MODES and edges.shape == size:
+        return edges
     if not ours:
         raise UserError(f"{path}: an edge map would overwrite this; move it, or mend the datalist")
-    return edges if edges.shape == size else None
+    return None
 
 
 def detect_edges(image: np.ndarray) -> np.ndarray:

@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from dataloader.datalist import Item
-from dataloader.images import read_edges, read_superpixels
+from dataloader.images import READ_ERRORS, read_edges, read_superpixels, reason
 from dataloader.regions import Regions
 from utils.errors import UserError
 
@@ -25,28 +26,36 @@ def edge_path(item: Item, root: str | Path) -> Path:
 
 
 def check_edges(items: Sequence[Item], root: str | Path) -> None:
-    """Make sure that all edge maps are there.
+    """Make sure that all edge maps are there, and of their superpixel maps' sizes.
 
     Raises:
         UserError: names the first that is not.
     """
-    for path in (edge_path(item, root) for item in items):
-        if not path.is_file():
-            raise UserError(f"{path}: no such edge map, which ReDAL needs; run edge_detection.py")
+
+    def check(item: Item) -> None:
+        path = edge_path(item, root)
+        try:
+            with Image.open(path) as edges, Image.open(item.superpixel) as superpixels:
+                problem = "" if edges.size == superpixels.size else "not of its image's size"
+        except READ_ERRORS as error:
+            problem = reason(error)
+        if problem:
+            raise UserError(f"{path}: edge map for ReDAL: {problem}; run edge_detection.py")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(check, items))
 
 
 def region_edges(items: Sequence[Item], root: str | Path, regions: Regions) -> np.ndarray:
     """(n,) float32: share of edge pixels of every region, in the items' and their ids' order.
 
     Raises:
-        UserError: an edge map is missing, or is of another size than the superpixel map.
+        UserError: an edge map cannot be read.
     """
+    check_edges(items, root)
 
     def measure(item: Item) -> np.ndarray:
-        path = edge_path(item, root)
-        edges, superpixels = read_edges(path), read_superpixels(item.superpixel)
-        if edges.shape != superpixels.shape:
-            raise UserError(f"{path}: not of its image's size; run edge_detection.py again")
+        edges, superpixels = read_edges(edge_path(item, root)), read_superpixels(item.superpixel)
         counts = np.bincount(superpixels[edges > 0], minlength=256)
         areas = regions[item.superpixel]
         return counts[list(areas)] / list(areas.values())

@@ -34,7 +34,7 @@ def read_image(path: str | Path) -> np.ndarray:
             return np.asarray(image.convert("RGB"))
     except READ_ERRORS as error:
         raise UserError(
-            f"{path}: image cannot be read ({_reason(error)}); replace the file"
+            f"{path}: image cannot be read ({reason(error)}); replace the file"
         ) from error
 
 
@@ -74,7 +74,7 @@ def _read_index(path: str | Path, what: str) -> np.ndarray:
                 return np.asarray(image if image.mode != "1" else image.convert("L"))
             mode = image.mode
     except READ_ERRORS as error:
-        raise UserError(f"{path}: {what} cannot be read ({_reason(error)}); replace it") from error
+        raise UserError(f"{path}: {what} cannot be read ({reason(error)}); replace it") from error
     raise UserError(f"{path}: {what} has mode {mode}; expected an 8-bit grey or palette PNG")
 
 
@@ -122,7 +122,7 @@ def _problems(
         try:
             sizes[column] = _read_head(path, kinds[column])
         except READ_ERRORS as error:
-            yield path, column, _reason(error)
+            yield path, column, reason(error)
     for column in sizes:
         if "image" in sizes and not _same_picture(sizes["image"], sizes[column], column):
             (w, h), (width, height) = sizes["image"], sizes[column]
@@ -161,7 +161,7 @@ def _check_exists(path: str | Path, what: str) -> None:
         raise UserError(f"{path}: {what} is missing; mend the datalist or the data")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """A short reason without the path that the error line names already."""
     if isinstance(error, FileNotFoundError):
         return "no such file"

@@ -3,7 +3,7 @@
 A config is JSON with these keys, commands and flags being strings or lists of strings:
 
 ``prepare``
-    Commands that make the data ready, without ``python``; they do nothing where it is.
+    Commands that make the data ready, without ``python``, run each time.
 ``network``, ``warmup``, ``bound``, ``rounds``
     Flags of all commands, of the warm-up, of the fully supervised bound (which starts from the
     warm-up) and of all strategies' rounds.
@@ -28,6 +28,7 @@ from utils.files import read_json
 
 BOUND, WARMUP = "bound", "warmup"
 DONE = "done.json"  # in a run's folder: the command that came to its end
+HELP = "see experiments/config.py"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ class Run:
     folder: Path
     after: "Run | None" = None
 
+    @property
+    def is_done(self) -> bool:
+        """Whether this very command has come to its end."""
+        note = self.folder / DONE
+        return note.is_file() and read_json(note, "remove it") == list(self.command)
+
 
 @dataclass(frozen=True)
 class Config:
@@ -53,28 +60,30 @@ class Config:
     seeds: list[int]
     strategies: dict[str, list[str]]
 
-    def seed_folder(self, seed: int) -> Path:
-        """Where a seed's runs lie."""
-        return self.folder / f"seed{seed}"
+    def warmup(self, seed: int) -> Run:
+        """A seed's warm-up."""
+        return self._run(seed, WARMUP, "warmup.py", self.flags["warmup"], None)
+
+    def bound(self, seed: int) -> Run:
+        """A seed's training on every label of the target."""
+        return self._run(seed, BOUND, "warmup.py", self.flags["bound"], self.warmup(seed))
+
+    def rounds(self, seed: int, strategy: str) -> Run:
+        """A seed's rounds of a strategy."""
+        flags = self.flags["rounds"] + self.strategies[strategy]
+        return self._run(seed, strategy, "train_ADA.py", flags, self.warmup(seed))
 
     def runs(self) -> Iterator[Run]:
         """All runs, warm-ups first, then seed by seed."""
-        warmups = {
-            seed: self._run(seed, WARMUP, "warmup.py", self.flags["warmup"]) for seed in self.seeds
-        }
-        yield from warmups.values()
-        for seed, warmup in warmups.items():
-            start = ["--init_checkpoint", str(warmup.folder / "checkpoint.tar")]
-            yield self._run(seed, BOUND, "warmup.py", self.flags["bound"] + start, warmup)
-            for name, flags in self.strategies.items():
-                flags = self.flags["rounds"] + flags + start
-                yield self._run(seed, name, "train_ADA.py", flags, warmup)
+        yield from map(self.warmup, self.seeds)
+        for seed in self.seeds:
+            yield self.bound(seed)
+            yield from (self.rounds(seed, strategy) for strategy in self.strategies)
 
-    def _run(
-        self, seed: int, name: str, script: str, flags: list[str], after: Run | None = None
-    ) -> Run:
-        command = [script, *self.flags["network"], *flags, "--seed", str(seed)]
-        return Run(tuple(command), self.seed_folder(seed) / name, after)
+    def _run(self, seed: int, name: str, script: str, flags: list[str], after: Run | None) -> Run:
+        start = ["--init_checkpoint", str(after.folder / "checkpoint.tar")] if after else []
+        command = [script, *self.flags["network"], *flags, *start, "--seed", str(seed)]
+        return Run(tuple(command), self.folder / f"seed{seed}" / name, after)
 
 
 def add_config_arguments(result: Parser) -> None:
@@ -99,22 +108,33 @@ def read_config(path: Path, data: Path, folder: Path) -> Config:
         folder: of the results.
 
     Raises:
-        UserError: the file cannot be read, or a key is missing or of the wrong kind.
+        UserError: the file cannot be read, or a key is missing or makes no sense.
     """
-    value = read_json(path, "see experiments/config.py")
+    value = read_json(path, HELP)
     try:
-        return Config(
+        config = Config(
             name=path.stem,
             folder=folder,
-            prepare=[_words(command, data) for command in value["prepare"]],
+            prepare=[_words(command, data) for command in list(value["prepare"])],
             flags={k: _words(value[k], data) for k in ("network", "warmup", "bound", "rounds")},
-            seeds=[int(seed) for seed in value["seeds"]],
+            seeds=list(value["seeds"]),
             strategies={name: _words(f, data) for name, f in value["strategies"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: no experiment ({error!r}); see experiments/config.py") from error
+        raise UserError(f"{path}: no experiment ({error!r}); {HELP}") from error
+    if not all(command and Path(command[0]).suffix == ".py" for command in config.prepare):
+        raise UserError(f'{path}: "prepare" is a list of commands of Python scripts; {HELP}')
+    if len(set(config.seeds)) < max(1, len(config.seeds)) or not all(
+        type(seed) is int for seed in config.seeds
+    ):
+        raise UserError(f'{path}: "seeds" is a list of different whole numbers; {HELP}')
+    for name in config.strategies:
+        if name in (BOUND, WARMUP) or Path(name).name != name:
+            raise UserError(f"{path}: {name!r} cannot be a strategy's name; choose another")
+    return config
 
 
 def _words(text: Any, data: Path) -> list[str]:
+    """The words of a command line, or of one in several lines."""
     lines = [text] if isinstance(text, str) else text
     return [word.replace("{data}", str(data)) for line in lines for word in shlex.split(line)]

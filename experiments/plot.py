@@ -7,6 +7,7 @@ Writes ``<config>.json`` (settings and every figure), ``<config>.md`` (tables), 
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -18,10 +19,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dataloader.datasets import load_dataset
-from experiments.config import Config, add_config_arguments, config_of
-from experiments.results import VOID, Results, collect, spread
-from utils.common import Parser
-from utils.errors import run
+from experiments.config import HELP, Config, add_config_arguments, config_of
+from experiments.results import VOID, Results, collect, deviation, spread
+from utils.common import COUNT, Parser
+from utils.errors import UserError, run
 from utils.files import atomic_write, read_json, write_json, write_text
 
 
@@ -31,36 +32,57 @@ def parser() -> Parser:
     add_config_arguments(result)
     result.add_argument("--dataset", default="cityscapes", help="of the target")
     result.add_argument("--to", type=Path, default=Path("experiments/results"), help="folder")
-    result.add_argument("--strategies", nargs="+", help="of the pictures (default: all)")
+    result.add_argument("--seeds", type=COUNT, nargs="+", help="default: all of the config")
+    result.add_argument("--strategies", nargs="+", help="default: all that are done")
     return result
 
 
 def main() -> None:
     args = parser().parse_args()
-    config = config_of(args)
-    results = collect(config, load_dataset(args.dataset))
-    shown = [name for name in results.curves if not args.strategies or name in args.strategies]
+    config = restrict(config_of(args), args.seeds, args.strategies)
     to = args.to / config.name
-    settings = read_json(args.config, "see experiments/config.py")
-    write_json(to.with_suffix(".json"), {"config": settings, **results.plain()}, indent=1)
-    write_text(to.with_suffix(".md"), "\n".join(markdown(config, results)) + "\n")
-    draw_curves(results, shown, Path(f"{to}_curve.png"))
-    draw_classes(results, shown, Path(f"{to}_classes.png"))
+    if Path(f"{to}.json").resolve() == args.config.resolve():
+        raise UserError(f"--to {args.to}: would overwrite the config; choose another folder")
+    results = collect(config, load_dataset(args.dataset))
+    settings = read_json(args.config, HELP)
+    write_json(f"{to}.json", {"config": settings, **results.plain()}, indent=1)
+    write_text(f"{to}.md", "\n".join(markdown(config, results)) + "\n")
+    draw_curves(results, Path(f"{to}_curve.png"))
+    draw_classes(results, Path(f"{to}_classes.png"))
     print(f"{len(results.curves)} strategies, seeds {results.seeds}: {to}.md")
+
+
+def restrict(config: Config, seeds: list[int] | None, strategies: list[str] | None) -> Config:
+    """A config of some of its seeds and strategies, where any are named.
+
+    Raises:
+        UserError: it has no such seed or strategy.
+    """
+    for name in strategies or ():
+        if name not in config.strategies:
+            raise UserError(f"--strategies {name}: not in the config")
+    for seed in seeds or ():
+        if seed not in config.seeds:
+            raise UserError(f"--seeds {seed}: not in the config")
+    chosen = {name: config.strategies[name] for name in strategies or config.strategies}
+    return replace(config, seeds=seeds or config.seeds, strategies=chosen)
 
 
 def markdown(config: Config, results: Results) -> Iterator[str]:
     """A table of means and deviations over seeds, and one of every mIoU."""
     rounds = next(iter(results.curves.values())).miou.shape[1]
-    percent = np.mean([curve.percent for curve in results.curves.values()], axis=(0, 1))
+    percent = np.concatenate([curve.percent for curve in results.curves.values()])
+    bounds = zip(percent.min(0), percent.max(0), strict=True)
+    shares = (f"{low:.2f} to {high:.2f}" for low, high in bounds)
     yield f"# {config.name}"
     yield ""
     yield f"mIoU, mean ± standard deviation over seeds {', '.join(map(str, results.seeds))}."
     yield ""
-    yield "| labelled | " + " | ".join(f"{share:.2f} %" for share in percent) + " |"
+    yield "| strategy | " + " | ".join(f"round {number}" for number in range(rounds)) + " |"
     yield "|---" * (rounds + 1) + "|"
+    yield "| labelled, % | " + " | ".join(shares) + " |"
     for name, curve in sorted(results.curves.items(), key=lambda pair: -pair[1].miou[:, -1].mean()):
-        yield f"| {name} | " + " | ".join(curve.at(number) for number in range(rounds)) + " |"
+        yield f"| {name} | " + " | ".join(map(spread, curve.miou.T)) + " |"
     yield f"| all labels | {' | ' * (rounds - 1)}{spread(results.bound)} |"
     yield ""
     yield "## Every run"
@@ -76,7 +98,7 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
     yield "## What the labels were spent on"
     yield ""
     names = list(results.spent)
-    yield "Percent of the labelled pixels after the last selection, over all seeds."
+    yield "Percent of the pixels labelled in all selections, all seeds together."
     yield ""
     yield "| class | " + " | ".join(names) + " |"
     yield "|---" * (len(names) + 1) + "|"
@@ -91,25 +113,24 @@ def classes(results: Results) -> list[str]:
     return sorted(shares, key=lambda name: (name == VOID, -shares[name]))
 
 
-def draw_curves(results: Results, strategies: list[str], path: Path) -> None:
+def draw_curves(results: Results, path: Path) -> None:
     """mIoU against labelled share: lines are means, bands one standard deviation."""
     figure, axes = plt.subplots(figsize=(6.4, 4.2))
     bound = results.bound.mean()
     axes.axhline(bound, color="black", linestyle="--", linewidth=1, label="all labels")
-    for name in strategies:
-        curve = results.curves[name]
-        x, mean, deviation = curve.percent.mean(0), curve.miou.mean(0), curve.miou.std(0)
+    for name, curve in results.curves.items():
+        x, mean, band = curve.percent.mean(0), curve.miou.mean(0), deviation(curve.miou)
         (line,) = axes.plot(x, mean, marker="o", markersize=3, label=name)
-        axes.fill_between(x, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.12)
+        axes.fill_between(x, mean - band, mean + band, color=line.get_color(), alpha=0.12)
     axes.set(xlabel="labelled pixels of the target, %", ylabel="mIoU, %")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     save(figure, path)
 
 
-def draw_classes(results: Results, strategies: list[str], path: Path) -> None:
+def draw_classes(results: Results, path: Path) -> None:
     """Bars: how each strategy's labelled pixels divide into classes, beside the whole target's."""
-    names, labels = ["all", *strategies], classes(results)
+    names, labels = ["all", *results.curves], classes(results)
     figure, axes = plt.subplots(figsize=(max(6.4, 0.75 * len(labels)), 4.2))
     width = 0.8 / len(names)
     for number, name in enumerate(names):

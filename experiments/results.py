@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +11,7 @@ from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item
 from dataloader.datasets import DatasetInfo
 from dataloader.images import read_label, read_superpixels
-from experiments.config import BOUND, DONE, WARMUP, Config
+from experiments.config import DONE, Config, Run
 from utils.errors import UserError
 from utils.files import read_json
 
@@ -26,17 +25,13 @@ class Curve:
     percent: np.ndarray
     miou: np.ndarray
 
-    def at(self, number: int) -> str:
-        """Mean and standard deviation over seeds after a number of selections."""
-        return spread(self.miou[:, number])
-
 
 @dataclass(frozen=True)
 class Results:
-    """Figures of all runs that are done, of the seeds of which all are.
+    """Figures of the strategies that are done for all seeds.
 
-    ``spent`` is strategy -> class name -> percent of its labelled pixels, mean over seeds; "all" is
-    the whole target.
+    ``spent`` is strategy -> class name -> percent of the pixels that it had labelled, all seeds
+    together; "all" is the whole target.
     """
 
     seeds: list[int]
@@ -59,59 +54,74 @@ class Results:
         }
 
 
+def deviation(values: np.ndarray) -> np.ndarray:
+    """Standard deviation of a sample along its first axis; 0 of a single value."""
+    return values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
+
+
 def spread(values: np.ndarray) -> str:
-    """ "mean ± standard deviation" of a sample."""
-    deviation = values.std(ddof=1) if len(values) > 1 else 0.0
-    return f"{values.mean():.2f} ± {deviation:.2f}"
+    """ "mean ± standard deviation" of a sample (n,)."""
+    more = f" ± {deviation(values):.2f}" if len(values) > 1 else ""
+    return f"{values.mean():.2f}{more}"
 
 
 def collect(config: Config, info: DatasetInfo) -> Results:
-    """Read the runs of a config: of seeds whose bound is done, the strategies done for all of them.
+    """Read the runs of a config: the strategies that are done for all its seeds.
 
     Raises:
-        UserError: there is none.
+        UserError: a seed has no bound yet, no strategy is done, or files of one are missing.
     """
-    seeds = [seed for seed in config.seeds if _validations(config.seed_folder(seed) / BOUND)]
-    labels = LabelCounts(info)
-    curves, spent = {}, {}
+    for seed in config.seeds:
+        if not (config.warmup(seed).is_done and config.bound(seed).is_done):
+            raise UserError(f"{config.folder}: no bound of seed {seed} yet; run.py, or see --seeds")
+    runs = {}
     for name in config.strategies:
-        folders = [config.seed_folder(seed) / name for seed in seeds]
-        if folders and all((folder / DONE).is_file() for folder in folders):
-            curves[name] = _curve(folders)
-            sets = [_last_list(folder) for folder in folders]
-            spent[name] = labels.shares(sum(labels.spent(active) for active in sets))
-    if not curves:
-        raise UserError(f"{config.folder}: no strategy is done for all seeds; run.py first")
-    images = sets[0].target
-    spent = {"all": labels.shares(sum(labels.of_image(item).sum(0) for item in images))} | spent
-    warmup, bound = (
-        np.array([max(_validations(config.seed_folder(seed) / run)) for seed in seeds])
-        for run in (WARMUP, BOUND)
-    )
-    return Results(seeds, warmup, bound, curves, spent)
+        of_seeds = [config.rounds(seed, name) for seed in config.seeds]
+        if all(run.is_done for run in of_seeds):
+            runs[name] = of_seeds
+    if not runs:
+        raise UserError(f"{config.folder}: no strategy is done; run.py, or see --seeds")
+    labels = LabelCounts(info)
+    curves = {name: _curve(each) for name, each in runs.items()}
+    if len({curve.miou.shape for curve in curves.values()}) > 1:
+        raise UserError(f"{config.name}: strategies of unequal rounds; see --strategies")
+    sets = {name: [_last_list(run) for run in each] for name, each in runs.items()}
+    spent = {name: labels.shares(sum(map(labels.spent, each))) for name, each in sets.items()}
+    images = next(iter(sets.values()))[0].target
+    spent["all"] = labels.shares(sum(labels.of_image(item).sum(0) for item in images))
+    best = [[_best(run(seed)) for seed in config.seeds] for run in (config.warmup, config.bound)]
+    return Results(config.seeds, *map(np.array, best), curves, spent)
 
 
-def _curve(folders: Sequence[Path]) -> Curve:
-    records = [sorted((folder / "AL_record").glob("round_*.json")) for folder in folders]
-    rounds = [[read_json(path, "run again") for path in paths] for paths in records]
-    percent, miou = (
-        np.round([[record[key] for record in row] for row in rounds], 2)
-        for key in ("labelled_percent", "mIoU")
-    )
-    return Curve(percent, miou)
+def _curve(runs: Sequence[Run]) -> Curve:
+    rounds = []
+    for run in runs:
+        paths = sorted((run.folder / "AL_record").glob("round_*.json"))
+        rounds.append([read_json(path, "run again") for path in paths])
+    try:
+        percent, miou = (
+            np.round(np.array([[record[key] for record in row] for row in rounds], float), 2)
+            for key in ("labelled_percent", "mIoU")
+        )
+        return Curve(percent, miou)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{runs[0].folder}: records are missing or damaged; run again") from error
 
 
-def _last_list(folder: Path) -> ActiveSet:
-    return ActiveSet.load(max(folder.glob("datalist_*.pkl")), ".", ".")
+def _last_list(run: Run) -> ActiveSet:
+    paths = list(run.folder.glob("datalist_*.pkl"))
+    if not paths:
+        raise UserError(f"{run.folder}: no datalist_XX.pkl in it; remove {DONE} and run again")
+    return ActiveSet.load(max(paths), ".", ".")
 
 
-def _validations(folder: Path) -> list[float]:
-    """Every validated mIoU of a warm-up or bound, once it is done."""
-    path = folder / "log_train.txt"
+def _best(run: Run) -> float:
+    """The best validated mIoU of a warm-up or bound."""
+    path = run.folder / "log_train.txt"
     text = path.read_text() if path.is_file() else ""
-    if "best mIoU" not in text:
-        return []
-    return [float(value) for value in re.findall(r"validation ([\d.]+)", text)]
+    if best := re.findall(r"best mIoU ([\d.]+)", text):
+        return float(best[-1])
+    raise UserError(f"{path}: has no best mIoU; remove {DONE} beside it and run again")
 
 
 class LabelCounts:
@@ -138,13 +148,13 @@ class LabelCounts:
 
     def spent(self, active: ActiveSet) -> np.ndarray:
         """(classes + 1,) labelled pixels of each class."""
-        return sum(
-            self.of_image(item)[active.labelled[item.superpixel]].sum(0)
-            for item in active.labelled_items
-        )
+        total = np.zeros(len(self.names), np.int64)
+        for item in active.labelled_items:
+            total += self.of_image(item)[active.labelled[item.superpixel]].sum(0)
+        return total
 
     def shares(self, counts: np.ndarray) -> dict[str, float]:
         """Percent of each class that occurs, by its name."""
-        percent = np.round(100 * counts / counts.sum(), 2)
+        percent = np.round(100 * counts / max(1, counts.sum()), 2)
         present = zip(self.names, percent.tolist(), counts, strict=True)
         return {name: share for name, share, count in present if count}

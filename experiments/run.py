@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from experiments.config import DONE, Run, add_config_arguments, config_of
 from utils.common import POSITIVE_INT, Parser
 from utils.errors import UserError, run
-from utils.files import read_json, write_json
+from utils.files import write_json
 from utils.stopping import STOP
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,11 +35,28 @@ def main() -> None:
     STOP.listen()
     for command in config.prepare:
         print(" ".join(command), flush=True)
-        subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
-        STOP.check()
+        prepare(command)
     failed = run_all(config.runs(), args.jobs)
     if failed:
         raise UserError(f"{len(failed)} runs failed, the first {failed[0]}; see its console.txt")
+
+
+def prepare(command: Sequence[str]) -> None:
+    """Run one command to its end, unless asked to stop.
+
+    Raises:
+        UserError: it failed; its own error line is above.
+    """
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT)
+    try:
+        while process.poll() is None:
+            STOP.check()
+            time.sleep(0.05)
+    finally:
+        end([process])
+    STOP.check()
+    if process.returncode:
+        raise UserError(f"{' '.join(command)}: failed; mend the config or the data")
 
 
 def run_all(runs: Iterable[Run], jobs: int) -> list[Path]:
@@ -47,13 +64,13 @@ def run_all(runs: Iterable[Run], jobs: int) -> list[Path]:
 
     Asked to stop, it has the scripts save their states, and ends when they have.
     """
-    waiting = [run for run in runs if not is_done(run)]
+    waiting = [run for run in runs if not run.is_done]
     running: dict[subprocess.Popen, Run] = {}
     failed: list[Path] = []
     try:
         while waiting or running:
             STOP.check()
-            ready = [run for run in waiting if run.after is None or is_done(run.after)]
+            ready = [run for run in waiting if run.after is None or run.after.is_done]
             if not running and not ready:
                 break  # what still waits, waits for what failed
             for run in ready[: jobs - len(running)]:
@@ -61,42 +78,49 @@ def run_all(runs: Iterable[Run], jobs: int) -> list[Path]:
                 running[start(run, jobs)] = run
             for process in [p for p in running if p.poll() is not None]:
                 run = running.pop(process)
-                print(
-                    f"{run.folder}: {'done' if process.returncode == 0 else 'FAILED'}", flush=True
-                )
+                print(f"{run.folder}: {'FAILED' if process.returncode else 'done'}", flush=True)
                 if process.returncode:
                     failed.append(run.folder)
                 else:
                     write_json(run.folder / DONE, run.command)
             time.sleep(0.2)
     finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.wait()
+        end(running)
     return failed + [run.folder for run in waiting]
 
 
-def is_done(run: Run) -> bool:
-    """Whether a run with this very command has come to its end."""
-    note = run.folder / DONE
-    return note.is_file() and read_json(note, "remove it") == list(run.command)
-
-
 def start(run: Run, jobs: int) -> subprocess.Popen:
-    """Start a run, or go on with it, on its share of the cores."""
-    run.folder.mkdir(parents=True, exist_ok=True)
+    """Start a run, or go on with it, on its share of the cores.
+
+    Raises:
+        UserError: its folder cannot be written.
+    """
     print(f"{run.folder}: {' '.join(run.command)}", flush=True)
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with (run.folder / "console.txt").open("a") as console:
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        console = (run.folder / "console.txt").open("a")
+    except OSError as error:
+        raise UserError(
+            f"--out: {run.folder} cannot be written ({error.strerror}); choose another"
+        ) from error
+    with console:
         return subprocess.Popen(
             [sys.executable, *run.command, "-p", str(run.folder), "--resume"],
             cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            env={"OMP_NUM_THREADS": str(threads)} | os.environ,
             stdout=console,
             stderr=console,
-            start_new_session=True,  # Ctrl-C is for this process to pass on
         )
+
+
+def end(processes: Iterable[subprocess.Popen]) -> None:
+    """Ask processes to stop, and wait until they have saved what they do."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
+        process.wait()
 
 
 if __name__ == "__main__":

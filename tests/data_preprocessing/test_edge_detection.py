@@ -1,5 +1,7 @@
 """edge_detection.py, and what ReDAL reads of its maps."""
 
+import shutil
+
 import cv2
 import numpy as np
 from PIL import Image
@@ -12,8 +14,9 @@ from dataloader.regions import load_regions
 COMMAND = "data_preprocessing/edge_detection.py --workers 1 --dataset"
 
 
-def test_edges_of_every_dataset(script, toy_city):
+def test_edges_of_every_dataset(script, toy_city, tmp_path):
     """Blur and Canny as the paper's; kept when they are there; each region has its share."""
+    toy_city = shutil.copytree(toy_city, tmp_path / "city")  # others have no edges
     for dataset, folder in (("cityscapes", "Cityscapes"), ("SYNTHIA", "SYNTHIA"), ("GTA5", "GTA5")):
         root = toy_city / folder
         out = script(f"{COMMAND} {dataset} --datadir {root}")
@@ -39,12 +42,16 @@ def test_edges_of_every_dataset(script, toy_city):
     assert np.array_equal(np.asarray(Image.open(paths[0])), maps[0])
 
 
-def test_another_picture_is_not_overwritten(script, toy_city, tmp_path):
-    (tmp_path / "images").mkdir()
-    (tmp_path / "labels").mkdir()
+def test_only_edge_maps_are_kept_and_nothing_else_is_overwritten(script, tmp_path):
     for folder in ("images", "labels", "edge"):
-        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder).mkdir()
         Image.new("L", (80, 40), 7).save(tmp_path / folder / "00000.png")
-    line = script(f"{COMMAND} GTA5 --datadir {tmp_path}", fails=True)
-    assert "edge/00000.png: an edge map would overwrite this" in line
-    assert np.asarray(Image.open(tmp_path / "edge" / "00000.png")).max() == 7
+    edge = tmp_path / "edge" / "00000.png"
+    script(f"{COMMAND} GTA5 --datadir {tmp_path}")
+    assert np.asarray(Image.open(edge)).max() == 7  # a map made elsewhere, of the image's size
+    for content in ("photo", "text"):
+        edge.write_text("mine") if content == "text" else Image.new("RGB", (80, 40)).save(edge)
+        before = edge.read_bytes()
+        line = script(f"{COMMAND} GTA5 --datadir {tmp_path}", fails=True)
+        assert "edge/00000.png: an edge map would overwrite this" in line
+        assert edge.read_bytes() == before
