@@ -86,7 +86,7 @@ def pool_predictions(
         rows = slice(start, start + step)
         block = torch.lerp(wide[:, top[rows]], wide[:, bottom[rows]], down[rows, None])
         block, ids = block.view(classes, -1), superpixels[rows].reshape(-1)
-        votes += torch.bincount(ids * classes + block.argmax(0), minlength=len(votes))
+        votes += torch.bincount(ids * classes + largest_plane(block), minlength=len(votes))
         sums += sum_by_region(pixel_predictions(block), ids, num_regions)
     counts = torch.bincount(superpixels.ravel(), minlength=num_regions).clamp(min=1)[:, None]
     means = sums / counts
@@ -121,6 +121,15 @@ def pixel_predictions(logits: Tensor) -> Tensor:
     nats = -first.log() - logits.mul_(probabilities).sum(0)
     entropy = nats / (math.log(2) * len(logits))
     return torch.cat([probabilities, torch.stack([entropy, -first, second - first])])
+
+
+def largest_plane(planes: Tensor) -> Tensor:
+    """(n,) uint8: argmax over the planes of (C, n), C <= 256; many times faster than argmax."""
+    largest, which = planes[0], torch.zeros_like(planes[0], dtype=torch.uint8)
+    for number, plane in enumerate(planes[1:], 1):
+        which.masked_fill_(plane > largest, number)
+        largest = torch.maximum(largest, plane)
+    return which
 
 
 def two_largest(planes: Tensor) -> tuple[Tensor, Tensor]:

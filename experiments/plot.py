@@ -140,7 +140,7 @@ def draw_classes(results: Results, path: Path) -> None:
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
     axes.set(ylabel="share of the labelled pixels, %", yscale="symlog")
     axes.set_yticks([0, 1, 3, 10, 30], ["0", "1", "3", "10", "30"])
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1))
     save(figure, path)
 
 

@@ -117,7 +117,7 @@ def test_a_file_that_is_no_config_is_one_line(script, tmp_path):
 def test_configs_that_make_no_sense_are_refused(config, tmp_path, change, named):
     path = tmp_path / "bad.json"
     path.write_text(json.dumps(json.loads(config.read_text()) | change))
-    with pytest.raises(UserError, match="bad.json") as error:
+    with pytest.raises(UserError, match=r"bad\.json") as error:
         read_config(path, Path("data"), Path("exp"))
     assert named in error.value.line
 
