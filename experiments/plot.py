@@ -124,7 +124,7 @@ def draw_curves(results: Results, path: Path) -> None:
         axes.fill_between(x, mean - band, mean + band, color=line.get_color(), alpha=0.12)
     axes.set(xlabel="labelled pixels of the target, %", ylabel="mIoU, %")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower right")
     save(figure, path)
 
 
