@@ -31,7 +31,7 @@ def config(toy_city, tmp_path_factory):
         "bound": "--warmup target_supervised --total_itrs 2 --ramp_itrs 0",
         "rounds": "--max_iterations 2 --finetune_itrs 2 --active_selection_size 0.3",
         "seeds": SEEDS,
-        "strategies": {"random": "--active_method random", "RIPU": "--active_method RIPU"},
+        "strategies": {"RIPU": "--active_method RIPU"},
     }
     path.write_text(json.dumps(value))
     return path
@@ -44,7 +44,7 @@ def where(config, city):
 def test_an_experiment_stopped_goes_on_and_is_drawn(script, config, toy_city):
     flags, exp = where(config, toy_city), config.parent / "exp"
     process = start(f"experiments/run.py {flags} --jobs 2")
-    first = exp / "seed0" / "random" / "log_train.txt"
+    first = exp / "seed0" / "RIPU" / "log_train.txt"
     while not first.is_file():
         assert process.poll() is None
         time.sleep(0.1)
