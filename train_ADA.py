@@ -7,9 +7,8 @@ EXP/checkpoint0X.tar --datalist_path EXP/datalist_0{X-1}.pkl. A run that was sto
 --resume.
 """
 
-import argparse
 import logging
-from argparse import Namespace
+from argparse import BooleanOptionalAction, Namespace
 from pathlib import Path
 
 from active_selection.region_table import SCORES
@@ -62,7 +61,7 @@ def parser() -> Parser:
     )
     group.add_argument(
         "--class_balance",
-        action=argparse.BooleanOptionalAction,
+        action=BooleanOptionalAction,
         default=True,
         help="classes take turns in density selection",
     )

@@ -1,11 +1,13 @@
 """BADGE (Ash et al. 2020): regions whose labels would change the last layer, and differently."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from active_selection.ranking import Ranking
+from active_selection.ranking import Ranking, until_spent
 
 
 def rank_by_badge(
@@ -36,22 +38,27 @@ def rank_by_badge(
     z = torch.from_numpy(feature[rows]).to(device)
     a = torch.from_numpy(prob[rows]).to(device)
     a[torch.arange(len(rows)), a.argmax(1)] -= 1
+    return until_spent(_seeds(a, z, np.random.default_rng(seed)), rows, area, budget)
+
+
+def _seeds(a: Tensor, z: Tensor, rng: np.random.Generator) -> Iterator[tuple[int, float]]:
+    """Index, and chance before it is made a share, of one row after another, by k-means++ seeding.
+
+    Args:
+        a, z: (n, C) and (n, d), whose rows' outer products are what is drawn.
+        rng: draws.
+    """
     norms = (vector_norm(a, dim=1).double() * vector_norm(z, dim=1).double()).square()
-    rng = np.random.default_rng(seed)
     left = torch.ones_like(norms)  # 0 for what is drawn
     distance = torch.full_like(norms, torch.inf)
     chance = left
-    drawn, scores, spent = [], [], 0.0
-    while spent < budget and len(drawn) < len(rows):
+    for _ in a:
         i = _draw(chance, left, rng.random())
-        drawn.append(i)
-        scores.append(float(chance[i]))
-        spent += area[rows[i]]
+        yield i, float(chance[i])
         products = (a @ a[i]).double() * (z @ z[i]).double()
         distance = torch.minimum(distance, norms + norms[i] - 2 * products).clamp_(min=0)
         left[i] = 0
         chance = distance * left
-    return Ranking(rows[drawn], np.array(scores))
 
 
 def _draw(chance: Tensor, left: Tensor, number: float) -> int:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from active_selection.blocks import row_blocks
 from active_selection.clustering import k_means
 from active_selection.ranking import Ranking, places_in_groups
 
@@ -35,7 +36,12 @@ def rank_by_clue(
         return Ranking(rows, np.empty(0))
     count = max(1, math.ceil(budget / area[rows].mean()))
     weight = entropy[rows] + np.finfo(np.float32).tiny  # an image of no doubt at all has a centre
-    cluster, distance = k_means(feature[rows], count, seed, weight)
+    points = feature[rows]
+    cluster, centres = k_means(points, count, seed, weight)
+    distance = np.empty(len(rows))
+    for block in row_blocks(len(rows)):
+        offset = points[block] - centres[cluster[block]]
+        distance[block] = np.sqrt(np.einsum("nd,nd->n", offset, offset, dtype=np.float64))
     nearest = np.argsort(distance, kind="stable")
     order = nearest[np.lexsort((cluster[nearest], places_in_groups(cluster[nearest])))]
     return Ranking(rows[order], -distance[order])

@@ -4,8 +4,6 @@ import warnings
 
 import numpy as np
 
-BLOCK_ROWS = 4096
-
 
 def k_means(
     points: np.ndarray, clusters: int, seed: int, weight: np.ndarray | None = None
@@ -19,7 +17,7 @@ def k_means(
         weight: (n,) of each point, not negative; all alike without.
 
     Returns:
-        (n,) int cluster of each point, and (n,) float64 distance to that cluster's centre.
+        (n,) int cluster of each point, and (clusters, d) centres.
     """
     from sklearn.cluster import KMeans  # takes a second, which most commands need not spend
     from sklearn.exceptions import ConvergenceWarning
@@ -27,10 +25,5 @@ def k_means(
     model = KMeans(min(clusters, len(points)), n_init=1, random_state=seed, copy_x=False)
     with warnings.catch_warnings():  # fewer distinct points than clusters: some stay empty
         warnings.simplefilter("ignore", ConvergenceWarning)
-        labels = model.fit(points, sample_weight=weight).labels_
-    distance = np.empty(len(points))
-    for start in range(0, len(points), BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        offset = points[block] - model.cluster_centers_[labels[block]]
-        distance[block] = np.sqrt(np.einsum("nd,nd->n", offset, offset, dtype=np.float64))
-    return labels, distance
+        model.fit(points, sample_weight=weight)
+    return model.labels_, model.cluster_centers_

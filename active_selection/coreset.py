@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from active_selection.ranking import Ranking
-
-BLOCK_ROWS = 4096
+from active_selection.blocks import row_blocks
+from active_selection.ranking import Ranking, until_spent
 
 
 def rank_by_coreset(
@@ -42,28 +41,34 @@ def rank_by_coreset(
     for block in _labelled(feature, pool, source):
         centres = torch.from_numpy(block).float().to(device) - origin
         _approach(nearest, points, norms, centres)
-    taken, scores, spent = [], [], 0.0
-    while spent < budget and len(taken) < len(rows):
+    return until_spent(_farthest(nearest, points, norms), rows, area, budget)
+
+
+def _farthest(nearest: Tensor, points: Tensor, norms: Tensor) -> Iterator[tuple[int, float]]:
+    """Index and distance of the farthest point, again and again, each taken counting as labelled.
+
+    Args:
+        nearest: (n,) squared distances to what is labelled; altered.
+        points: (n, d).
+        norms: (n,) squared lengths of the points.
+    """
+    for _ in points:
         i = int(nearest.argmax())
-        taken.append(i)
-        scores.append(float(nearest[i].clamp(min=0).sqrt()))
-        spent += area[rows[i]]
+        yield i, float(nearest[i].clamp(min=0).sqrt())
         _approach(nearest, points, norms, points[i : i + 1])
         nearest[i] = -torch.inf
-    return Ranking(rows[taken], np.array(scores))
 
 
 def _labelled(feature: np.ndarray, pool: np.ndarray, source: np.ndarray) -> Iterator[np.ndarray]:
     """Features of everything labelled, in blocks."""
     rows = np.flatnonzero(~pool)
-    yield from (feature[rows[s : s + BLOCK_ROWS]] for s in range(0, len(rows), BLOCK_ROWS))
-    yield from (np.array(source[s : s + BLOCK_ROWS]) for s in range(0, len(source), BLOCK_ROWS))
+    yield from (feature[rows[block]] for block in row_blocks(len(rows)))
+    yield from (np.array(source[block]) for block in row_blocks(len(source)))
 
 
 def _approach(nearest: Tensor, points: Tensor, norms: Tensor, centres: Tensor) -> None:
     """Lower each point's squared distance (n,) to that of the nearest of more centres (k, d)."""
     centre_norms = centres.square().sum(1)
-    for start in range(0, len(points), BLOCK_ROWS):
-        some = slice(start, start + BLOCK_ROWS)
+    for some in row_blocks(len(points)):
         offset = torch.addmm(centre_norms, points[some], centres.T, alpha=-2).amin(1)
         nearest[some] = torch.minimum(nearest[some], norms[some] + offset)

@@ -40,20 +40,16 @@ class DensityOptions:
     """What density selection may be told.
 
     Attributes:
-        seed: of the mixtures' start.
         components: of every class's mixtures; None leaves them to :func:`components_of`.
         class_balance: classes take turns; without, all regions are ranked in one list by d(z).
         skip_classes: pseudo-classes that the source does not have at all.
         mixtures_file: an ``.npz`` to keep the mixtures' parameters in.
-        device: that mixtures are fitted on; it must know float64.
     """
 
-    seed: int = 0
     components: int | None = None
     class_balance: bool = True
     skip_classes: Collection[int] = ()
     mixtures_file: Path | None = None
-    device: torch.device | str = "cpu"
 
 
 def fit_mixture(
@@ -128,6 +124,8 @@ def rank_by_density(
     target: RegionTable,
     pool: np.ndarray,
     options: DensityOptions = DensityOptions(),
+    seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Ranking:
     """Rank the unlabelled target regions by density, classes taking turns.
 
@@ -139,13 +137,21 @@ def rank_by_density(
         source: every source region.
         target: every target region, labelled or not: all of them make up the densities.
         pool: (m,) bool, the unlabelled ones, which alone are ranked.
-        options: all else.
+        options: all else that there is to choose.
+        seed: of the mixtures' start.
+        device: that mixtures are fitted on; it must know float64.
     """
     source_class, target_class = source.pseudo_class, target.pseudo_class
     rows_of = {int(c): np.flatnonzero(target_class == c) for c in np.unique(target_class)}
     ranked = [c for c, rows in rows_of.items() if len(rows) >= 2 and c not in options.skip_classes]
     source_rows = {c: np.flatnonzero(source_class == c) for c in ranked}
-    mixtures = _fit_classes(source, source_rows, target, rows_of, options)
+    fits = [
+        (table.feature, rows[c], options.components or components_of(len(rows_of[c])))
+        for c in ranked
+        for table, rows in ((target, rows_of), (source, source_rows))
+    ]
+    fitted = _fit_all(fits, seed, device)
+    mixtures = dict(zip(ranked, zip(fitted[::2], fitted[1::2], strict=True), strict=True))
     ratios = map_in_threads(
         lambda c: log_ratio(*mixtures[c], target.feature[rows_of[c]]),
         ranked,
@@ -179,26 +185,16 @@ def rank_by_density(
     return Ranking(order, score[order])
 
 
-def _fit_classes(
-    source: RegionTable,
-    source_rows: Mapping[int, np.ndarray],
-    target: RegionTable,
-    target_rows: Mapping[int, np.ndarray],
-    options: DensityOptions,
-) -> dict[int, tuple[Mixture | None, Mixture | None]]:
-    """The mixtures (p_T, p_S) of each class in ``source_rows``, on all cores."""
-    fits = [
-        (table.feature, rows[c], options.components or components_of(len(target_rows[c])))
-        for c in source_rows
-        for table, rows in ((target, target_rows), (source, source_rows))
-    ]
+def _fit_all(
+    fits: Sequence[tuple[np.ndarray, np.ndarray, int]], seed: int, device: torch.device | str
+) -> list[Mixture | None]:
+    """Mixtures of (features, rows of them, components), on all cores."""
 
     def fit(task: tuple[np.ndarray, np.ndarray, int]) -> Mixture | None:
         feature, rows, components = task
-        return fit_density(feature[rows], components, options.seed, options.device)
+        return fit_density(feature[rows], components, seed, device)
 
-    fitted = map_in_threads(fit, fits, lambda task: len(task[1]) * task[2])
-    return dict(zip(source_rows, zip(fitted[::2], fitted[1::2], strict=True), strict=True))
+    return map_in_threads(fit, fits, lambda task: len(task[1]) * task[2])
 
 
 def take_turns(lists: Sequence[np.ndarray], weights: Sequence[int]) -> np.ndarray:

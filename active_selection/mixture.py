@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from active_selection.blocks import BLOCK_ROWS, row_blocks
 from active_selection.clustering import k_means
 
-BLOCK_ROWS = 4096
 PANEL = 64
 TOLERANCE = 1e-3
 MAX_ITERATIONS = 200
@@ -107,7 +107,7 @@ def _load(rows: np.ndarray, device: torch.device | str) -> Tensor:
 
 
 def _blocks(rows: np.ndarray, device: torch.device | str) -> Iterator[Tensor]:
-    return (_load(rows[s : s + BLOCK_ROWS], device) for s in range(0, len(rows), BLOCK_ROWS))
+    return (_load(rows[block], device) for block in row_blocks(len(rows)))
 
 
 def k_means_labels(rows: np.ndarray, components: int, seed: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What every strategy returns."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -31,3 +32,22 @@ def places_in_groups(groups: np.ndarray) -> np.ndarray:
     places = np.empty(len(groups), np.int64)
     places[order] = np.arange(len(groups)) - np.searchsorted(in_order, in_order)
     return places
+
+
+def until_spent(
+    picks: Iterator[tuple[int, float]], rows: np.ndarray, area: np.ndarray, budget: float
+) -> Ranking:
+    """Pick one region after another, while there are any, until their areas reach the budget.
+
+    Args:
+        picks: (index into ``rows``, score); no more are asked for than are needed.
+        rows: (m,) row numbers of the unlabelled regions.
+        area: (n,) pixels of every row.
+        budget: pixels.
+    """
+    taken, scores, spent = [], [], 0.0
+    while spent < budget and (pick := next(picks, None)):
+        taken.append(rows[pick[0]])
+        scores.append(pick[1])
+        spent += area[taken[-1]]
+    return Ranking(np.array(taken, np.int64), np.array(scores))

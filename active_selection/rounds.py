@@ -12,7 +12,14 @@ import torch
 
 from active_selection.density import DensityOptions
 from active_selection.selection import Spent, TableBuilder, in_pool, selection_path, spend
-from active_selection.strategies import NEED_SOURCE, STRATEGIES, Evidence, phases
+from active_selection.strategies import (
+    NEED_DISCRIMINATOR,
+    NEED_EDGES,
+    NEED_SOURCE,
+    STRATEGIES,
+    Evidence,
+    phases,
+)
 from dataloader.active_set import ActiveSet
 from dataloader.datasets import load_dataset
 from dataloader.domain import load_domain, make_validator
@@ -119,7 +126,7 @@ class Experiment:
         load_model(checkpoint, self.model)
         self.compute.place(self.model)
         self.discriminator = None
-        if args.active_method == "AADA":
+        if args.active_method in NEED_DISCRIMINATOR:
             self.discriminator = self.compute.place(Discriminator(args.num_classes)).eval()
             load_discriminator(checkpoint, self.discriminator)
         self.validator = make_validator(args, self.model, self.compute)
@@ -145,7 +152,7 @@ class Experiment:
             target = load_domain(args, "trg", "train", *columns)
             active_set = ActiveSet(source.items, target.items, {})
         self.target_regions = load_regions(active_set.target, args.trg_data_dir, "train")
-        if args.active_method == "ReDAL":
+        if args.active_method in NEED_EDGES:
             check_edges(active_set.target, args.trg_data_dir)
         if self.needs_source:
             self.source_regions = load_regions(active_set.source, args.src_data_dir, "train")
@@ -267,7 +274,7 @@ class Experiment:
         name = f"round{self.number:02d}"
         active = self.active_set
         edge = None
-        if "ReDAL" in strategies:
+        if not strategies.isdisjoint(NEED_EDGES):
             edge = region_edges(active.target, args.trg_data_dir, self.target_regions)
         source_table = nullcontext()
         if not strategies.isdisjoint(NEED_SOURCE):
@@ -278,15 +285,13 @@ class Experiment:
             f"{name}_target", active.target, self.target_info, self.target_regions
         )
         with source_table as source, target_table as target:
-            device = self.compute.double_device
             density = DensityOptions(
-                seed=args.seed,
                 components=args.components,
                 class_balance=args.class_balance,
                 skip_classes=self.source_info.missing_classes,
                 mixtures_file=folder / f"{name}_mixtures.npz" if args.keep_features else None,
-                device=device,
             )
+            device = self.compute.double_device
             evidence = Evidence(target, source, args.seed, density, edge, device)
             in_scan = args.active_mode == "scan"
             yield evidence.per_image(in_pool(target, active)) if in_scan else evidence

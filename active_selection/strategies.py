@@ -28,8 +28,9 @@ class Evidence:
         target: every target region.
         source: every source region; None for strategies that need none (:data:`NEED_SOURCE`).
         seed: of whatever is drawn at random.
-        density: how density selection goes about it.
-        edge: (n,) share of each target region's pixels that are edges, for ReDAL.
+        density: what density selection leaves to choose.
+        edge: (n,) share of each target region's pixels that are edges; None for strategies that
+            need none (:data:`NEED_EDGES`).
         device: of the arithmetic; it must know float64.
         pool: (n,) bool, which target regions are unlabelled; set anew before each phase.
         budget: pixels that the phase may spend; set anew before each.
@@ -62,7 +63,7 @@ def _random(e: Evidence) -> Ranking:
 
 
 def _density(e: Evidence) -> Ranking:
-    return rank_by_density(e.source, e.target, e.pool, e.density)
+    return rank_by_density(e.source, e.target, e.pool, e.density, e.seed, e.device)
 
 
 def _uncertainty(e: Evidence, name: str) -> Ranking:
@@ -109,6 +110,8 @@ STRATEGIES: dict[str, Strategy] = {
 }
 METHODS = ("d2ada", *STRATEGIES)
 NEED_SOURCE = ("d2ada", "density", "coreset")
+NEED_EDGES = ("ReDAL",)
+NEED_DISCRIMINATOR = ("AADA",)
 
 
 def phases(

@@ -14,12 +14,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data_preprocessing.parallel import map_images
-from dataloader.datalist import Item, find_datalist
-from dataloader.datasets import load_dataset
+from data_preprocessing.each_image import add_images_arguments, images_of, map_images
+from dataloader.datalist import Item
 from dataloader.edges import edge_path
-from dataloader.images import INDEX_MODES, READ_ERRORS, check_files, read_image
-from utils.common import POSITIVE_INT, Parser, add_relocation_argument
+from dataloader.images import INDEX_MODES, READ_ERRORS, read_image
+from utils.common import Parser
 from utils.errors import UserError, run
 from utils.files import write_png
 
@@ -32,20 +31,13 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def parser() -> Parser:
     """The command line of this script."""
     result = Parser(__doc__)
-    result.add_argument("--dataset", required=True, help="a folder of dataloader/init_data")
-    result.add_argument("--datadir", required=True, type=Path, help="root of the data")
-    result.add_argument("--split", default="train", help="train or val")
-    result.add_argument("--datalist", help="image list (default: the data set's own)")
-    result.add_argument("--workers", type=POSITIVE_INT, help="processes (default: all cores)")
-    add_relocation_argument(result)
+    add_images_arguments(result)
     return result
 
 
 def main() -> None:
     args = parser().parse_args()
-    info = load_dataset(args.dataset)
-    items = find_datalist(info, args.datadir, args.split, args.datalist, args.relocate)
-    check_files(items, info, "image")
+    items = images_of(args)
     shares = map_images(partial(draw, root=args.datadir), items, args.workers, "edges")
     print(
         f"{len(items)} edge maps in {args.datadir / 'edge'}; "

@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from data_preprocessing.each_image import add_split_arguments
 from dataloader.datalist import default_path, item_of, scan, write_datalist
 from dataloader.datasets import load_dataset
 from utils.common import Parser
@@ -14,9 +15,7 @@ from utils.errors import UserError, run
 def parser() -> Parser:
     """The command line of this script."""
     result = Parser(__doc__)
-    result.add_argument("--dataset", required=True, help="a folder of dataloader/init_data")
-    result.add_argument("--datadir", type=Path, required=True, help="root of the data")
-    result.add_argument("--split", default="train", help="train or val")
+    add_split_arguments(result)
     result.add_argument("--filter", default="*", metavar="GLOB", help="only images that match")
     result.add_argument("--out", type=Path, help="the list (default: DATADIR/SPLIT.txt)")
     return result

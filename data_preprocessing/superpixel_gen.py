@@ -16,13 +16,12 @@ import numpy as np
 from PIL import Image
 from skimage.segmentation import mark_boundaries
 
-from data_preprocessing.parallel import map_images
+from data_preprocessing.each_image import add_images_arguments, images_of, map_images
 from data_preprocessing.slic import MAX_SEGMENTS, slic
-from dataloader.datalist import Item, find_datalist
-from dataloader.datasets import load_dataset
-from dataloader.images import INDEX_MODES, READ_ERRORS, check_files, read_image, read_superpixels
+from dataloader.datalist import Item
+from dataloader.images import INDEX_MODES, READ_ERRORS, read_image, read_superpixels
 from dataloader.regions import dictionary_path, measure, save_regions
-from utils.common import COUNT, POSITIVE, POSITIVE_INT, Parser, add_relocation_argument, number
+from utils.common import COUNT, POSITIVE, Parser, number
 from utils.errors import UserError, run
 from utils.files import write_png
 
@@ -30,24 +29,17 @@ from utils.files import write_png
 def parser() -> Parser:
     """The command line of this script."""
     result = Parser(__doc__)
-    result.add_argument("--dataset", required=True, help="a folder of dataloader/init_data")
-    result.add_argument("--datadir", required=True, type=Path, help="root of the data")
-    result.add_argument("--split", default="train", help="train or val")
-    result.add_argument("--datalist", help="image list (default: the data set's own)")
+    add_images_arguments(result)
     segments = number(int, 1, MAX_SEGMENTS)
     result.add_argument("--num_segments", type=segments, default=40, help="regions an image")
     result.add_argument("--compactness", type=POSITIVE, default=10.0, help="of SLIC")
-    result.add_argument("--workers", type=POSITIVE_INT, help="processes (default: all cores)")
     result.add_argument("--preview", type=COUNT, default=0, help="overlays to draw")
-    add_relocation_argument(result)
     return result
 
 
 def main() -> None:
     args = parser().parse_args()
-    info = load_dataset(args.dataset)
-    items = find_datalist(info, args.datadir, args.split, args.datalist, args.relocate)
-    check_files(items, info, "image")
+    items = images_of(args)
     check_places(items, args.datadir)
     segment = partial(divide, num_segments=args.num_segments, compactness=args.compactness)
     made = map_images(segment, items, args.workers, "superpixels")

@@ -6,10 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from dataloader.datalist import Item
-from dataloader.images import READ_ERRORS, read_edges, read_superpixels, reason
+from dataloader.images import READ_ERRORS, read_edges, read_head, read_superpixels, reason
 from dataloader.regions import Regions
 from utils.errors import UserError
 
@@ -18,11 +17,8 @@ def edge_path(item: Item, root: str | Path) -> Path:
     """An image's edge map: where its superpixel map is, with ``edge`` for ``superpixel``."""
     relative = Path(os.path.relpath(item.superpixel, os.path.abspath(root)))
     folders = [part for part in relative.parts[:-1] if part not in ("superpixel", os.pardir)]
-    return (
-        Path(root)
-        .absolute()
-        .joinpath("edge", *folders, relative.name.replace("superpixel", "edge"))
-    )
+    name = relative.name.replace("superpixel", "edge")
+    return Path(root).absolute().joinpath("edge", *folders, name)
 
 
 def check_edges(items: Sequence[Item], root: str | Path) -> None:
@@ -35,8 +31,8 @@ def check_edges(items: Sequence[Item], root: str | Path) -> None:
     def check(item: Item) -> None:
         path = edge_path(item, root)
         try:
-            with Image.open(path) as edges, Image.open(item.superpixel) as superpixels:
-                problem = "" if edges.size == superpixels.size else "not of its image's size"
+            same = read_head(str(path), "index") == read_head(item.superpixel, "index")
+            problem = "" if same else "not of its image's size"
         except READ_ERRORS as error:
             problem = reason(error)
         if problem:
@@ -49,10 +45,11 @@ def check_edges(items: Sequence[Item], root: str | Path) -> None:
 def region_edges(items: Sequence[Item], root: str | Path, regions: Regions) -> np.ndarray:
     """(n,) float32: share of edge pixels of every region, in the items' and their ids' order.
 
+    The maps are those that :func:`check_edges` found to be in order.
+
     Raises:
         UserError: an edge map cannot be read.
     """
-    check_edges(items, root)
 
     def measure(item: Item) -> np.ndarray:
         edges, superpixels = read_edges(edge_path(item, root)), read_superpixels(item.superpixel)

@@ -120,7 +120,7 @@ def _problems(
     for column in columns:
         path = getattr(item, column)
         try:
-            sizes[column] = _read_head(path, kinds[column])
+            sizes[column] = read_head(path, kinds[column])
         except READ_ERRORS as error:
             yield path, column, reason(error)
     for column in sizes:
@@ -140,7 +140,7 @@ def _same_picture(image: tuple[int, int], other: tuple[int, int], column: str) -
     return abs(math.log(other[0] * image[1] / (other[1] * image[0]))) < MAX_STRETCH
 
 
-def _read_head(path: str, kind: str) -> tuple[int, int]:
+def read_head(path: str, kind: str) -> tuple[int, int]:
     """(width, height) of what can be an image, an "index" map or a "red16" label; else an error."""
     with Image.open(path) as image, Path(path).open("rb") as file:
         head = file.read(26)

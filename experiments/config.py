@@ -124,9 +124,8 @@ def read_config(path: Path, data: Path, folder: Path) -> Config:
         raise UserError(f"{path}: no experiment ({error!r}); {HELP}") from error
     if not all(command and Path(command[0]).suffix == ".py" for command in config.prepare):
         raise UserError(f'{path}: "prepare" is a list of commands of Python scripts; {HELP}')
-    if len(set(config.seeds)) < max(1, len(config.seeds)) or not all(
-        type(seed) is int for seed in config.seeds
-    ):
+    numbers = {seed for seed in config.seeds if type(seed) is int}
+    if not numbers or len(numbers) < len(config.seeds):
         raise UserError(f'{path}: "seeds" is a list of different whole numbers; {HELP}')
     for name in config.strategies:
         if name in (BOUND, WARMUP) or Path(name).name != name:

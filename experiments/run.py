@@ -70,12 +70,14 @@ def run_all(runs: Iterable[Run], jobs: int) -> list[Path]:
     try:
         while waiting or running:
             STOP.check()
-            ready = [run for run in waiting if run.after is None or run.after.is_done]
-            if not running and not ready:
-                break  # what still waits, waits for what failed
-            for run in ready[: jobs - len(running)]:
-                waiting.remove(run)
-                running[start(run, jobs)] = run
+            free = jobs - len(running)
+            if free:
+                ready = [run for run in waiting if run.after is None or run.after.is_done]
+                if not running and not ready:
+                    break  # what still waits, waits for what failed
+                for run in ready[:free]:
+                    waiting.remove(run)
+                    running[start(run, jobs)] = run
             for process in [p for p in running if p.poll() is not None]:
                 run = running.pop(process)
                 print(f"{run.folder}: {'FAILED' if process.returncode else 'done'}", flush=True)

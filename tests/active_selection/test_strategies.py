@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 
-from active_selection import badge, coreset
+from active_selection import badge, blocks
 from active_selection.aada import rank_by_aada
 from active_selection.badge import rank_by_badge
 from active_selection.clue import rank_by_clue
@@ -110,7 +110,7 @@ def test_clue_looks_where_doubt_is(arrays):
 
 
 def test_coreset(arrays, monkeypatch):
-    monkeypatch.setattr(coreset, "BLOCK_ROWS", 7)  # several blocks
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 7)  # several blocks
     feature, area, pool = (arrays[k] for k in ("feature", "area", "pool"))
     for source in (arrays["source"], arrays["source"][:0]):
         ranking = rank_by_coreset(feature, source, area, pool, budget=100)

@@ -1,20 +1,48 @@
-"""One function of every image of a dataset, on all cores."""
+"""What scripts that make something of every image of a dataset share: flags, images, all cores."""
 
 import os
 import signal
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from pathlib import Path
 from typing import TypeVar
 
 import cv2
 from tqdm import tqdm
 
-from dataloader.datalist import Item
+from dataloader.datalist import Item, find_datalist
+from dataloader.datasets import load_dataset
+from dataloader.images import check_files
+from utils.common import POSITIVE_INT, Parser, add_relocation_argument
 from utils.errors import UserError
 
 Result = TypeVar("Result")
+
+
+def add_split_arguments(parser: Parser) -> None:
+    """Which images: a dataset, where it lies, and its split."""
+    parser.add_argument("--dataset", required=True, help="a folder of dataloader/init_data")
+    parser.add_argument("--datadir", required=True, type=Path, help="root of the data")
+    parser.add_argument("--split", default="train", help="train or val")
+
+
+def add_images_arguments(parser: Parser) -> None:
+    """The same, perhaps by a list, and how many at a time."""
+    add_split_arguments(parser)
+    parser.add_argument("--datalist", help="image list (default: the data set's own)")
+    parser.add_argument("--workers", type=POSITIVE_INT, help="processes (default: all cores)")
+    add_relocation_argument(parser)
+
+
+def images_of(args: Namespace) -> list[Item]:
+    """The images that the flags of :func:`add_images_arguments` name, all of which can be read."""
+    info = load_dataset(args.dataset)
+    items = find_datalist(info, args.datadir, args.split, args.datalist, args.relocate)
+    check_files(items, info, "image")
+    return items
 
 
 def map_images(
