@@ -77,35 +77,44 @@ def pool_predictions(
     device = logits.device
     top, bottom, down = bilinear_neighbours(h, height, device)
     left, right, across = bilinear_neighbours(w, width, device)
-    logits = logits.float()
-    wide = torch.lerp(logits[:, :, left], logits[:, :, right], across)  # (C, h, W)
     sums = torch.zeros(num_regions, classes + 3, device=device)
     votes = torch.zeros(num_regions * classes, dtype=torch.int64, device=device)
+    counts = torch.zeros(num_regions, dtype=torch.int64, device=device)
     step = max(1, BLOCK_PIXELS // width)
-    for start in range(0, height, step):
+    edges = zip(top[::step].tolist(), bottom[step - 1 :: step].tolist() + [h - 1], strict=False)
+    for start, (first, last) in zip(range(0, height, step), edges, strict=True):
         rows = slice(start, start + step)
-        block = torch.lerp(wide[:, top[rows]], wide[:, bottom[rows]], down[rows, None])
-        block, ids = block.view(classes, -1), superpixels[rows].reshape(-1)
+        cells = logits[:, first : last + 1].float()
+        wide = torch.lerp(cells[:, :, left], cells[:, :, right], across)  # (C, some of h, W)
+        above, below = wide[:, top[rows] - first], wide[:, bottom[rows] - first]
+        block = torch.lerp(above, below, down[rows, None]).view(classes, -1)
+        ids = superpixels[rows].reshape(-1)
         votes += torch.bincount(ids * classes + largest_plane(block), minlength=len(votes))
-        sums += sum_by_region(pixel_predictions(block), ids, num_regions)
-    counts = torch.bincount(superpixels.ravel(), minlength=num_regions).clamp(min=1)[:, None]
+        block_sums, block_counts = sum_by_region(pixel_predictions(block), ids, num_regions)
+        sums += block_sums
+        counts += block_counts
+    counts = counts.clamp_(min=1)[:, None]
     means = sums / counts
     return means[:, :classes], means[:, classes:], votes.view(num_regions, classes) / counts
 
 
-def sum_by_region(values: Tensor, ids: Tensor, num_regions: int) -> Tensor:
-    """(num_regions, C) sums of pixel values (C, n) by ids (n,), integers.
+def sum_by_region(values: Tensor, ids: Tensor, num_regions: int) -> tuple[Tensor, Tensor]:
+    """Sums (num_regions, C) of pixel values (C, n) by integer ids (n,), and pixels (num_regions,).
 
     On a CPU runs of equal ids are summed first: pixels side by side are mostly of one region.
     """
     sums = values.new_zeros(num_regions, len(values))
+    counts = torch.zeros(num_regions, dtype=torch.int64, device=values.device)
     if values.device.type != "cpu":
-        return sums.index_add_(0, ids.long(), values.T)
+        ids = ids.long()
+        return sums.index_add_(0, ids, values.T), counts.index_add_(0, ids, torch.ones_like(ids))
     keys = ids.numpy()
-    starts = np.flatnonzero(keys[1:] != keys[:-1]) + 1
-    starts = np.concatenate([[0], starts])
+    starts = np.concatenate([[0], np.flatnonzero(keys[1:] != keys[:-1]) + 1])
     runs = np.add.reduceat(values.numpy(), starts, axis=1)
-    return sums.index_add_(0, ids[starts].long(), torch.from_numpy(runs).T)
+    lengths = np.diff(starts, append=len(keys))
+    run_ids = ids[starts].long()
+    sums.index_add_(0, run_ids, torch.from_numpy(runs).T)
+    return sums, counts.index_add_(0, run_ids, torch.from_numpy(lengths))
 
 
 def pixel_predictions(logits: Tensor) -> Tensor:
