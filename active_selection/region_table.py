@@ -124,6 +124,14 @@ def lay_out(
     )
 
 
+def unmeasured(items: Sequence[Item], regions: Regions) -> RegionTable:
+    """A table of regions and their areas alone; what a network would measure is of width 0."""
+    n = sum(len(regions[item.superpixel]) for item in items)
+    empty = np.empty((n, 0), np.float32)
+    columns = dict.fromkeys(("features", "probs", "scores", "predicted"), empty)
+    return lay_out(items, regions, {**columns, "pixels": np.ones(n, np.int64)})
+
+
 @torch.inference_mode()
 def fill_table(
     table: RegionTable,

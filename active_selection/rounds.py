@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 
 from active_selection.density import DensityOptions
+from active_selection.region_table import unmeasured
 from active_selection.selection import Spent, TableBuilder, in_pool, selection_path, spend
 from active_selection.strategies import (
     NEED_DISCRIMINATOR,
     NEED_EDGES,
+    NEED_NO_NETWORK,
     NEED_SOURCE,
     STRATEGIES,
     Evidence,
@@ -256,20 +258,20 @@ class Experiment:
 
     @contextmanager
     def _evidence(self, strategies: Set[str]) -> Iterator[Evidence]:
-        """What strategies look at: the region tables, filled by the round's network."""
+        """What strategies look at: the region tables, filled by the round's network if need be."""
         args = self.args
         folder = self.feature_dir
         builder = TableBuilder(
             self.model,
-            args.num_classes,
-            tuple(args.image_size),
-            args.val_batch_size,
-            args.num_workers,
-            self.compute,
-            folder,
-            args.keep_features,
-            args.save_period,
-            self.discriminator,
+            num_classes=args.num_classes,
+            size=tuple(args.image_size),
+            batch_size=args.val_batch_size,
+            num_workers=args.num_workers,
+            compute=self.compute,
+            folder=folder,
+            keep=args.keep_features,
+            save_period=args.save_period,
+            discriminator=self.discriminator,
         )
         name = f"round{self.number:02d}"
         active = self.active_set
@@ -281,9 +283,12 @@ class Experiment:
             source_table = builder.table(
                 f"{name}_source", active.source, self.source_info, self.source_regions
             )
-        target_table = builder.table(
-            f"{name}_target", active.target, self.target_info, self.target_regions
-        )
+        if strategies.issubset(NEED_NO_NETWORK) and not args.keep_features:
+            target_table = nullcontext(unmeasured(active.target, self.target_regions))
+        else:
+            target_table = builder.table(
+                f"{name}_target", active.target, self.target_info, self.target_regions
+            )
         with source_table as source, target_table as target:
             density = DensityOptions(
                 components=args.components,

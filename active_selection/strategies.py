@@ -9,10 +9,11 @@ import torch
 
 from active_selection.aada import rank_by_aada
 from active_selection.badge import rank_by_badge
+from active_selection.chance import rank_by_chance
 from active_selection.clue import rank_by_clue
 from active_selection.coreset import rank_by_coreset
 from active_selection.density import DensityOptions, rank_by_density
-from active_selection.ranking import Ranking, largest_first
+from active_selection.ranking import Ranking
 from active_selection.redal import rank_by_redal
 from active_selection.region_table import SCORES, RegionTable
 from active_selection.ripu import rank_by_ripu
@@ -59,7 +60,7 @@ Strategy = Callable[[Evidence], Ranking]
 
 
 def _random(e: Evidence) -> Ranking:
-    return largest_first(np.random.default_rng(e.seed).random(len(e.target)), e.pool)
+    return rank_by_chance(e.pool, e.seed)
 
 
 def _density(e: Evidence) -> Ranking:
@@ -109,6 +110,7 @@ STRATEGIES: dict[str, Strategy] = {
     "RIPU": _ripu,
 }
 METHODS = ("d2ada", *STRATEGIES)
+NEED_NO_NETWORK = ("random",)
 NEED_SOURCE = ("d2ada", "density", "coreset")
 NEED_EDGES = ("ReDAL",)
 NEED_DISCRIMINATOR = ("AADA",)
