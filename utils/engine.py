@@ -3,7 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -53,7 +54,8 @@ def train(
     def save_sound() -> None:
         meter.check()
         check_weights(step, progress.iteration)
-        save(progress)
+        with meter.paused():
+            save(progress)
 
     bar = tqdm(initial=progress.iteration, total=total_itrs, unit="it", disable=None, leave=False)
     save(progress)
@@ -61,10 +63,11 @@ def train(
         while True:
             if not progress.validated:
                 check_weights(step, progress.iteration)
-                score = validate()
-                if score > progress.best:
-                    progress.best = score
-                    keep()
+                with meter.paused():
+                    score = validate()
+                    if score > progress.best:
+                        progress.best = score
+                        keep()
                 progress.validated = True
             if progress.iteration == total_itrs:
                 save(progress)
@@ -110,6 +113,13 @@ class Meter:
     def add(self, losses: dict[str, Tensor]) -> None:
         """Count one iteration; nothing waits for the device here."""
         self.losses.append(losses)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do something that is no training, and is not to count as its time."""
+        began = time.monotonic()
+        yield
+        self.since += time.monotonic() - began
 
     def means(self) -> dict[str, float]:
         """The mean of each loss."""
