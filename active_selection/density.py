@@ -141,60 +141,80 @@ def rank_by_density(
         seed: of the mixtures' start.
         device: that mixtures are fitted on; it must know float64.
     """
-    source_class, target_class = source.pseudo_class, target.pseudo_class
-    rows_of = {int(c): np.flatnonzero(target_class == c) for c in np.unique(target_class)}
-    ranked = [c for c, rows in rows_of.items() if len(rows) >= 2 and c not in options.skip_classes]
-    source_rows = {c: np.flatnonzero(source_class == c) for c in ranked}
-    fits = [
-        (table.feature, rows[c], options.components or components_of(len(rows_of[c])))
-        for c in ranked
-        for table, rows in ((target, rows_of), (source, source_rows))
-    ]
-    fitted = _fit_all(fits, seed, device)
-    mixtures = dict(zip(ranked, zip(fitted[::2], fitted[1::2], strict=True), strict=True))
+    classes = target.pseudo_class
+    rows_of = {int(c): np.flatnonzero(classes == c) for c in np.unique(classes)}
+    able = {
+        c: rows for c, rows in rows_of.items() if len(rows) >= 2 and c not in options.skip_classes
+    }
+    mixtures = fit_classes(source, target, able, options.components, seed, device)
+    if options.mixtures_file is not None:
+        write_npz(options.mixtures_file, **_parameters(mixtures))
     ratios = map_in_threads(
-        lambda c: log_ratio(*mixtures[c], target.feature[rows_of[c]]),
-        ranked,
-        lambda c: len(rows_of[c]),
+        lambda c: log_ratio(*mixtures[c], target.feature[able[c]]),
+        list(able),
+        lambda c: len(able[c]),
     )
     score = np.zeros(len(target))
     lists, weights = [], []
-    for c, ratio in zip(ranked, ratios, strict=True):
-        rows = rows_of[c]
+    for (c, rows), ratio in zip(able.items(), ratios, strict=True):
         score[rows] = ratio
         candidates = rows[pool[rows]]
-        weight = class_weight(ratio)
-        log.info(
-            "class %2d: %6d source and %6d target regions, %6d unlabelled, mean d %.4g, weight %d",
-            *(c, len(source_rows[c]), len(rows), len(candidates), ratio.mean(), weight),
-        )
         lists.append(candidates[np.argsort(-score[candidates], kind="stable")])
-        weights.append(weight)
-    others = [rows[pool[rows]] for c, rows in rows_of.items() if c not in ranked]
+        weights.append(class_weight(ratio))
+        log.info(
+            "class %2d: %6d unlabelled regions, mean d %.4g, weight %d",
+            *(c, len(candidates), ratio.mean(), weights[-1]),
+        )
     if options.class_balance:
-        merged = [
-            take_turns([rows[part] for rows in lists], weights)
-            for part in (slice(BEST_PER_CLASS), slice(BEST_PER_CLASS, None))
-        ]
+        best = take_turns([rows[:BEST_PER_CLASS] for rows in lists], weights)
+        rest = take_turns([rows[BEST_PER_CLASS:] for rows in lists], weights)
+        merged = [best, rest]
     else:
         rows = np.sort(np.concatenate([np.empty(0, np.int64), *lists]))
         merged = [rows[np.argsort(-score[rows], kind="stable")]]
-    if options.mixtures_file is not None:
-        write_npz(options.mixtures_file, **_parameters(mixtures))
+    others = [rows[pool[rows]] for c, rows in rows_of.items() if c not in able]
     order = np.concatenate([*merged, *others]).astype(np.int64)
     return Ranking(order, score[order])
 
 
-def _fit_all(
-    fits: Sequence[tuple[np.ndarray, np.ndarray, int]], seed: int, device: torch.device | str
-) -> list[Mixture | None]:
-    """Mixtures of (features, rows of them, components), on all cores."""
+def fit_classes(
+    source: RegionTable,
+    target: RegionTable,
+    target_rows: Mapping[int, np.ndarray],
+    components: int | None,
+    seed: int,
+    device: torch.device | str,
+) -> dict[int, tuple[Mixture, Mixture | None]]:
+    """The mixtures of target and source of each class, fitted on all cores.
 
-    def fit(task: tuple[np.ndarray, np.ndarray, int]) -> Mixture | None:
-        feature, rows, components = task
-        return fit_density(feature[rows], components, seed, device)
-
-    return map_in_threads(fit, fits, lambda task: len(task[1]) * task[2])
+    Args:
+        source: every source region.
+        target: every target region.
+        target_rows: class -> rows of ``target``, two or more.
+        components: of all mixtures; None leaves them to :func:`components_of`.
+        seed: of the start.
+        device: that the arithmetic runs on.
+    """
+    source_class = source.pseudo_class
+    source_rows = {c: np.flatnonzero(source_class == c) for c in target_rows}
+    count_of = {c: components or components_of(len(rows)) for c, rows in target_rows.items()}
+    for c, rows in target_rows.items():
+        log.info(
+            "class %2d: %6d target and %6d source regions, %d components",
+            *(c, len(rows), len(source_rows[c]), count_of[c]),
+        )
+    tasks = [
+        (table, rows[c], count_of[c])
+        for table, rows in ((target, target_rows), (source, source_rows))
+        for c in target_rows
+    ]
+    fitted = map_in_threads(
+        lambda task: fit_density(task[0].feature[task[1]], task[2], seed, device),
+        tasks,
+        lambda task: len(task[1]) * task[2],
+    )
+    pairs = zip(fitted[: len(target_rows)], fitted[len(target_rows) :], strict=True)
+    return dict(zip(target_rows, pairs, strict=True))
 
 
 def take_turns(lists: Sequence[np.ndarray], weights: Sequence[int]) -> np.ndarray:

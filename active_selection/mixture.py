@@ -8,8 +8,9 @@ every row belongs to one component alone, so
   a share in a row; only theirs are worked out in double precision;
 - a component's covariance is summed over the rows that it has a share in.
 
-Rows are read in blocks, so features may lie in a mapped file, and memory does not grow with them
-but for one number a row and component. Blocks are moved to the device that the fit runs on.
+Rows keep their own precision and are turned into doubles a block at a time, on the device that the
+fit runs on; beside them there is one double a row and component. (The k-means start has a copy of
+them in double precision.)
 """
 
 import math
@@ -64,8 +65,8 @@ class Mixture:
 
     def log_density(self, rows: np.ndarray) -> np.ndarray:
         """log p(z) of rows (n, d), (n,) float64."""
-        blocks = [self.log_joint(block).logsumexp(1) for block in _blocks(rows, self.means.device)]
-        return torch.cat(blocks).cpu().numpy()
+        blocks = _double_blocks(_on_device(rows, self.means.device))
+        return torch.cat([self.log_joint(block).logsumexp(1) for block in blocks]).cpu().numpy()
 
     def log_joint(self, rows: Tensor) -> Tensor:
         """(n, K) log of weight times density of rows (n, d) float64.
@@ -76,15 +77,24 @@ class Mixture:
         if len(components) == 1:
             return self._constants - 0.5 * self._distance(rows, 0)[:, None]
         single = rows.float()
-        distance = torch.stack([self._distance(single, k) for k in components], 1).double()
-        low = self._constants - 0.5 * (1 + SINGLE_ERROR) * distance
-        high = self._constants - 0.5 * (1 - SINGLE_ERROR) * distance
-        out = high < low.amax(1, keepdim=True) - NO_SHARE  # false where a distance is no number
-        joint = torch.full_like(distance, -torch.inf)
+        rough = torch.stack([self._distance(single, k) for k in components], 1).double()
+        without = self._without_share(rough)
+        joint = torch.full_like(rough, -torch.inf)
         for k in components:
-            members = torch.nonzero(~out[:, k])[:, 0]
+            members = torch.nonzero(~without[:, k])[:, 0]
             joint[members, k] = self._constants[k] - 0.5 * self._distance(rows[members], k)
         return joint
+
+    def _without_share(self, rough: Tensor) -> Tensor:
+        """(n, K) bool: components that surely have no share in a row, from rough distances (n, K).
+
+        A distance lies within (1 -+ SINGLE_ERROR) times the rough one, and a log density with it
+        between ``lowest`` and ``highest``. A component whose highest is far below another's lowest
+        has none. One whose rough distance is no number stays in.
+        """
+        lowest = self._constants - 0.5 * (1 + SINGLE_ERROR) * rough
+        highest = self._constants - 0.5 * (1 - SINGLE_ERROR) * rough
+        return highest < lowest.amax(1, keepdim=True) - NO_SHARE
 
     def _distance(self, rows: Tensor, k: int) -> Tensor:
         """(n,) squared Mahalanobis distance of rows (n, d) to a mean, in the rows' precision."""
@@ -102,12 +112,13 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     return torch.from_numpy(a.numpy() @ b.numpy()) if a.device.type == "cpu" else a @ b
 
 
-def _load(rows: np.ndarray, device: torch.device | str) -> Tensor:
-    return torch.from_numpy(np.asarray(rows, np.float64)).to(device)
+def _on_device(rows: np.ndarray, device: torch.device | str) -> Tensor:
+    """Rows as a tensor, in their own precision; on a CPU not copied."""
+    return torch.from_numpy(np.ascontiguousarray(rows)).to(device)
 
 
-def _blocks(rows: np.ndarray, device: torch.device | str) -> Iterator[Tensor]:
-    return (_load(rows[block], device) for block in row_blocks(len(rows)))
+def _double_blocks(rows: Tensor) -> Iterator[Tensor]:
+    return (rows[block].double() for block in row_blocks(len(rows)))
 
 
 def k_means_labels(rows: np.ndarray, components: int, seed: int) -> np.ndarray:
@@ -136,13 +147,14 @@ def expectation_maximisation(
     Raises:
         IllConditioned: see :class:`Mixture`.
     """
+    rows = _on_device(rows, device)
     labels = torch.from_numpy(labels).long().to(device)
     shares = torch.nn.functional.one_hot(labels, components).double()
     mixture = _maximise(rows, shares, regulariser)
     before = -math.inf
     for _ in range(MAX_ITERATIONS):
         densities = []
-        for block, share in zip(_blocks(rows, device), shares.split(BLOCK_ROWS), strict=True):
+        for block, share in zip(_double_blocks(rows), shares.split(BLOCK_ROWS), strict=True):
             joint = mixture.log_joint(block)
             densities.append(joint.logsumexp(1, keepdim=True))
             share[:] = joint.sub_(densities[-1]).exp_()
@@ -154,19 +166,19 @@ def expectation_maximisation(
     return mixture
 
 
-def _maximise(rows: np.ndarray, shares: Tensor, regulariser: float) -> Mixture:
+def _maximise(rows: Tensor, shares: Tensor, regulariser: float) -> Mixture:
     """The mixture that fits rows (n, d) best, given each component's share (n, K) in them."""
     dims, components = rows.shape[1], shares.shape[1]
     counts = shares.sum(0) + 10 * torch.finfo(shares.dtype).eps
     means = shares.new_zeros(components, dims)
     covariances = shares.new_zeros(components, dims, dims)
-    for block, share in zip(_blocks(rows, shares.device), shares.split(BLOCK_ROWS), strict=True):
+    for block, share in zip(_double_blocks(rows), shares.split(BLOCK_ROWS), strict=True):
         means += _product(share.T, block)
     means /= counts[:, None]
     for k in range(components):
         members = torch.nonzero(shares[:, k])[:, 0]
         for some in members.split(BLOCK_ROWS):
-            deviation = _load(rows[some.cpu().numpy()], shares.device) - means[k]
+            deviation = rows[some].double() - means[k]
             deviation *= shares[some, k, None].sqrt()
             covariances[k] += _product(deviation.T, deviation)
     covariances /= counts[:, None, None]

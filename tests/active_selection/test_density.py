@@ -142,6 +142,42 @@ def test_best_200_of_each_class_come_before_any_201st():
     assert np.bincount(classes[:400]).tolist() == [200, 200]
 
 
+def test_the_whole_order_is_that_of_a_brute_force():
+    """Three classes of unlike sizes and weights, one of them not rankable, part of it labelled."""
+    classes = [0] * 700 + [1] * 450 + [2] * 260 + [5]
+    target = table(
+        classes, np.concatenate([normal(700), normal(450, 3), normal(260, 9), [[0] * 8]])
+    )
+    source = table([0] * 300 + [1] * 300 + [2] * 300, normal(900, seed=1))
+    pool = np.random.default_rng(0).random(len(target)) < 0.7
+    ratio, weight = np.zeros(len(target)), {}
+    for c, k in {0: 7, 1: 4, 2: 2}.items():
+        of_target, of_source = (t.feature[t.pseudo_class == c] for t in (target, source))
+        fits = [
+            GaussianMixture(k, max_iter=200, random_state=0).fit(rows.astype(float))
+            for rows in (of_target, of_source)
+        ]
+        d = np.subtract(*(fit.score_samples(of_target.astype(float)) for fit in fits))
+        ratio[target.pseudo_class == c] = d
+        weight[c] = max(1, int(np.log10(abs(d.mean()))))
+    assert len(set(weight.values())) > 1
+    queues = {}
+    for c in weight:
+        rows = np.flatnonzero((target.pseudo_class == c) & pool)
+        queues[c] = sorted(rows, key=lambda row: -ratio[row])
+    expected = []
+    for part in (slice(200), slice(200, None)):
+        lists = {c: queue[part] for c, queue in queues.items()}
+        while any(lists.values()):
+            for c, queue in lists.items():
+                expected += queue[: weight[c]]
+                lists[c] = queue[weight[c] :]
+    expected += np.flatnonzero((target.pseudo_class == 5) & pool).tolist()
+    ranking = rank_by_density(source, target, pool)
+    assert ranking.rows.tolist() == expected
+    np.testing.assert_allclose(ranking.scores, ratio[expected], rtol=1e-6)
+
+
 def test_labelled_regions_leave_room_for_others():
     """The release took the 200 best of a class first and dropped labelled ones after."""
     target = table([0] * 500, normal(500))
