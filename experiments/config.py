@@ -11,6 +11,8 @@ A config is JSON with these keys, commands and flags being strings or lists of s
     Whole numbers.
 ``strategies``
     Name -> flags of ``train_ADA.py``.
+``controls`` (may be left out)
+    The same; run as the strategies are and in the tables with them, but not drawn.
 
 ``{data}`` in a flag stands for the folder given by ``--data``.
 """
@@ -24,10 +26,10 @@ from typing import Any
 
 from utils.common import Parser
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import read_json, write_json
 
 BOUND, WARMUP = "bound", "warmup"
-DONE = "done.json"  # in a run's folder: the command that came to its end
+NOTE = "run.json"  # in a run's folder: which run it holds, and whether it has come to its end
 HELP = "see experiments/config.py"
 
 
@@ -43,10 +45,31 @@ class Run:
     after: "Run | None" = None
 
     @property
+    def commands(self) -> list[list[str]]:
+        """Its command, after those of what it starts from."""
+        return [*(self.after.commands if self.after else ()), list(self.command)]
+
+    @property
     def is_done(self) -> bool:
-        """Whether this very command has come to its end."""
-        note = self.folder / DONE
-        return note.is_file() and read_json(note, "remove it") == list(self.command)
+        """Whether this very run, from this very start, has come to its end.
+
+        Raises:
+            UserError: its folder holds another.
+        """
+        path = self.folder / NOTE
+        if not path.is_file():
+            return False
+        note = read_json(path, "remove its folder")
+        if not isinstance(note, dict) or note.get("commands") != self.commands:
+            raise UserError(
+                f"{self.folder}: holds a run with other flags, or from another warm-up; "
+                "remove it, or choose another --out"
+            )
+        return note.get("done") is True
+
+    def write_note(self, done: bool) -> None:
+        """Note in its folder that it has begun there, or come to its end."""
+        write_json(self.folder / NOTE, {"commands": self.commands, "done": done}, indent=1)
 
 
 @dataclass(frozen=True)
@@ -59,6 +82,7 @@ class Config:
     flags: dict[str, list[str]]
     seeds: list[int]
     strategies: dict[str, list[str]]
+    controls: dict[str, list[str]]
 
     def warmup(self, seed: int) -> Run:
         """A seed's warm-up."""
@@ -69,8 +93,8 @@ class Config:
         return self._run(seed, BOUND, "warmup.py", self.flags["bound"], self.warmup(seed))
 
     def rounds(self, seed: int, strategy: str) -> Run:
-        """A seed's rounds of a strategy."""
-        flags = self.flags["rounds"] + self.strategies[strategy]
+        """A seed's rounds of a strategy or control."""
+        flags = self.flags["rounds"] + (self.strategies | self.controls)[strategy]
         return self._run(seed, strategy, "train_ADA.py", flags, self.warmup(seed))
 
     def runs(self) -> Iterator[Run]:
@@ -78,7 +102,7 @@ class Config:
         yield from map(self.warmup, self.seeds)
         for seed in self.seeds:
             yield self.bound(seed)
-            yield from (self.rounds(seed, strategy) for strategy in self.strategies)
+            yield from (self.rounds(seed, name) for name in self.strategies | self.controls)
 
     def _run(self, seed: int, name: str, script: str, flags: list[str], after: Run | None) -> Run:
         start = ["--init_checkpoint", str(after.folder / "checkpoint.tar")] if after else []
@@ -119,6 +143,7 @@ def read_config(path: Path, data: Path, folder: Path) -> Config:
             flags={k: _words(value[k], data) for k in ("network", "warmup", "bound", "rounds")},
             seeds=list(value["seeds"]),
             strategies={name: _words(f, data) for name, f in value["strategies"].items()},
+            controls={name: _words(f, data) for name, f in value.get("controls", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: no experiment ({error!r}); {HELP}") from error
@@ -127,7 +152,7 @@ def read_config(path: Path, data: Path, folder: Path) -> Config:
     numbers = {seed for seed in config.seeds if type(seed) is int}
     if not numbers or len(numbers) < len(config.seeds):
         raise UserError(f'{path}: "seeds" is a list of different whole numbers; {HELP}')
-    for name in config.strategies:
+    for name in [*config.strategies, *config.controls]:
         if name in (BOUND, WARMUP) or Path(name).name != name:
             raise UserError(f"{path}: {name!r} cannot be a strategy's name; choose another")
     return config

@@ -59,13 +59,16 @@ def restrict(config: Config, seeds: list[int] | None, strategies: list[str] | No
         UserError: it has no such seed or strategy.
     """
     for name in strategies or ():
-        if name not in config.strategies:
+        if name not in config.strategies | config.controls:
             raise UserError(f"--strategies {name}: not in the config")
     for seed in seeds or ():
         if seed not in config.seeds:
             raise UserError(f"--seeds {seed}: not in the config")
-    chosen = {name: config.strategies[name] for name in strategies or config.strategies}
-    return replace(config, seeds=seeds or config.seeds, strategies=chosen)
+    chosen, controls = (
+        {name: flags for name, flags in group.items() if not strategies or name in strategies}
+        for group in (config.strategies, config.controls)
+    )
+    return replace(config, seeds=seeds or config.seeds, strategies=chosen, controls=controls)
 
 
 def markdown(config: Config, results: Results) -> Iterator[str]:
@@ -83,13 +86,15 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
     yield "| labelled, % | " + " | ".join(shares) + " |"
     for name, curve in sorted(results.curves.items(), key=lambda pair: -pair[1].miou[:, -1].mean()):
         yield f"| {name} | " + " | ".join(map(spread, curve.miou.T)) + " |"
+    for name, curve in results.controls.items():
+        yield f"| {name} (control) | " + " | ".join(map(spread, curve.miou.T)) + " |"
     yield f"| all labels | {' | ' * (rounds - 1)}{spread(results.bound)} |"
     yield ""
     yield "## Every run"
     yield ""
     yield "| strategy | seed | " + " | ".join(f"round {n}" for n in range(rounds)) + " |"
     yield "|---" * (rounds + 2) + "|"
-    for name, curve in results.curves.items():
+    for name, curve in (results.curves | results.controls).items():
         for seed, values in zip(results.seeds, curve.miou, strict=True):
             yield f"| {name} | {seed} | " + " | ".join(f"{value:.2f}" for value in values) + " |"
     for seed, value in zip(results.seeds, results.bound, strict=True):

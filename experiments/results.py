@@ -1,7 +1,7 @@
 """What an experiment's runs came to: mIoU by labelled share, and what the labels were spent on."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,7 +11,7 @@ from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item
 from dataloader.datasets import DatasetInfo
 from dataloader.images import read_label, read_superpixels
-from experiments.config import DONE, Config, Run
+from experiments.config import NOTE, Config, Run
 from utils.errors import UserError
 from utils.files import read_json
 
@@ -25,10 +25,14 @@ class Curve:
     percent: np.ndarray
     miou: np.ndarray
 
+    def plain(self) -> dict:
+        """Both as JSON has them."""
+        return {"labelled_percent": self.percent.tolist(), "mIoU": self.miou.tolist()}
+
 
 @dataclass(frozen=True)
 class Results:
-    """Figures of the strategies that are done for all seeds.
+    """Figures of the strategies, and of the controls, that are done for all seeds.
 
     ``spent`` is strategy -> class name -> percent of the pixels that it had labelled, all seeds
     together; "all" is the whole target.
@@ -38,6 +42,7 @@ class Results:
     warmup: np.ndarray
     bound: np.ndarray
     curves: dict[str, Curve]
+    controls: dict[str, Curve]
     spent: dict[str, dict[str, float]]
 
     def plain(self) -> dict:
@@ -46,10 +51,8 @@ class Results:
             "seeds": self.seeds,
             "warmup": self.warmup.tolist(),
             "bound": self.bound.tolist(),
-            "strategies": {
-                name: {"labelled_percent": c.percent.tolist(), "mIoU": c.miou.tolist()}
-                for name, c in self.curves.items()
-            },
+            "strategies": {name: curve.plain() for name, curve in self.curves.items()},
+            "controls": {name: curve.plain() for name, curve in self.controls.items()},
             "labelled_pixels_by_class_percent": self.spent,
         }
 
@@ -74,23 +77,27 @@ def collect(config: Config, info: DatasetInfo) -> Results:
     for seed in config.seeds:
         if not (config.warmup(seed).is_done and config.bound(seed).is_done):
             raise UserError(f"{config.folder}: no bound of seed {seed} yet; run.py, or see --seeds")
-    runs = {}
-    for name in config.strategies:
-        of_seeds = [config.rounds(seed, name) for seed in config.seeds]
-        if all(run.is_done for run in of_seeds):
-            runs[name] = of_seeds
+    runs, controls = (_done_runs(config, names) for names in (config.strategies, config.controls))
     if not runs:
         raise UserError(f"{config.folder}: no strategy is done; run.py, or see --seeds")
     labels = LabelCounts(info)
-    curves = {name: _curve(each) for name, each in runs.items()}
-    if len({curve.miou.shape for curve in curves.values()}) > 1:
+    curves, of_controls = (
+        {name: _curve(each) for name, each in group.items()} for group in (runs, controls)
+    )
+    if len({curve.miou.shape for curve in [*curves.values(), *of_controls.values()]}) > 1:
         raise UserError(f"{config.name}: strategies of unequal rounds; see --strategies")
     sets = {name: [_last_list(run) for run in each] for name, each in runs.items()}
     spent = {name: labels.shares(sum(map(labels.spent, each))) for name, each in sets.items()}
     images = next(iter(sets.values()))[0].target
     spent["all"] = labels.shares(sum(labels.of_image(item).sum(0) for item in images))
     best = [[_best(run(seed)) for seed in config.seeds] for run in (config.warmup, config.bound)]
-    return Results(config.seeds, *map(np.array, best), curves, spent)
+    return Results(config.seeds, *map(np.array, best), curves, of_controls, spent)
+
+
+def _done_runs(config: Config, names: Iterable[str]) -> dict[str, list[Run]]:
+    """The runs of each name, one a seed, where all are done."""
+    runs = {name: [config.rounds(seed, name) for seed in config.seeds] for name in names}
+    return {name: each for name, each in runs.items() if all(run.is_done for run in each)}
 
 
 def _curve(runs: Sequence[Run]) -> Curve:
@@ -111,7 +118,7 @@ def _curve(runs: Sequence[Run]) -> Curve:
 def _last_list(run: Run) -> ActiveSet:
     paths = list(run.folder.glob("datalist_*.pkl"))
     if not paths:
-        raise UserError(f"{run.folder}: no datalist_XX.pkl in it; remove {DONE} and run again")
+        raise UserError(f"{run.folder}: no datalist_XX.pkl in it; remove {NOTE} and run again")
     return ActiveSet.load(max(paths), ".", ".")
 
 
@@ -121,7 +128,7 @@ def _best(run: Run) -> float:
     text = path.read_text() if path.is_file() else ""
     if best := re.findall(r"best mIoU ([\d.]+)", text):
         return float(best[-1])
-    raise UserError(f"{path}: has no best mIoU; remove {DONE} beside it and run again")
+    raise UserError(f"{path}: has no best mIoU; remove {NOTE} beside it and run again")
 
 
 class LabelCounts:

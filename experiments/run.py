@@ -12,10 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from experiments.config import DONE, Run, add_config_arguments, config_of
+from experiments.config import Run, add_config_arguments, config_of
 from utils.common import POSITIVE_INT, Parser
 from utils.errors import UserError, run
-from utils.files import write_json
 from utils.stopping import STOP
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,7 +83,7 @@ def run_all(runs: Iterable[Run], jobs: int) -> list[Path]:
                 if process.returncode:
                     failed.append(run.folder)
                 else:
-                    write_json(run.folder / DONE, run.command)
+                    run.write_note(done=True)
             time.sleep(0.2)
     finally:
         end(running)
@@ -101,6 +100,7 @@ def start(run: Run, jobs: int) -> subprocess.Popen:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
+        run.write_note(done=False)
         console = (run.folder / "console.txt").open("a")
     except OSError as error:
         raise UserError(

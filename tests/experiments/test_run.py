@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -32,9 +33,15 @@ def config(toy_city, tmp_path_factory):
         "rounds": "--max_iterations 2 --finetune_itrs 2 --active_selection_size 0.3",
         "seeds": SEEDS,
         "strategies": {"RIPU": "--active_method RIPU"},
+        "controls": {"every": "--active_method random --active_selection_size 6"},
     }
     path.write_text(json.dumps(value))
     return path
+
+
+def is_done(folder):
+    path = folder / "run.json"
+    return path.is_file() and json.loads(path.read_text())["done"]
 
 
 def where(config, city):
@@ -50,7 +57,7 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(script, config, toy_city):
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) == 128 + signal.SIGTERM
-    assert not (exp / "seed1" / "RIPU" / "done.json").is_file()
+    assert not is_done(exp / "seed1" / "RIPU")
 
     out = script(f"experiments/run.py {flags} --jobs 2")
     assert "seed0/warmup:" not in out  # done before
@@ -61,7 +68,7 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(script, config, toy_city):
     script(f"experiments/plot.py {flags} --to {to}")
     results = json.loads((to / "tiny.json").read_text())
     for row, seed in enumerate(SEEDS):
-        for name, curve in results["strategies"].items():
+        for name, curve in (results["strategies"] | results["controls"]).items():
             for number in range(3):
                 path = exp / f"seed{seed}" / name / "AL_record" / f"round_{number:02d}.json"
                 record = json.loads(path.read_text())
@@ -73,6 +80,9 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(script, config, toy_city):
     last = np.array(results["strategies"]["RIPU"]["mIoU"])[:, -1]
     table = (to / "tiny.md").read_text()
     assert f"{last.mean():.2f} ± {last.std(ddof=1):.2f} |" in table
+    assert "| every (control) |" in table
+    assert results["controls"]["every"]["labelled_percent"][0][1] == 100
+    assert list(results["labelled_pixels_by_class_percent"]) == ["RIPU", "all"]
     for shares in results["labelled_pixels_by_class_percent"].values():
         assert sum(shares.values()) == pytest.approx(100, abs=0.2)
     for name in ("tiny_curve.png", "tiny_classes.png"):
@@ -81,15 +91,27 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(script, config, toy_city):
         assert (to / name).stat().st_size < 200_000
     assert str(toy_city) not in "".join(path.read_text() for path in to.glob("tiny.[jm]*"))
 
+    # what started from a warm-up is not taken for what would start from another
+    changed = json.loads(config.read_text())
+    changed["warmup"] += " --train_lr 1e-3"
+    (config.parent / "changed.json").write_text(json.dumps(changed))
+    flags = flags.replace("tiny.json", "changed.json")
+    refused = "seed0/{}: holds a run with other flags, or from another warm-up"
+    assert refused.format("warmup") in script(f"experiments/run.py {flags}", fails=True)
+    assert refused.format("warmup") in script(f"experiments/plot.py {flags}", fails=True)
+    for seed in SEEDS:
+        shutil.rmtree(exp / f"seed{seed}" / "warmup")
+    assert refused.format("bound") in script(f"experiments/run.py {flags}", fails=True)
+
 
 def test_a_run_that_fails_is_named_and_ends_nothing_else(script, config, toy_city, tmp_path):
     value = json.loads(config.read_text())
-    value |= {"seeds": [0], "strategies": {"AADA": "--active_method AADA"}}
+    value |= {"seeds": [0], "strategies": {"AADA": "--active_method AADA"}, "controls": {}}
     broken = tmp_path / "broken.json"
     broken.write_text(json.dumps(value))
     line = script(f"experiments/run.py {where(broken, toy_city)}", fails=True)
     assert "1 runs failed" in line and "seed0/AADA" in line
-    assert (tmp_path / "exp" / "seed0" / "bound" / "done.json").is_file()
+    assert is_done(tmp_path / "exp" / "seed0" / "bound")
     console = (tmp_path / "exp" / "seed0" / "AADA" / "console.txt").read_text()
     assert "no discriminator (model_D)" in console.splitlines()[-1]
 
@@ -112,6 +134,7 @@ def test_a_file_that_is_no_config_is_one_line(script, tmp_path):
         ({"strategies": {"bound": ""}}, "bound"),
         ({"strategies": {"../x": ""}}, "../x"),
         ({"strategies": 3}, "no attribute 'items'"),
+        ({"controls": {"warmup": ""}}, "warmup"),
     ],
 )
 def test_configs_that_make_no_sense_are_refused(config, tmp_path, change, named):
