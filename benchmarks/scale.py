@@ -26,11 +26,11 @@ from active_selection.table_files import TableFiles
 from benchmarks.inputs import made_up_features
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item
-from utils.common import POSITIVE_INT, Parser
+from utils.common import POSITIVE_INT, Parser, number
 from utils.errors import run
 
 FEATURES, CLASSES, REGIONS = 256, 19, 40
-TARGET_SHARE = 2975 / 27_879
+CITYSCAPES_SHARE = 2975 / 27_879  # of GTA5's and Cityscapes' images
 BLOCK = 20_000
 AREA = 1024 * 2048 // REGIONS
 
@@ -41,6 +41,12 @@ def parser() -> Parser:
     sizes = [1_000, 10_000, 100_000, 1_115_160]
     result.add_argument("--regions", nargs="+", type=POSITIVE_INT, default=sizes, help="sizes")
     result.add_argument("--active_method", nargs="+", default=["d2ada"], choices=METHODS)
+    result.add_argument(
+        "--target_share",
+        type=number(float, 0, 1),
+        default=CITYSCAPES_SHARE,
+        help="of the regions, those of the target (default: Cityscapes' beside GTA5's)",
+    )
     result.add_argument("--here", action="store_true", help="measure in this very process")
     return result
 
@@ -48,12 +54,13 @@ def parser() -> Parser:
 def main() -> None:
     args = parser().parse_args()
     if args.here:
-        print(json.dumps(measure(args.regions[0], args.active_method[0])))
+        print(json.dumps(measure(args.regions[0], args.active_method[0], args.target_share)))
         return
     print("active_method       regions  select_s  us_per_region  peak_mb")
     for method, regions in product(args.active_method, args.regions):
-        flags = ["--here", "--regions", str(regions), "--active_method", method]
-        command = [sys.executable, __file__, *flags]
+        flags = ["--regions", str(regions), "--active_method", method]
+        flags += ["--target_share", str(args.target_share)]
+        command = [sys.executable, __file__, "--here", *flags]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         result = json.loads(done.stdout.splitlines()[-1])
         seconds, peak = result["seconds"], result["peak_mb"]
@@ -61,10 +68,13 @@ def main() -> None:
         print(f"{method:18s}  {regions:7d}  {seconds:8.1f}  {share:13.0f}  {peak:7.0f}", flush=True)
 
 
-def measure(regions: int, method: str) -> dict[str, float]:
-    """Seconds of a round's selection, and the most memory that the process had."""
+def measure(regions: int, method: str, target_share: float) -> dict[str, float]:
+    """Seconds of a round's selection, and the most memory that the process had.
+
+    Each domain has an image at the least.
+    """
     images = max(2, regions // REGIONS)
-    target_images = max(1, round(images * TARGET_SHARE))
+    target_images = min(max(1, round(images * target_share)), images - 1)
     with TemporaryDirectory() as folder:
         source = made_up_table(Path(folder), "source", images - target_images, 0)
         target = made_up_table(Path(folder), "target", target_images, 1)
