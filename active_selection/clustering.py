@@ -5,6 +5,11 @@ import warnings
 import numpy as np
 
 
+def load() -> None:
+    """Import what :func:`k_means` needs, as is to be done before threads that call it begin."""
+    import sklearn.cluster  # noqa: F401
+
+
 def k_means(
     points: np.ndarray, clusters: int, seed: int, weight: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:

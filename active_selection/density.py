@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from active_selection import clustering
 from active_selection.mixture import (
     IllConditioned,
     Mixture,
@@ -208,6 +209,7 @@ def fit_classes(
         for table, rows in ((target, target_rows), (source, source_rows))
         for c in target_rows
     ]
+    clustering.load()
     fitted = map_in_threads(
         lambda task: fit_density(task[0].feature[task[1]], task[2], seed, device),
         tasks,

@@ -16,14 +16,18 @@ def map_in_threads(
 ) -> list[Result]:
     """``function`` of each task, in order; the largest by ``size`` begin first.
 
-    As many threads run as torch may use, and BLAS, OpenMP and torch take one core in each.
+    As many threads run as torch may use, and BLAS, OpenMP and torch take one core in each. This
+    holds for libraries that are loaded by now: import what a task needs before.
     """
     cores = torch.get_num_threads()
     order = sorted(range(len(tasks)), key=lambda i: size(tasks[i]), reverse=True)
     results: dict[int, Result] = {}
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1), ThreadPoolExecutor(cores) as pool:
+        with (  # BLAS has one limit, OpenMP one in each thread
+            threadpool_limits(1),
+            ThreadPoolExecutor(cores, initializer=threadpool_limits, initargs=(1,)) as pool,
+        ):
             done = pool.map(lambda i: (i, function(tasks[i])), order)
             results.update(done)
     finally:
