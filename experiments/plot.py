@@ -120,7 +120,7 @@ def classes(results: Results) -> list[str]:
 
 def draw_curves(results: Results, path: Path) -> None:
     """mIoU against labelled share: lines are means, bands one standard deviation."""
-    figure, axes = plt.subplots(figsize=(6.4, 4.2))
+    figure, axes = plt.subplots(figsize=(8, 4.2))
     bound = results.bound.mean()
     axes.axhline(bound, color="black", linestyle="--", linewidth=1, label="all labels")
     for name, curve in results.curves.items():
@@ -129,7 +129,7 @@ def draw_curves(results: Results, path: Path) -> None:
         axes.fill_between(x, mean - band, mean + band, color=line.get_color(), alpha=0.12)
     axes.set(xlabel="labelled pixels of the target, %", ylabel="mIoU, %")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     save(figure, path)
 
 
