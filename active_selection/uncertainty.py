@@ -1,6 +1,13 @@
-"""Uncertainty selection: regions that the network is least sure of (SPEC section 6).
+"""Uncertainty selection: regions that the network is least sure of.
 
-Scores are region means of pixel scores, so a selector is a column of the region table.
+With p the class probabilities of a pixel, p1 and p2 the largest two, a region's score is the mean over
+its pixels of
+
+- softmax_entropy: -sum_c p_c ln p_c / ln 19 (see :func:`pooling.pixel_predictions`),
+- softmax_confidence: 1 - p1,
+- softmax_margin: 1 - (p1 - p2),
+
+measured as the table is filled, so that a selector is a column of it.
 """
 
 import numpy as np

@@ -49,6 +49,7 @@ def train(
         UserError: a loss is no longer a number.
     """
     progress = progress or Progress()
+    save(progress)
     meter = Meter(step, total_itrs, progress.iteration)
 
     def save_sound() -> None:
@@ -58,7 +59,6 @@ def train(
             save(progress)
 
     bar = tqdm(initial=progress.iteration, total=total_itrs, unit="it", disable=None, leave=False)
-    save(progress)
     try:
         while True:
             if not progress.validated:

@@ -282,6 +282,22 @@ def test_scan_mode_labels_whole_images(script, experiment, toy_city, tmp_path, m
     assert all(sorted(ids) == list(range(40)) for ids in data["trg_label_suppix"].values())
 
 
+@pytest.mark.parametrize("mode", ["region", "scan"])
+def test_random_looks_at_no_image_and_picks_the_same_if_it_does(
+    script, experiment, toy_city, tmp_path, mode
+):
+    """Keeping features makes the pass over the target that random does not need."""
+    chosen = []
+    for folder, keep in ((tmp_path / "without", ""), (tmp_path / "with", " --keep_features")):
+        command = baseline(experiment, toy_city, folder, "random")
+        script(f"{command} --max_iterations 1 --active_mode {mode}{keep}")
+        assert (folder / "features").is_dir() == bool(
+            keep
+        )  # a pass writes there, if only for a while
+        chosen.append(load(folder / "random_selection_00.pkl"))
+    assert chosen[0] == chosen[1]
+
+
 def test_synthia_source_has_two_means_and_skips_its_missing_classes(script, toy_city, tmp_path):
     data = flags(toy_city, "SYNTHIA")
     out = script(

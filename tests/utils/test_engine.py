@@ -1,9 +1,11 @@
 """Losses, frozen BatchNorm, and what each step may change."""
 
+import copy
 import itertools
 import re
 import shutil
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import warmup
+from models import get_model
 from utils.device import COMPILERS, Compute, get_device
 from utils.engine import train
 from utils.errors import UserError
@@ -202,10 +205,10 @@ def test_unknown_device_is_refused_by_its_flag():
     assert get_device("cpu") == CPU
 
 
-OPTIONS = [{"channels_last": True}, {"amp": "bf16"}, {"compiled": True}]
+OPTIONS = [{"channels_last": True}, {"amp": "bf16"}, {"amp": "fp16"}, {"compiled": True}]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=["channels_last", "bf16", "compile"])
+@pytest.mark.parametrize("options", OPTIONS, ids=["channels_last", "bf16", "fp16", "compile"])
 def test_options_of_speed_change_no_result(options):
     """Losses and weights of three steps, within what bfloat16 or another order of sums allows."""
     if "compiled" in options and not any(map(shutil.which, COMPILERS)):
@@ -230,6 +233,51 @@ def test_options_of_speed_change_no_result(options):
         torch.testing.assert_close(weights[name], expected[name], rtol=tolerance, atol=tolerance)
 
 
+def test_loss_scaling_skips_what_overflows_and_then_learns():
+    """float16 cannot hold gradients of 1e5 times the loss: the first scales are too large."""
+    compute = Compute(CPU, amp="fp16")
+    compute.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    torch.manual_seed(0)
+    net = compute.place(Net())
+    step = SupervisedStep(
+        net, segmentation_optimizer(net, 0.01, 0), batches(0), "cross_entropy", compute
+    )
+    before = net.classifier.weight.clone()
+    first = step()["loss"].item()
+    assert torch.equal(net.classifier.weight, before)
+    losses = [step()["loss"].item() for _ in range(40)]
+    assert compute.scaler.get_scale() < 2.0**40
+    assert losses[-1] < first
+    assert all(value.isfinite().all() for value in net.state_dict().values())
+
+
+def test_compiled_network_is_the_same_in_training_and_selection(monkeypatch):
+    """Traced as always, but run as it stands, for a C++ compiler takes minutes over a DeepLab."""
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    plain = get_model("deeplabv3plus_mobilenet", 19, 16, True, pretrained_backbone=False)
+    compiled = copy.deepcopy(plain)
+    Compute(CPU, compiled=True).place(compiled)
+    image = torch.randn(2, 3, 64, 128, generator=torch.Generator().manual_seed(0))
+    for mode in (True, False):
+        plain.train(mode)
+        compiled.train(mode)
+        before = len(graphs)
+        torch.manual_seed(0)
+        expected = plain(image)
+        torch.manual_seed(0)
+        torch.testing.assert_close(compiled(image), expected)
+        assert len(graphs) > before
+    with torch.no_grad():
+        torch.testing.assert_close(compiled.forward_features(image), plain.forward_features(image))
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+
+
 def test_time_spent_waiting_for_data_is_logged(caplog):
     caplog.set_level("INFO")
 
@@ -247,3 +295,30 @@ def test_time_spent_waiting_for_data_is_logged(caplog):
     shares = re.findall(r"s/it, (\d+) % of it waiting", caplog.text)
     assert len(shares) == 2
     assert all(30 < int(share) <= 100 for share in shares)
+
+
+def test_waiting_is_a_share_of_training_not_of_what_comes_between(caplog):
+    caplog.set_level("INFO")
+
+    def slow():
+        for batch in batches(0):
+            time.sleep(0.05)
+            yield batch
+
+    def validate():
+        time.sleep(1)
+        return 0.5
+
+    net = Net()
+    step = SupervisedStep(
+        net, segmentation_optimizer(net, 0.01, 0), slow(), "cross_entropy", Compute(CPU)
+    )
+
+    def write(*_):
+        time.sleep(1)
+
+    due = {4}.__contains__
+    train(step, 8, schedule(8), False, due, validate, write, write, save_period=6)
+    shares = re.findall(r"([\d.]+) s/it, (\d+) % of it waiting", caplog.text)
+    assert len(shares) == 2
+    assert all(float(seconds) < 0.2 and int(share) > 30 for seconds, share in shares)
