@@ -1,13 +1,13 @@
 """Uncertainty selection: regions that the network is least sure of.
 
-With p the class probabilities of a pixel, p1 and p2 the largest two, a region's score is the mean over
-its pixels of
+With p_c the probabilities of a pixel's C classes and p1, p2 the largest two, a region's score is the
+mean over its pixels of
 
-- softmax_entropy: -sum_c p_c ln p_c / ln 19 (see :func:`pooling.pixel_predictions`),
-- softmax_confidence: 1 - p1,
-- softmax_margin: 1 - (p1 - p2),
+- softmax_entropy: -sum_c p_c log2 p_c / C,
+- softmax_confidence: -p1,
+- softmax_margin: -(p1 - p2),
 
-measured as the table is filled, so that a selector is a column of it.
+measured by :func:`active_selection.pooling.pixel_predictions` as the region table is filled.
 """
 
 import numpy as np
