@@ -1,7 +1,7 @@
 """Uncertainty selection: regions that the network is least sure of.
 
-With p_c the probabilities of a pixel's C classes and p1, p2 the largest two, a region's score is the
-mean over its pixels of
+With p_c the probabilities of a pixel's C classes and p1, p2 the largest two, a region's score is
+the mean over its pixels of
 
 - softmax_entropy: -sum_c p_c log2 p_c / C,
 - softmax_confidence: -p1,
