@@ -51,7 +51,7 @@ class Run:
 
     @property
     def is_done(self) -> bool:
-        """Whether this very run, from this very start, has come to its end.
+        """Whether this run, by these commands, has come to its end (``prepare``'s do not count).
 
         Raises:
             UserError: its folder holds another.

@@ -61,6 +61,8 @@ def restrict(config: Config, seeds: list[int] | None, strategies: list[str] | No
     for name in strategies or ():
         if name not in config.strategies | config.controls:
             raise UserError(f"--strategies {name}: not in the config")
+    if strategies and config.strategies.keys().isdisjoint(strategies):
+        raise UserError(f"--strategies {strategies[0]}: a control; name a strategy as well")
     for seed in seeds or ():
         if seed not in config.seeds:
             raise UserError(f"--seeds {seed}: not in the config")
@@ -80,15 +82,28 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
     yield f"# {config.name}"
     yield ""
     yield f"mIoU, mean ± standard deviation over seeds {', '.join(map(str, results.seeds))}."
+    yield "The mean of rounds leaves out round 0, which is the warm-up."
     yield ""
-    yield "| strategy | " + " | ".join(f"round {number}" for number in range(rounds)) + " |"
-    yield "|---" * (rounds + 1) + "|"
-    yield "| labelled, % | " + " | ".join(shares) + " |"
+    yield "| strategy | " + " | ".join(f"round {n}" for n in range(rounds)) + " | mean of rounds |"
+    yield "|---" * (rounds + 2) + "|"
+    yield "| labelled, % | " + " | ".join(shares) + " | |"
     for name, curve in sorted(results.curves.items(), key=lambda pair: -pair[1].miou[:, -1].mean()):
-        yield f"| {name} | " + " | ".join(map(spread, curve.miou.T)) + " |"
+        yield f"| {name} | " + " | ".join(map(spread, [*curve.miou.T, curve.mean])) + " |"
     for name, curve in results.controls.items():
-        yield f"| {name} (control) | " + " | ".join(map(spread, curve.miou.T)) + " |"
-    yield f"| all labels | {' | ' * (rounds - 1)}{spread(results.bound)} |"
+        cells = map(spread, [*curve.miou.T, curve.mean])
+        yield f"| {name} (control, {curve.percent.max():.0f} %) | " + " | ".join(cells) + " |"
+    yield f"| all labels | {' | ' * (rounds - 1)}{spread(results.bound)} | |"
+    yield ""
+    first, *others = results.curves
+    yield f"## Against {first}"
+    yield ""
+    yield f"Mean of rounds less {first}'s of the same seed, and so from the same warm-up."
+    yield ""
+    yield "| strategy | " + " | ".join(f"seed {seed}" for seed in results.seeds) + " | mean |"
+    yield "|---" * (len(results.seeds) + 2) + "|"
+    for name in others:
+        more = results.curves[name].mean - results.curves[first].mean
+        yield f"| {name} | " + " | ".join(f"{m:+.2f}" for m in more) + f" | {spread(more)} |"
     yield ""
     yield "## Every run"
     yield ""

@@ -25,6 +25,11 @@ class Curve:
     percent: np.ndarray
     miou: np.ndarray
 
+    @property
+    def mean(self) -> np.ndarray:
+        """(seeds,) mean mIoU of all rounds but the first, which has only the warm-up's."""
+        return self.miou[:, 1:].mean(1)
+
     def plain(self) -> dict:
         """Both as JSON has them."""
         return {"labelled_percent": self.percent.tolist(), "mIoU": self.miou.tolist()}

@@ -143,7 +143,7 @@ def test_best_200_of_each_class_come_before_any_201st():
 
 
 def test_the_whole_order_is_that_of_a_brute_force():
-    """Three classes of unlike sizes and weights, one of them not rankable, part of it labelled."""
+    """Three classes of unlike sizes and weights, a fourth of one region, some of them labelled."""
     classes = [0] * 700 + [1] * 450 + [2] * 260 + [5]
     target = table(
         classes, np.concatenate([normal(700), normal(450, 3), normal(260, 9), [[0] * 8]])

@@ -234,7 +234,7 @@ def test_options_of_speed_change_no_result(options):
 
 
 def test_loss_scaling_skips_what_overflows_and_then_learns():
-    """float16 cannot hold gradients of 1e5 times the loss: the first scales are too large."""
+    """float16 holds no gradients of a loss times 2^40: the first steps are not taken."""
     compute = Compute(CPU, amp="fp16")
     compute.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
     torch.manual_seed(0)
