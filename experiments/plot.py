@@ -94,17 +94,7 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
         yield f"| {name} (control, {curve.percent.max():.0f} %) | " + " | ".join(cells) + " |"
     yield f"| all labels | {' | ' * (rounds - 1)}{spread(results.bound)} | |"
     yield ""
-    first, *others = results.curves
-    yield f"## Against {first}"
-    yield ""
-    yield f"Mean of rounds less {first}'s of the same seed, and so from the same warm-up."
-    yield ""
-    yield "| strategy | " + " | ".join(f"seed {seed}" for seed in results.seeds) + " | mean |"
-    yield "|---" * (len(results.seeds) + 2) + "|"
-    for name in others:
-        more = results.curves[name].mean - results.curves[first].mean
-        yield f"| {name} | " + " | ".join(f"{m:+.2f}" for m in more) + f" | {spread(more)} |"
-    yield ""
+    yield from against_first(results)
     yield "## Every run"
     yield ""
     yield "| strategy | seed | " + " | ".join(f"round {n}" for n in range(rounds)) + " |"
@@ -125,6 +115,23 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
     for label in classes(results):
         shares = (f"{results.spent[name].get(label, 0):.1f}" for name in names)
         yield f"| {label} | " + " | ".join(shares) + " |"
+
+
+def against_first(results: Results) -> Iterator[str]:
+    """A section that compares strategies with the config's first, from the same warm-ups."""
+    first, *others = results.curves
+    if not others:
+        return
+    yield f"## Against {first}"
+    yield ""
+    yield f"Mean of rounds less {first}'s of the same seed, and so from the same warm-up."
+    yield ""
+    yield "| strategy | " + " | ".join(f"seed {seed}" for seed in results.seeds) + " | mean |"
+    yield "|---" * (len(results.seeds) + 2) + "|"
+    for name in others:
+        more = results.curves[name].mean - results.curves[first].mean
+        yield f"| {name} | " + " | ".join(f"{m:+.2f}" for m in more) + f" | {spread(more)} |"
+    yield ""
 
 
 def classes(results: Results) -> list[str]:

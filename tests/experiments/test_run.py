@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from experiments.config import read_config
+from experiments.plot import against_first
+from experiments.results import Curve, Results
 from tests.processes import start
 from utils.errors import UserError
 
@@ -80,7 +82,9 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(script, config, toy_city):
     last = np.array(results["strategies"]["RIPU"]["mIoU"])[:, -1]
     table = (to / "tiny.md").read_text()
     assert f"{last.mean():.2f} ± {last.std(ddof=1):.2f} |" in table
-    assert "| every (control) |" in table
+    assert "| every (control, 100 %) |" in table
+    alone = f"experiments/plot.py {flags} --to {to} --strategies every"
+    assert "--strategies every: a control" in script(alone, fails=True)
     assert results["controls"]["every"]["labelled_percent"][0][1] == 100
     assert list(results["labelled_pixels_by_class_percent"]) == ["RIPU", "all"]
     for shares in results["labelled_pixels_by_class_percent"].values():
@@ -102,6 +106,19 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(script, config, toy_city):
     for seed in SEEDS:
         shutil.rmtree(exp / f"seed{seed}" / "warmup")
     assert refused.format("bound") in script(f"experiments/run.py {flags}", fails=True)
+
+
+def test_strategies_are_compared_with_the_first_from_the_same_warm_ups():
+    """Round 0 has only the warm-up's mIoU and does not count."""
+    percent = np.zeros((2, 3))
+    curves = {
+        "random": Curve(percent, np.array([[10.0, 20, 30], [50, 40, 50]])),
+        "d2ada": Curve(percent, np.array([[10.0, 24, 32], [50, 39, 53]])),
+    }
+    results = Results([4, 7], np.zeros(2), np.ones(2), curves, {}, {})
+    lines = list(against_first(results))
+    assert lines[4] == "| strategy | seed 4 | seed 7 | mean |"
+    assert lines[6:-1] == ["| d2ada | +3.00 | +1.00 | 2.00 ± 1.41 |"]
 
 
 def test_a_run_that_fails_is_named_and_ends_nothing_else(script, config, toy_city, tmp_path):
