@@ -81,8 +81,10 @@ def pool_predictions(
     votes = torch.zeros(num_regions * classes, dtype=torch.int64, device=device)
     counts = torch.zeros(num_regions, dtype=torch.int64, device=device)
     step = max(1, BLOCK_PIXELS // width)
-    edges = zip(top[::step].tolist(), bottom[step - 1 :: step].tolist() + [h - 1], strict=False)
-    for start, (first, last) in zip(range(0, height, step), edges, strict=True):
+    starts = torch.arange(0, height, step, device=device)
+    ends = (starts + step).clamp(max=height)
+    blocks = torch.stack([starts, top[starts], bottom[ends - 1]], 1).tolist()
+    for start, first, last in blocks:  # first and last: the rows of logits that a block needs
         rows = slice(start, start + step)
         cells = logits[:, first : last + 1].float()
         wide = torch.lerp(cells[:, :, left], cells[:, :, right], across)  # (C, some of h, W)
