@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +33,7 @@ from benchmarks.inputs import (
     superpixels,
 )
 from benchmarks.measure import Stage
+from benchmarks.other_slics import Cut, by_fast_slic, by_scikit_image
 from data_preprocessing.slic import achievable_segmentation_accuracy, slic
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item
@@ -328,7 +328,7 @@ def run(*command: str | Path) -> None:
     )
 
 
-def superpixel_stage(reference: Callable, reach: float) -> Stage:
+def superpixel_stage(reference: Cut, reach: float) -> Stage:
     """Ours against another SLIC on a street scene of full size."""
     items, _ = street()
     image, truth = (
@@ -352,18 +352,12 @@ def superpixel_stage(reference: Callable, reach: float) -> Stage:
 
 @stage()
 def superpixels_scikit_image() -> Stage:
-    from skimage.segmentation import slic as theirs
-
-    return superpixel_stage(partial(theirs, n_segments=REGIONS, compactness=10, start_label=0), 12)
+    return superpixel_stage(by_scikit_image(REGIONS, 10), 12)
 
 
 @stage()
 def superpixels_fast_slic() -> Stage:
-    from fast_slic import Slic
-
-    return superpixel_stage(
-        lambda image: Slic(num_components=REGIONS, compactness=10).iterate(image), 1 / 1.5
-    )
+    return superpixel_stage(by_fast_slic(REGIONS, 10), 1 / 1.5)
 
 
 @stage()

@@ -5,12 +5,15 @@
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from benchmarks.other_slics import Cut, by_fast_slic, by_scikit_image
 from data_preprocessing.slic import achievable_segmentation_accuracy, slic
 from dataloader.datalist import scan
 from dataloader.datasets import load_dataset
@@ -21,32 +24,27 @@ from utils.errors import run
 EVERY = 12
 
 
-def by_fast_slic(image: np.ndarray, count: int, compactness: float) -> np.ndarray:
-    """Superpixels by the package that the published release used; all pieces kept, as is best."""
-    from fast_slic import Slic
-
-    return Slic(num_components=count, compactness=compactness, min_size_factor=0).iterate(image)
+def by_us(count: int, compactness: float) -> Cut:
+    """The project's own."""
+    return lambda image: slic(image, count, compactness)
 
 
-def by_scikit_image(image: np.ndarray, count: int, compactness: float) -> np.ndarray:
-    """Superpixels by scikit-image, its step that makes regions connected included."""
-    from skimage.segmentation import slic
+def by_grid(count: int, _: float) -> Cut:
+    """Rectangles of one size."""
 
-    return slic(image, count, compactness, start_label=0)
+    def cut(image: np.ndarray) -> np.ndarray:
+        height, width = image.shape[:2]
+        rows = max(1, round((count * height / width) ** 0.5))
+        columns = count // rows
+        y, x = np.arange(height) * rows // height, np.arange(width) * columns // width
+        return y[:, None] * columns + x
 
-
-def by_grid(image: np.ndarray, count: int, _: float) -> np.ndarray:
-    """Rectangles of one size, 8 columns of them for 40."""
-    height, width = image.shape[:2]
-    rows = max(1, round((count * height / width / 1.2) ** 0.5))
-    columns = count // rows
-    y, x = np.arange(height) * rows // height, np.arange(width) * columns // width
-    return y[:, None] * columns + x
+    return cut
 
 
-METHODS = {
-    "ours": slic,
-    "fast-slic": by_fast_slic,
+METHODS: dict[str, Callable[[int, float], Cut]] = {
+    "ours": by_us,
+    "fast-slic": partial(by_fast_slic, min_size_factor=0),  # keeps all pieces, as is best
     "scikit-image": by_scikit_image,
     "grid": by_grid,
 }
@@ -61,12 +59,13 @@ def main() -> None:
     args = parser.parse_args()
     info = load_dataset("camvid")
     items = [item.below(args.datadir) for item in scan(info, args.datadir, "train")[::EVERY]]
+    cut = METHODS[args.by](args.num_segments, args.compactness)
     right = counted = 0
     counts, seconds = [], []
     for item in items:
         image, label = read_image(item.image), read_label(item.label, info)
         start = time.perf_counter()
-        superpixels = METHODS[args.by](image, args.num_segments, args.compactness)
+        superpixels = cut(image)
         seconds.append(time.perf_counter() - start)
         pair = achievable_segmentation_accuracy(superpixels, label)
         right, counted = right + pair[0], counted + pair[1]
