@@ -13,6 +13,8 @@ A config is JSON with these keys, commands and flags being strings or lists of s
     Name -> flags of ``train_ADA.py``.
 ``controls`` (may be left out)
     The same; run as the strategies are and in the tables with them, but not drawn.
+``like`` (may be left out)
+    Another config beside it, which keys that are not given here are taken from.
 
 ``{data}`` in a flag stands for the folder given by ``--data``.
 """
@@ -123,6 +125,13 @@ def config_of(args: Namespace) -> Config:
     return read_config(args.config, args.data.absolute(), folder.absolute())
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a config's file says, together with what it takes from another."""
+    value = read_json(path, HELP)
+    like = value.pop("like", None)
+    return read_json(path.parent / like, HELP) | value if like else value
+
+
 def read_config(path: Path, data: Path, folder: Path) -> Config:
     """Read a config.
 
@@ -134,8 +143,8 @@ def read_config(path: Path, data: Path, folder: Path) -> Config:
     Raises:
         UserError: the file cannot be read, or a key is missing or makes no sense.
     """
-    value = read_json(path, HELP)
     try:
+        value = read_settings(path)
         config = Config(
             name=path.stem,
             folder=folder,

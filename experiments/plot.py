@@ -19,11 +19,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dataloader.datasets import load_dataset
-from experiments.config import HELP, Config, add_config_arguments, config_of
+from experiments.config import Config, add_config_arguments, config_of, read_settings
 from experiments.results import VOID, Results, collect, deviation, spread
 from utils.common import COUNT, Parser
 from utils.errors import UserError, run
-from utils.files import atomic_write, read_json, write_json, write_text
+from utils.files import atomic_write, write_json, write_text
 
 
 def parser() -> Parser:
@@ -44,7 +44,7 @@ def main() -> None:
     if Path(f"{to}.json").resolve() == args.config.resolve():
         raise UserError(f"--to {args.to}: would overwrite the config; choose another folder")
     results = collect(config, load_dataset(args.dataset))
-    settings = read_json(args.config, HELP)
+    settings = read_settings(args.config)
     write_json(f"{to}.json", {"config": settings, **results.plain()}, indent=1)
     write_text(f"{to}.md", "\n".join(markdown(config, results)) + "\n")
     draw_curves(results, Path(f"{to}_curve.png"))
@@ -74,47 +74,45 @@ def restrict(config: Config, seeds: list[int] | None, strategies: list[str] | No
 
 
 def markdown(config: Config, results: Results) -> Iterator[str]:
-    """A table of means and deviations over seeds, and one of every mIoU."""
-    rounds = next(iter(results.curves.values())).miou.shape[1]
+    """Tables: means and deviations over seeds, every mIoU, what the labels were spent on."""
+    number_of_rounds = next(iter(results.curves.values())).miou.shape[1]
+    rounds = [f"round {number}" for number in range(number_of_rounds)]
+    until_last = [""] * (number_of_rounds - 1)
     percent = np.concatenate([curve.percent for curve in results.curves.values()])
     bounds = zip(percent.min(0), percent.max(0), strict=True)
-    shares = (f"{low:.2f} to {high:.2f}" for low, high in bounds)
     yield f"# {config.name}"
     yield ""
     yield f"mIoU, mean ± standard deviation over seeds {', '.join(map(str, results.seeds))}."
     yield "The mean of rounds leaves out round 0, which is the warm-up."
     yield ""
-    yield "| strategy | " + " | ".join(f"round {n}" for n in range(rounds)) + " | mean of rounds |"
-    yield "|---" * (rounds + 2) + "|"
-    yield "| labelled, % | " + " | ".join(shares) + " | |"
-    for name, curve in sorted(results.curves.items(), key=lambda pair: -pair[1].miou[:, -1].mean()):
-        yield f"| {name} | " + " | ".join(map(spread, [*curve.miou.T, curve.mean])) + " |"
-    for name, curve in results.controls.items():
-        cells = map(spread, [*curve.miou.T, curve.mean])
-        yield f"| {name} (control, {curve.percent.max():.0f} %) | " + " | ".join(cells) + " |"
-    yield f"| all labels | {' | ' * (rounds - 1)}{spread(results.bound)} | |"
+    yield from header("strategy", *rounds, "mean of rounds")
+    yield row("labelled, %", *(f"{low:.2f} to {high:.2f}" for low, high in bounds), "")
+    best_first = sorted(results.curves.items(), key=lambda pair: -pair[1].miou[:, -1].mean())
+    controls = {
+        f"{name} (control, {curve.percent.max():.0f} %)": curve
+        for name, curve in results.controls.items()
+    }
+    for name, curve in [*best_first, *controls.items()]:
+        yield row(name, *map(spread, [*curve.miou.T, curve.mean]))
+    yield row("all labels", *until_last, spread(results.bound), "")
     yield ""
     yield from against_first(results)
     yield "## Every run"
     yield ""
-    yield "| strategy | seed | " + " | ".join(f"round {n}" for n in range(rounds)) + " |"
-    yield "|---" * (rounds + 2) + "|"
+    yield from header("strategy", "seed", *rounds)
     for name, curve in (results.curves | results.controls).items():
         for seed, values in zip(results.seeds, curve.miou, strict=True):
-            yield f"| {name} | {seed} | " + " | ".join(f"{value:.2f}" for value in values) + " |"
+            yield row(name, seed, *(f"{value:.2f}" for value in values))
     for seed, value in zip(results.seeds, results.bound, strict=True):
-        yield f"| all labels | {seed} | {' | ' * (rounds - 1)}{value:.2f} |"
+        yield row("all labels", seed, *until_last, f"{value:.2f}")
     yield ""
     yield "## What the labels were spent on"
     yield ""
-    names = list(results.spent)
     yield "Percent of the pixels labelled in all selections, all seeds together."
     yield ""
-    yield "| class | " + " | ".join(names) + " |"
-    yield "|---" * (len(names) + 1) + "|"
+    yield from header("class", *results.spent)
     for label in classes(results):
-        shares = (f"{results.spent[name].get(label, 0):.1f}" for name in names)
-        yield f"| {label} | " + " | ".join(shares) + " |"
+        yield row(label, *(f"{shares.get(label, 0):.1f}" for shares in results.spent.values()))
 
 
 def against_first(results: Results) -> Iterator[str]:
@@ -126,12 +124,22 @@ def against_first(results: Results) -> Iterator[str]:
     yield ""
     yield f"Mean of rounds less {first}'s of the same seed, and so from the same warm-up."
     yield ""
-    yield "| strategy | " + " | ".join(f"seed {seed}" for seed in results.seeds) + " | mean |"
-    yield "|---" * (len(results.seeds) + 2) + "|"
+    yield from header("strategy", *(f"seed {seed}" for seed in results.seeds), "mean")
     for name in others:
         more = results.curves[name].mean - results.curves[first].mean
-        yield f"| {name} | " + " | ".join(f"{m:+.2f}" for m in more) + f" | {spread(more)} |"
+        yield row(name, *(f"{m:+.2f}" for m in more), spread(more))
     yield ""
+
+
+def header(*names: str) -> Iterator[str]:
+    """The first two lines of a Markdown table."""
+    yield row(*names)
+    yield "|---" * len(names) + "|"
+
+
+def row(*cells: object) -> str:
+    """One line of a Markdown table."""
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def classes(results: Results) -> list[str]:

@@ -133,6 +133,20 @@ def test_a_run_that_fails_is_named_and_ends_nothing_else(script, config, toy_cit
     assert "no discriminator (model_D)" in console.splitlines()[-1]
 
 
+def test_what_a_config_does_not_say_is_as_in_the_one_that_it_is_like(config, tmp_path):
+    whole = json.loads(config.read_text()) | {"seeds": [5]}
+    (config.parent / "five.json").write_text(json.dumps({"like": config.name, "seeds": [5]}))
+    (tmp_path / "five.json").write_text(json.dumps(whole))
+    ours, theirs = (
+        read_config(folder / "five.json", Path("data"), Path("exp"))
+        for folder in (config.parent, tmp_path)
+    )
+    assert ours == theirs
+    (tmp_path / "lost.json").write_text('{"like": "nothing.json"}')
+    with pytest.raises(UserError, match=r"nothing\.json"):
+        read_config(tmp_path / "lost.json", Path("data"), Path("exp"))
+
+
 def test_a_file_that_is_no_config_is_one_line(script, tmp_path):
     path = tmp_path / "bad.json"
     path.write_text("{")
