@@ -278,8 +278,9 @@ def test_compiled_network_is_the_same_in_training_and_selection(monkeypatch):
     assert list(compiled.state_dict()) == list(plain.state_dict())
 
 
-def test_time_spent_waiting_for_data_is_logged(caplog):
-    caplog.set_level("INFO")
+@pytest.fixture
+def slow_step():
+    """A step of a small network whose loader takes 0.05 s a batch."""
 
     def slow():
         for batch in batches(0):
@@ -287,38 +288,31 @@ def test_time_spent_waiting_for_data_is_logged(caplog):
             yield batch
 
     net = Net()
-    step = SupervisedStep(
-        net, segmentation_optimizer(net, 0.01, 0), slow(), "cross_entropy", Compute(CPU)
-    )
+    optimizer = segmentation_optimizer(net, 0.01, 0)
+    return SupervisedStep(net, optimizer, slow(), "cross_entropy", Compute(CPU))
+
+
+def test_time_spent_waiting_for_data_is_logged(slow_step, caplog):
+    caplog.set_level("INFO")
     for _ in range(2):
-        train(step, 5, schedule(5), False, lambda _: False, lambda: 0.5, lambda: None)
+        train(slow_step, 5, schedule(5), False, lambda _: False, lambda: 0.5, lambda: None)
     shares = re.findall(r"s/it, (\d+) % of it waiting", caplog.text)
     assert len(shares) == 2
     assert all(30 < int(share) <= 100 for share in shares)
 
 
-def test_waiting_is_a_share_of_training_not_of_what_comes_between(caplog):
+def test_waiting_is_a_share_of_training_not_of_what_comes_between(slow_step, caplog):
     caplog.set_level("INFO")
-
-    def slow():
-        for batch in batches(0):
-            time.sleep(0.05)
-            yield batch
 
     def validate():
         time.sleep(1)
         return 0.5
 
-    net = Net()
-    step = SupervisedStep(
-        net, segmentation_optimizer(net, 0.01, 0), slow(), "cross_entropy", Compute(CPU)
-    )
-
     def write(*_):
         time.sleep(1)
 
     due = {4}.__contains__
-    train(step, 8, schedule(8), False, due, validate, write, write, save_period=6)
+    train(slow_step, 8, schedule(8), False, due, validate, write, write, save_period=6)
     shares = re.findall(r"([\d.]+) s/it, (\d+) % of it waiting", caplog.text)
     assert len(shares) == 2
     assert all(float(seconds) < 0.2 and int(share) > 30 for seconds, share in shares)
