@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from active_selection.pooling import pool_features, pool_predictions
 from dataloader.datalist import Item
-from dataloader.regions import Regions
+from dataloader.regions import Regions, check_areas, region_areas
 from models.deeplab import FEATURES
 from utils.device import Compute
 from utils.errors import UserError
@@ -182,13 +182,8 @@ def measure_image(
         (H, W) int64: which of the rows each pixel belongs to.
     """
     ids, item = table.region[rows], table.items[table.image[rows.start]]
-    areas = np.bincount(superpixels.numpy().ravel(), minlength=256)
-    same_ids = np.array_equal(np.flatnonzero(areas), ids)
-    if not (same_ids and np.array_equal(areas[ids], table.area[rows])):
-        raise UserError(
-            f"{item.superpixel}: its regions are not those of the region dictionary; "
-            "run superpixel_gen.py again"
-        )
+    known = dict(zip(ids.tolist(), table.area[rows].tolist(), strict=True))
+    check_areas(item.superpixel, region_areas(superpixels.numpy()), known)
     small = shrink_superpixels(superpixels, ids, size)
     ranks = torch.from_numpy(np.searchsorted(ids, small)).to(features.device)
     prob, score, predicted = pool_predictions(logits, ranks, len(ids))

@@ -27,7 +27,7 @@ from dataloader.datasets import load_dataset
 from dataloader.domain import load_domain, make_validator
 from dataloader.edges import check_edges, region_edges
 from dataloader.images import check_files
-from dataloader.regions import Regions, load_regions
+from dataloader.regions import Regions, check_maps, load_regions
 from dataloader.segmentation import JoinedSet, TrainingSet, training_loader
 from models import get_model
 from models.discriminator import Discriminator
@@ -154,6 +154,8 @@ class Experiment:
             target = load_domain(args, "trg", "train", *columns)
             active_set = ActiveSet(source.items, target.items, {})
         self.target_regions = load_regions(active_set.target, args.trg_data_dir, "train")
+        if args.active_method in NEED_NO_NETWORK:  # the others' pass over the images checks this
+            check_maps(self.target_regions)
         if args.active_method in NEED_EDGES:
             check_edges(active_set.target, args.trg_data_dir)
         if self.needs_source:

@@ -30,10 +30,31 @@ def measure(paths: Iterable[str | Path]) -> Regions:
 
 
 def _measure_one(path: str) -> dict[int, int]:
-    areas = np.bincount(read_superpixels(path).ravel(), minlength=256)
-    if areas.all():
+    areas = region_areas(read_superpixels(path))
+    if len(areas) == 256:
         raise UserError(f"{path}: 256 regions; at most 255 are allowed, run superpixel_gen.py")
+    return areas
+
+
+def region_areas(superpixels: np.ndarray) -> dict[int, int]:
+    """Region ids, ascending, of a superpixel map (H, W) uint8, and their areas."""
+    areas = np.bincount(superpixels.ravel(), minlength=256)
     return {int(region): int(areas[region]) for region in np.flatnonzero(areas)}
+
+
+def check_areas(path: str, found: dict[int, int], known: dict[int, int]) -> None:
+    """Raise a :class:`UserError` if a map's regions are not those that are known of it."""
+    if found != known:
+        raise UserError(
+            f"{path}: its regions are not those of the region dictionary; "
+            "run superpixel_gen.py again"
+        )
+
+
+def check_maps(regions: Regions) -> None:
+    """:func:`check_areas` of every map, for a selection that will not look at them."""
+    for path, found in measure(regions).items():
+        check_areas(path, found, regions[path])
 
 
 def dictionary_path(root: str | Path, split: str) -> Path:

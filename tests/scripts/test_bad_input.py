@@ -132,14 +132,17 @@ def test_damaged_checkpoints_are_one_line(content, tmp_path):
         read_checkpoint(path)
 
 
-def test_changed_maps_beside_an_old_region_dictionary(script, toy_city, data, checkpoint, tmp_path):
+@pytest.mark.parametrize("method", ["random", "RIPU"])  # without and with a pass over the images
+def test_changed_maps_beside_an_old_region_dictionary(
+    script, toy_city, data, checkpoint, tmp_path, method
+):
     """Maps that somebody replaced are not read with the dictionary of the others."""
     shutil.copytree(toy_city / "Cityscapes", tmp_path / "city")
     path = next((tmp_path / "city" / "superpixel" / "train").rglob("*.png"))
     Image.fromarray(np.asarray(Image.open(path)) // 2).save(path)
     line = script(
         f"train_ADA.py -p {tmp_path}/exp --init_checkpoint {checkpoint} {data} "
-        f"--trg_data_dir {tmp_path}/city --active_method random",
+        f"--trg_data_dir {tmp_path}/city --active_method {method}",
         fails=True,
     )
     assert path.name in line and "superpixel_gen.py again" in line
