@@ -28,6 +28,7 @@ from utils.common import (
     SHARE,
     Parser,
     check_training,
+    number,
     start_log,
     training_parser,
 )
@@ -60,6 +61,9 @@ def parser() -> Parser:
         "--components", type=POSITIVE_INT, help="of every mixture (default: by regions, 1 to 10)"
     )
     group.add_argument(
+        "--fit_regions", type=number(int, 2), help="of a class, to fit a mixture to (default: all)"
+    )
+    group.add_argument(
         "--class_balance",
         action=BooleanOptionalAction,
         default=True,
@@ -86,17 +90,17 @@ def main() -> None:
 
     experiment = Experiment(args)
     settings.write()
-    for number in range(experiment.first_round, args.max_iterations + 1):
-        experiment.begin(number)
+    for round_index in range(experiment.first_round, args.max_iterations + 1):
+        experiment.begin(round_index)
         labelled = experiment.labelled_pixels()
-        if number == args.init_iteration:
+        if round_index == args.init_iteration:
             miou = experiment.adopt(Path(args.init_checkpoint))
         else:
             miou = experiment.finetune()
         spent = []
-        if number < args.max_iterations:
+        if round_index < args.max_iterations:
             spent = experiment.select()
-            experiment.active_set.save(datalist_path(args, number))
+            experiment.active_set.save(datalist_path(args, round_index))
         experiment.record(miou, labelled, spent)
     settings.finish()
     clean_up(args)

@@ -42,12 +42,14 @@ class DensityOptions:
 
     Attributes:
         components: of every class's mixtures; None leaves them to :func:`components_of`.
+        fit_regions: that a mixture is fitted to at most, drawn by chance; None fits it to all.
         class_balance: classes take turns; without, all regions are ranked in one list by d(z).
         skip_classes: pseudo-classes that the source does not have at all.
         mixtures_file: an ``.npz`` to keep the mixtures' parameters in.
     """
 
     components: int | None = None
+    fit_regions: int | None = None
     class_balance: bool = True
     skip_classes: Collection[int] = ()
     mixtures_file: Path | None = None
@@ -147,7 +149,7 @@ def rank_by_density(
     able = {
         c: rows for c, rows in rows_of.items() if len(rows) >= 2 and c not in options.skip_classes
     }
-    mixtures = fit_classes(source, target, able, options.components, seed, device)
+    mixtures = fit_classes(source, target, able, options, seed, device)
     if options.mixtures_file is not None:
         write_npz(options.mixtures_file, **_parameters(mixtures))
     ratios = map_in_threads(
@@ -182,7 +184,7 @@ def fit_classes(
     source: RegionTable,
     target: RegionTable,
     target_rows: Mapping[int, np.ndarray],
-    components: int | None,
+    options: DensityOptions,
     seed: int,
     device: torch.device | str,
 ) -> dict[int, tuple[Mixture, Mixture | None]]:
@@ -192,20 +194,22 @@ def fit_classes(
         source: every source region.
         target: every target region.
         target_rows: class -> rows of ``target``, two or more.
-        components: of all mixtures; None leaves them to :func:`components_of`.
-        seed: of the start.
+        options: which components, and fitted to how many regions.
+        seed: of the start, and of the regions drawn.
         device: that the arithmetic runs on.
     """
     source_class = source.pseudo_class
     source_rows = {c: np.flatnonzero(source_class == c) for c in target_rows}
-    count_of = {c: components or components_of(len(rows)) for c, rows in target_rows.items()}
+    count_of = {
+        c: options.components or components_of(len(rows)) for c, rows in target_rows.items()
+    }
     for c, rows in target_rows.items():
         log.info(
             "class %2d: %6d target and %6d source regions, %d components",
             *(c, len(rows), len(source_rows[c]), count_of[c]),
         )
     tasks = [
-        (table, rows[c], count_of[c])
+        (table, at_most(options.fit_regions, rows[c], seed), count_of[c])
         for table, rows in ((target, target_rows), (source, source_rows))
         for c in target_rows
     ]
@@ -217,6 +221,13 @@ def fit_classes(
     )
     pairs = zip(fitted[: len(target_rows)], fitted[len(target_rows) :], strict=True)
     return dict(zip(target_rows, pairs, strict=True))
+
+
+def at_most(count: int | None, rows: np.ndarray, seed: int) -> np.ndarray:
+    """All of the rows, or ``count`` of them drawn by chance, in their order."""
+    if count is None or len(rows) <= count:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
 
 
 def take_turns(lists: Sequence[np.ndarray], weights: Sequence[int]) -> np.ndarray:

@@ -19,6 +19,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from active_selection.density import DensityOptions
 from active_selection.region_table import SCORES, RegionTable, column_types, lay_out
 from active_selection.selection import spend
 from active_selection.strategies import METHODS, Evidence, phases
@@ -47,6 +48,7 @@ def parser() -> Parser:
         default=CITYSCAPES_SHARE,
         help="of the regions, those of the target (default: Cityscapes' beside GTA5's)",
     )
+    result.add_argument("--fit_regions", type=number(int, 2), help="as train_ADA.py's")
     result.add_argument("--here", action="store_true", help="measure in this very process")
     return result
 
@@ -54,12 +56,16 @@ def parser() -> Parser:
 def main() -> None:
     args = parser().parse_args()
     if args.here:
-        print(json.dumps(measure(args.regions[0], args.active_method[0], args.target_share)))
+        options = DensityOptions(fit_regions=args.fit_regions)
+        result = measure(args.regions[0], args.active_method[0], args.target_share, options)
+        print(json.dumps(result))
         return
     print("active_method       regions  select_s  us_per_region  peak_mb")
     for method, regions in product(args.active_method, args.regions):
         flags = ["--regions", str(regions), "--active_method", method]
         flags += ["--target_share", str(args.target_share)]
+        if args.fit_regions is not None:
+            flags += ["--fit_regions", str(args.fit_regions)]
         command = [sys.executable, __file__, "--here", *flags]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         result = json.loads(done.stdout.splitlines()[-1])
@@ -68,7 +74,9 @@ def main() -> None:
         print(f"{method:18s}  {regions:7d}  {seconds:8.1f}  {share:13.0f}  {peak:7.0f}", flush=True)
 
 
-def measure(regions: int, method: str, target_share: float) -> dict[str, float]:
+def measure(
+    regions: int, method: str, target_share: float, density: DensityOptions
+) -> dict[str, float]:
     """Seconds of a round's selection, and the most memory that the process had.
 
     Each domain has an image at the least.
@@ -83,7 +91,7 @@ def measure(regions: int, method: str, target_share: float) -> dict[str, float]:
         budget = round(0.01 * target_images * REGIONS * AREA)
         plan = phases(method, SCORES[0], 2, budget, alpha=1, beta=1)
         edge = np.random.default_rng(2).random(len(target), np.float32)
-        evidence = Evidence(target, source, seed=0, edge=edge)
+        evidence = Evidence(target, source, 0, density, edge)
         since = time.perf_counter()
         spent = spend(plan, evidence, active, areas, Path(folder), 1)
         seconds = time.perf_counter() - since

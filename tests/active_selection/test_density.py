@@ -222,6 +222,29 @@ def test_components_can_be_set(components):
     assert not np.allclose(ranking.scores, with_rule.scores)  # which takes 7
 
 
+def test_mixtures_of_some_regions_rank_all():
+    """Both mixtures of a class are fitted to 400 of its regions, drawn by chance."""
+    novel = np.arange(900) >= 800
+    source = table([0] * 700, normal(700))
+    target = table([0] * 900, np.where(novel[:, None], normal(900, 2.0), normal(900, seed=3)))
+    some = DensityOptions(components=2, fit_regions=400)
+    everything = np.ones(900, bool)
+    ranking = rank_by_density(source, target, everything, some)
+    assert novel[ranking.rows[:100]].mean() > 0.95
+    drawn = [np.sort(np.random.default_rng(0).choice(n, 400, replace=False)) for n in (900, 700)]
+    fits = [
+        fit_mixture(of.feature[rows], 2) for of, rows in zip((target, source), drawn, strict=True)
+    ]
+    ratio = np.subtract(*(fit.log_density(target.feature) for fit in fits))
+    np.testing.assert_allclose(ranking.scores, -np.sort(-ratio))
+    full, enough = (
+        rank_by_density(source, target, everything, DensityOptions(components=2, fit_regions=n))
+        for n in (None, 900)
+    )
+    assert np.array_equal(full.scores, enough.scores)
+    assert not np.allclose(full.scores, ranking.scores)
+
+
 @pytest.mark.parametrize(
     ("rows", "components"), [(2, 1), (2, 2), (40, 1), (90, 3), (700, 7), (5000, 10)]
 )
