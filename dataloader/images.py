@@ -31,7 +31,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """Read an image as (H, W, 3) uint8 RGB."""
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except READ_ERRORS as error:
         raise UserError(
             f"{path}: image cannot be read ({reason(error)}); replace the file"
