@@ -51,3 +51,12 @@ def test_growth_ends_with_a_line_a_size(script):
     assert header == ["active_method", "regions", "select_s", "us_per_region", "peak_mb"]
     sizes = ("400", "800")
     assert [line[:2] for line in lines] == [[m, n] for m in ("d2ada", "ReDAL") for n in sizes]
+
+
+def test_fits_of_some_regions_are_compared_with_those_of_all(script):
+    out = script("benchmarks/fit_regions.py --regions 4000 --fit_regions 9999 50")
+    regions, header, *lines = (line.split() for line in out.splitlines())
+    assert regions == "3560 source and 440 target regions, 4 taken".split()
+    alike = {(count, seed): float(share) for count, seed, _, share in lines}
+    assert alike["all", "0"] == alike["9999", "0"] == 100
+    assert alike["50", "0"] < 100
