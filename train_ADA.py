@@ -61,7 +61,9 @@ def parser() -> Parser:
         "--components", type=POSITIVE_INT, help="of every mixture (default: by regions, 1 to 10)"
     )
     group.add_argument(
-        "--fit_regions", type=number(int, 2), help="of a class, to fit a mixture to (default: all)"
+        "--max_source_regions",
+        type=number(int, 2),
+        help="of a class, drawn by chance, that its source mixture is fitted to (default: all)",
     )
     group.add_argument(
         "--class_balance",

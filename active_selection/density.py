@@ -42,14 +42,15 @@ class DensityOptions:
 
     Attributes:
         components: of every class's mixtures; None leaves them to :func:`components_of`.
-        fit_regions: that a mixture is fitted to at most, drawn by chance; None fits it to all.
+        max_source_regions: of a class, drawn by chance, that p_S is fitted to at most; None fits it
+            to all. (p_T is always fitted to all: a mixture favours what it was fitted to.)
         class_balance: classes take turns; without, all regions are ranked in one list by d(z).
         skip_classes: pseudo-classes that the source does not have at all.
         mixtures_file: an ``.npz`` to keep the mixtures' parameters in.
     """
 
     components: int | None = None
-    fit_regions: int | None = None
+    max_source_regions: int | None = None
     class_balance: bool = True
     skip_classes: Collection[int] = ()
     mixtures_file: Path | None = None
@@ -194,12 +195,15 @@ def fit_classes(
         source: every source region.
         target: every target region.
         target_rows: class -> rows of ``target``, two or more.
-        options: which components, and fitted to how many regions.
+        options: how many components, and how many source regions.
         seed: of the start, and of the regions drawn.
         device: that the arithmetic runs on.
     """
     source_class = source.pseudo_class
-    source_rows = {c: np.flatnonzero(source_class == c) for c in target_rows}
+    source_rows = {
+        c: draw_rows(np.flatnonzero(source_class == c), options.max_source_regions, seed)
+        for c in target_rows
+    }
     count_of = {
         c: options.components or components_of(len(rows)) for c, rows in target_rows.items()
     }
@@ -209,7 +213,7 @@ def fit_classes(
             *(c, len(rows), len(source_rows[c]), count_of[c]),
         )
     tasks = [
-        (table, at_most(options.fit_regions, rows[c], seed), count_of[c])
+        (table, rows[c], count_of[c])
         for table, rows in ((target, target_rows), (source, source_rows))
         for c in target_rows
     ]
@@ -223,8 +227,8 @@ def fit_classes(
     return dict(zip(target_rows, pairs, strict=True))
 
 
-def at_most(count: int | None, rows: np.ndarray, seed: int) -> np.ndarray:
-    """All of the rows, or ``count`` of them drawn by chance, in their order."""
+def draw_rows(rows: np.ndarray, count: int | None, seed: int) -> np.ndarray:
+    """``count`` of the rows, drawn by chance, in their order; all if there are no more, or None."""
     if count is None or len(rows) <= count:
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))

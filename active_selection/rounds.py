@@ -294,7 +294,7 @@ class Experiment:
         with source_table as source, target_table as target:
             density = DensityOptions(
                 components=args.components,
-                fit_regions=args.fit_regions,
+                max_source_regions=args.max_source_regions,
                 class_balance=args.class_balance,
                 skip_classes=self.source_info.missing_classes,
                 mixtures_file=folder / f"{name}_mixtures.npz" if args.keep_features else None,

@@ -48,7 +48,7 @@ def parser() -> Parser:
         default=CITYSCAPES_SHARE,
         help="of the regions, those of the target (default: Cityscapes' beside GTA5's)",
     )
-    result.add_argument("--fit_regions", type=number(int, 2), help="as train_ADA.py's")
+    result.add_argument("--max_source_regions", type=number(int, 2), help="as train_ADA.py's")
     result.add_argument("--here", action="store_true", help="measure in this very process")
     return result
 
@@ -56,7 +56,7 @@ def parser() -> Parser:
 def main() -> None:
     args = parser().parse_args()
     if args.here:
-        options = DensityOptions(fit_regions=args.fit_regions)
+        options = DensityOptions(max_source_regions=args.max_source_regions)
         result = measure(args.regions[0], args.active_method[0], args.target_share, options)
         print(json.dumps(result))
         return
@@ -64,8 +64,8 @@ def main() -> None:
     for method, regions in product(args.active_method, args.regions):
         flags = ["--regions", str(regions), "--active_method", method]
         flags += ["--target_share", str(args.target_share)]
-        if args.fit_regions is not None:
-            flags += ["--fit_regions", str(args.fit_regions)]
+        if args.max_source_regions is not None:
+            flags += ["--max_source_regions", str(args.max_source_regions)]
         command = [sys.executable, __file__, "--here", *flags]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         result = json.loads(done.stdout.splitlines()[-1])
@@ -77,18 +77,12 @@ def main() -> None:
 def measure(
     regions: int, method: str, target_share: float, density: DensityOptions
 ) -> dict[str, float]:
-    """Seconds of a round's selection, and the most memory that the process had.
-
-    Each domain has an image at the least.
-    """
-    images = max(2, regions // REGIONS)
-    target_images = min(max(1, round(images * target_share)), images - 1)
+    """Seconds of a round's selection, and the most memory that the process had."""
     with TemporaryDirectory() as folder:
-        source = made_up_table(Path(folder), "source", images - target_images, 0)
-        target = made_up_table(Path(folder), "target", target_images, 1)
+        source, target = made_up_domains(Path(folder), regions, target_share)
         areas = {item.superpixel: dict.fromkeys(range(REGIONS), AREA) for item in target.items}
         active = ActiveSet([], target.items, areas)
-        budget = round(0.01 * target_images * REGIONS * AREA)
+        budget = round(0.01 * len(target) * AREA)
         plan = phases(method, SCORES[0], 2, budget, alpha=1, beta=1)
         edge = np.random.default_rng(2).random(len(target), np.float32)
         evidence = Evidence(target, source, 0, density, edge)
@@ -97,6 +91,22 @@ def measure(
         seconds = time.perf_counter() - since
     assert sum(phase.pixels for phase in spent) >= budget
     return {"seconds": seconds, "peak_mb": peak_mb()}
+
+
+def made_up_domains(
+    folder: Path, regions: int, target_share: float
+) -> tuple[RegionTable, RegionTable]:
+    """The tables of source and target, together of so many regions, of an image each at the least.
+
+    Args:
+        folder: that their columns are to lie in.
+        regions: of both, 40 an image.
+        target_share: of the images.
+    """
+    images = max(2, regions // REGIONS)
+    target_images = min(max(1, round(images * target_share)), images - 1)
+    source = made_up_table(folder, "source", images - target_images, 0)
+    return source, made_up_table(folder, "target", target_images, 1)
 
 
 def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTable:

@@ -53,10 +53,11 @@ def test_growth_ends_with_a_line_a_size(script):
     assert [line[:2] for line in lines] == [[m, n] for m in ("d2ada", "ReDAL") for n in sizes]
 
 
-def test_fits_of_some_regions_are_compared_with_those_of_all(script):
-    out = script("benchmarks/fit_regions.py --regions 4000 --fit_regions 9999 50")
-    regions, header, *lines = (line.split() for line in out.splitlines())
-    assert regions == "3560 source and 440 target regions, 4 taken".split()
-    alike = {(count, seed): float(share) for count, seed, _, share in lines}
-    assert alike["all", "0"] == alike["9999", "0"] == 100
-    assert alike["50", "0"] < 100
+def test_fits_of_some_source_regions_are_compared_with_those_of_all(script):
+    out = script("benchmarks/source_regions.py --regions 20000 --max_source_regions 99999 20")
+    regions, _, *rest = out.splitlines()
+    assert regions == "17880 source and 2120 target regions, 21 taken"
+    lines = (line.split() for line in rest)
+    same = {(count, seed): float(share) for count, seed, _, share in lines}
+    assert same["all", "0"] == same["99999", "0"] == 100
+    assert same["20", "0"] < 100

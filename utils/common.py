@@ -11,13 +11,20 @@ from typing import Any, NoReturn
 from utils.errors import UserError
 
 
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells the default of every flag that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that shows defaults in ``--help`` and fails with one line."""
 
     def __init__(self, description: str, **options: Any):
         super().__init__(
             description=description,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_Formatter,
             **options,
         )
 

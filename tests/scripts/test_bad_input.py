@@ -69,7 +69,7 @@ def test_warmup(script, data, tmp_path, flags, named):
         ("--active_method AADA", "--warmup uda_warmup"),
         ("--active_method ReDAL", "edge_detection.py"),
         ("--components 0", "--components"),
-        ("--fit_regions 1", "--fit_regions"),
+        ("--max_source_regions 1", "--max_source_regions"),
     ],
 )
 def test_train_ada(script, data, checkpoint, tmp_path, flags, named):

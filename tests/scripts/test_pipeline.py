@@ -224,6 +224,20 @@ def test_every_baseline_selects(script, experiment, toy_city, tmp_path, method):
     assert {(p.split(",")[2], i) for _, p, i in chosen} == labelled
 
 
+def test_source_mixtures_are_fitted_to_some_regions_when_asked(
+    script, experiment, toy_city, tmp_path
+):
+    command = baseline(experiment, toy_city, tmp_path, "density")
+    script(f"{command} --max_iterations 1 --max_source_regions 3 --keep_features")
+    some, full = (
+        np.load(folder / "features" / "round00_mixtures.npz") for folder in (tmp_path, experiment)
+    )
+    assert set(some) == set(full)
+    equal = {key for key in full if np.array_equal(some[key], full[key])}
+    assert {key for key in full if key.startswith("target")} <= equal
+    assert not {key for key in full if key.startswith("source_0_means")} & equal
+
+
 def baseline(experiment: Path, toy_city: Path, folder: Path, method: str) -> str:
     return (
         f"train_ADA.py -p {folder} {flags(toy_city)} --finetune_itrs 1 --active_method {method} "
