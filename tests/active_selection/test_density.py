@@ -237,9 +237,10 @@ def test_source_mixtures_can_be_fitted_to_some_regions():
     assert (np.diff(drawn) > 0).all()
     fits = [fit_mixture(rows, 2) for rows in (target.feature, source.feature[drawn])]
     ratio = np.subtract(*(fit.log_density(target.feature) for fit in fits))
-    np.testing.assert_allclose(rank(400).scores, ratio[rank(400).rows])
-    assert np.array_equal(rank(900).scores, rank(None).scores)
-    assert not np.allclose(rank(400).scores, rank(None).scores)
+    some, enough, full = (rank(count) for count in (400, 900, None))
+    np.testing.assert_allclose(some.scores, ratio[some.rows])
+    assert np.array_equal(enough.scores, full.scores)
+    assert not np.allclose(some.scores, full.scores)
 
 
 @pytest.mark.parametrize(
