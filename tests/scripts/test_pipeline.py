@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,56 +15,9 @@ from dataloader.datalist import read_datalist
 from dataloader.datasets import load_dataset
 from dataloader.regions import load_regions
 from models import get_model
+from tests.experiment import NETWORK, ROUNDS, SIZE, areas_of, flags, load, region_sets
 from utils.checkpoint import load_model
 from utils.device import Compute
-
-ROUNDS = 2
-SIZE = 0.3  # images' worth of pixels a round
-NETWORK = "-m deeplabv3plus_mobilenet --image_size 64 128 --num_workers 0 --device cpu"
-
-
-def flags(city: Path, source: str = "GTA5") -> str:
-    return (
-        f"{NETWORK} --no-freeze_bn --train_batch_size 2 "
-        f"--src_dataset {source} --src_data_dir {city}/{source} "
-        f"--trg_data_dir {city}/Cityscapes --val_data_dir {city}/Cityscapes"
-    )
-
-
-@pytest.fixture(scope="module")
-def experiment(script, toy_city, tmp_path_factory) -> Path:
-    """UDA warm-up and rounds 0 to 2."""
-    folder = tmp_path_factory.mktemp("exp")
-    script(
-        f"warmup.py -p {folder} {flags(toy_city)} --backbone_weights none --total_itrs 6 "
-        "--ramp_itrs 2 --val_period 4 --train_lr 1e-2"
-    )
-    script(
-        f"train_ADA.py -p {folder} {flags(toy_city)} --init_checkpoint {folder}/checkpoint.tar "
-        f"--max_iterations {ROUNDS} --finetune_itrs 6 --val_period 5 --finetune_lr 5e-3 "
-        f"--active_selection_size {SIZE} --keep_features"
-    )
-    return folder
-
-
-def load(path: Path):
-    return pickle.loads(path.read_bytes())
-
-
-def region_sets(datalist):
-    """Labelled and pool regions as sets of (superpixel path, id)."""
-    return (
-        {(path, region) for path, ids in datalist[key].items() for region in ids}
-        for key in ("trg_label_suppix", "trg_pool_suppix")
-    )
-
-
-def areas_of(city: Path) -> dict:
-    areas = {}
-    for path in (city / "Cityscapes" / "superpixel" / "train").rglob("*_superpixel.png"):
-        counts = np.bincount(np.asarray(Image.open(path)).ravel())
-        areas |= {(str(path), region): int(n) for region, n in enumerate(counts) if n}
-    return areas
 
 
 def test_every_file_of_an_experiment_is_there(experiment):
@@ -208,61 +160,6 @@ def test_continuing_repeats_what_an_unbroken_run_did(script, experiment, toy_cit
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-@pytest.mark.parametrize("method", ["AADA", "BADGE", "CLUE", "coreset", "ReDAL", "RIPU"])
-def test_every_baseline_selects(script, experiment, toy_city, tmp_path, method):
-    if method == "ReDAL":
-        toy_city = shutil.copytree(toy_city, tmp_path / "city")  # others have no edges
-        script(
-            "data_preprocessing/edge_detection.py --dataset cityscapes "
-            f"--datadir {toy_city}/Cityscapes --workers 1"
-        )
-    script(baseline(experiment, toy_city, tmp_path, method) + " --max_iterations 1")
-    chosen = load(tmp_path / f"{method}_selection_00.pkl")
-    areas = areas_of(toy_city)
-    assert sum(areas[p.split(",")[2], i] for _, p, i in chosen) >= SIZE * 64 * 128
-    labelled, _ = region_sets(load(tmp_path / "datalist_00.pkl"))
-    assert {(p.split(",")[2], i) for _, p, i in chosen} == labelled
-
-
-def test_source_mixtures_are_fitted_to_some_regions_when_asked(
-    script, experiment, toy_city, tmp_path
-):
-    command = baseline(experiment, toy_city, tmp_path, "density")
-    script(f"{command} --max_iterations 1 --max_source_regions 3 --keep_features")
-    some, full = (
-        np.load(folder / "features" / "round00_mixtures.npz") for folder in (tmp_path, experiment)
-    )
-    assert set(some) == set(full)
-    equal = {key for key in full if np.array_equal(some[key], full[key])}
-    assert {key for key in full if key.startswith("target")} <= equal
-    assert not {key for key in full if key.startswith("source_0_means")} & equal
-
-
-def baseline(experiment: Path, toy_city: Path, folder: Path, method: str) -> str:
-    return (
-        f"train_ADA.py -p {folder} {flags(toy_city)} --finetune_itrs 1 --active_method {method} "
-        f"--active_selection_size {SIZE} --init_checkpoint {experiment}/checkpoint.tar"
-    )
-
-
-def test_adversarial_baseline_takes_whole_images_round_after_round(
-    script, experiment, toy_city, tmp_path
-):
-    """The discriminator goes along from checkpoint to checkpoint."""
-    command = baseline(experiment, toy_city, tmp_path, "AADA")
-    script(f"{command} --max_iterations 2 --active_mode scan")
-    for number in range(2):
-        labelled, pool = region_sets(load(tmp_path / f"datalist_{number:02d}.pkl"))
-        images = {path for path, _ in labelled}
-        assert len(images) == number + 1  # an image is worth more than the budget
-        assert not images & {path for path, _ in pool}
-    first, last = (
-        torch.load(folder / name, weights_only=True)["model_D"]
-        for folder, name in ((experiment, "checkpoint.tar"), (tmp_path, "checkpoint02.tar"))
-    )
-    assert all(torch.equal(first[key], last[key]) for key in first)
-
-
 def test_published_datalist_continues(script, experiment, toy_city, tmp_path):
     """Absolute paths, NumPy ids, and no entry for what is empty, as the release wrote them."""
     data = load(experiment / "datalist_00.pkl")
@@ -281,34 +178,6 @@ def test_published_datalist_continues(script, experiment, toy_city, tmp_path):
     after, pool = region_sets(load(tmp_path / "datalist_01.pkl"))
     assert before < after
     assert after | pool == set(areas_of(toy_city))
-
-
-@pytest.mark.parametrize("method", ["d2ada", "random"])
-def test_scan_mode_labels_whole_images(script, experiment, toy_city, tmp_path, method):
-    script(
-        f"train_ADA.py -p {tmp_path} {flags(toy_city)} --active_mode scan "
-        f"--active_method {method} --init_checkpoint {experiment}/checkpoint00.tar "
-        "--max_iterations 1 --finetune_itrs 1 --active_selection_size 2"
-    )
-    data = load(tmp_path / "datalist_00.pkl")
-    assert len(data["trg_label_im_idx"]) == 2
-    assert len(data["trg_pool_im_idx"]) == 4
-    assert all(sorted(ids) == list(range(40)) for ids in data["trg_label_suppix"].values())
-
-
-@pytest.mark.parametrize("mode", ["region", "scan"])
-def test_random_looks_at_no_image_and_picks_the_same_if_it_does(
-    script, experiment, toy_city, tmp_path, mode
-):
-    """Keeping features makes the pass over the target that random does not need."""
-    chosen = []
-    for folder, keep in ((tmp_path / "without", ""), (tmp_path / "with", " --keep_features")):
-        command = baseline(experiment, toy_city, folder, "random")
-        script(f"{command} --max_iterations 1 --active_mode {mode}{keep}")
-        made_a_pass = (folder / "features").is_dir()  # it writes there, if only for a while
-        assert made_a_pass == bool(keep)
-        chosen.append(load(folder / "random_selection_00.pkl"))
-    assert chosen[0] == chosen[1]
 
 
 def test_synthia_source_has_two_means_and_skips_its_missing_classes(script, toy_city, tmp_path):
