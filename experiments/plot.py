@@ -1,6 +1,6 @@
 """Draw an experiment's figures and write them down; see experiments/config.py.
 
-Writes ``<config>.json`` (settings and every figure), ``<config>.md`` (tables), and the pictures
+Writes ``<config>.json`` (settings and every mIoU), ``<config>.md`` (tables), and the pictures
 ``<config>_curve.png`` (mIoU against labelled share, mean and spread over seeds) and
 ``<config>_classes.png`` (what the labels were spent on).
 """
@@ -94,7 +94,7 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
     }
     for name, curve in [*best_first, *controls.items()]:
         yield row(name, *map(spread, [*curve.miou.T, curve.mean]))
-    yield row("all labels", *until_last, spread(results.bound), "")
+    yield row("bound", *until_last, spread(results.bound), "")
     yield ""
     yield from against_first(results)
     yield "## Every run"
@@ -104,7 +104,7 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
         for seed, values in zip(results.seeds, curve.miou, strict=True):
             yield row(name, seed, *(f"{value:.2f}" for value in values))
     for seed, value in zip(results.seeds, results.bound, strict=True):
-        yield row("all labels", seed, *until_last, f"{value:.2f}")
+        yield row("bound", seed, *until_last, f"{value:.2f}")
     yield ""
     yield "## What the labels were spent on"
     yield ""
@@ -152,7 +152,7 @@ def draw_curves(results: Results, path: Path) -> None:
     """mIoU against labelled share: lines are means, bands one standard deviation."""
     figure, axes = plt.subplots(figsize=(8, 4.2))
     bound = results.bound.mean()
-    axes.axhline(bound, color="black", linestyle="--", linewidth=1, label="all labels")
+    axes.axhline(bound, color="black", linestyle="--", linewidth=1, label="bound")
     for name, curve in results.curves.items():
         x, mean, band = curve.percent.mean(0), curve.miou.mean(0), deviation(curve.miou)
         (line,) = axes.plot(x, mean, marker="o", markersize=3, label=name)
