@@ -1,7 +1,7 @@
 """The whole method on a made-up city, a few minutes on two CPU cores (``make demo``).
 
 Every step is one of the project's scripts with its own flags; this file only calls them. Results
-lie in ``demo/``.
+lie in ``demo/``, which is made anew.
 """
 
 import json
@@ -19,7 +19,7 @@ EXP = DEMO / "exp"
 ROUNDS = 3
 
 NETWORK = (
-    "-m deeplabv3plus_mobilenet --separable_conv --image_size 96 192 --num_workers 0"
+    "-m deeplabv3plus_mobilenet --separable_conv --image_size 64 128 --num_workers 0"
     " --channels_last"
 )
 DATA = (
@@ -35,15 +35,15 @@ def steps() -> list[str]:
     """The commands, in order."""
     predict = f"inference.py {NETWORK} --val_data_dir {CITY}/Cityscapes"
     return [
-        f"data_preprocessing/toy_city.py --root {CITY} --images 64 --size 128 256",
+        f"data_preprocessing/toy_city.py --root {CITY} --images 96 --size 128 256",
         f"data_preprocessing/superpixel_gen.py --dataset GTA5 --datadir {CITY}/GTA5",
         f"data_preprocessing/superpixel_gen.py --dataset cityscapes --datadir {CITY}/Cityscapes"
         " --preview 4",
         f"warmup.py -p {EXP} {NETWORK} {DATA} {TRAINING} --backbone_weights none"
-        " --total_itrs 250 --ramp_itrs 25 --train_lr 1e-2 --val_period 125",
+        " --total_itrs 600 --ramp_itrs 50 --train_lr 1e-2 --val_period 200",
         f"train_ADA.py -p {EXP} {NETWORK} {DATA} {TRAINING} --init_checkpoint {EXP}/checkpoint.tar"
-        f" --max_iterations {ROUNDS} --finetune_itrs 150 --finetune_lr 5e-3 --val_period 75"
-        " --active_selection_size 0.64",
+        f" --max_iterations {ROUNDS} --finetune_itrs 200 --finetune_lr 5e-3 --val_period 100"
+        " --active_selection_size 0.96",
         f"{predict} --trained_model_path {EXP}/checkpoint00.tar --save_dir {DEMO}/before",
         f"{predict} --trained_model_path {EXP}/checkpoint0{ROUNDS}.tar --save_dir {DEMO}/after",
         f"evaluation.py --root_dir {CITY}/Cityscapes --pred_dir {DEMO}/before"
@@ -58,7 +58,7 @@ def steps() -> list[str]:
 
 def main() -> None:
     start = time.monotonic()
-    shutil.rmtree(ROOT / EXP, ignore_errors=True)  # runs are never overwritten
+    shutil.rmtree(ROOT / DEMO, ignore_errors=True)  # runs, and another city, are not overwritten
     for step in steps():
         print(f"\n$ python {step}", flush=True)
         subprocess.run([sys.executable, *shlex.split(step)], cwd=ROOT, check=True)
