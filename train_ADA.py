@@ -14,6 +14,7 @@ from pathlib import Path
 from active_selection.region_table import SCORES
 from active_selection.rounds import (
     Experiment,
+    claim_features,
     clean_up,
     datalist_path,
     first_open_round,
@@ -88,6 +89,7 @@ def main() -> None:
         clean_up(args)
         log.info("the rounds in %s are finished", folder)
         return
+    claim_features(args)
     log.info("%s", vars(args))
 
     experiment = Experiment(args)

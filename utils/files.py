@@ -21,24 +21,36 @@ except ImportError:  # not on Windows
     fcntl = None
 
 
-def claim(folder: str | Path) -> int | None:
-    """Lock a folder until this process ends, however it ends; returns the descriptor to keep.
+def claim(folder: str | Path, flag: str) -> int | None:
+    """Make and lock a folder until this process ends, however; returns the descriptor to keep.
 
     None where the file system, or the machine, has no such locks.
 
+    Args:
+        folder: to be this process's alone.
+        flag: that names it.
+
     Raises:
-        UserError: another process has it.
+        UserError: another process has it, or it cannot be made.
     """
     if fcntl is None:
         return None
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(
+            f"{flag} {folder}: cannot be used ({error.strerror}); choose another folder"
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             return None
-        raise UserError(f"-p {folder}: another run is at work in it; wait for it to end") from error
+        raise UserError(
+            f"{flag} {folder}: another run is at work in it; wait for it to end"
+        ) from error
     return descriptor
 
 

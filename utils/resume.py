@@ -75,7 +75,7 @@ class Settings:
             UserError: names the flag that differs, or the folder that holds results already, or in
                 which another run is at work.
         """
-        self._claim = claim(self.path.parent)
+        self._claim = claim(self.path.parent, "-p")
         if resume and self.path.is_file():
             return self._compare()
         for path in self.results:

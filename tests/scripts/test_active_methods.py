@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.experiment import SIZE, areas_of, flags, load, region_sets
+from utils.files import claim
 
 
 @pytest.mark.parametrize("method", ["AADA", "BADGE", "CLUE", "coreset", "ReDAL", "RIPU"])
@@ -93,3 +94,22 @@ def test_random_looks_at_no_image_and_picks_the_same_if_it_does(
         assert made_a_pass == bool(keep)
         chosen.append(load(folder / "random_selection_00.pkl"))
     assert chosen[0] == chosen[1]
+
+
+def test_a_feature_folder_is_one_runs_alone(script, experiment, toy_city, tmp_path):
+    """Files of several experiments would have the same names there."""
+    features = tmp_path / "features"
+    flag = f" --max_iterations 1 --save_feat_dir {features}"
+    script(baseline(experiment, toy_city, tmp_path / "one", "RIPU") + flag + " --keep_features")
+    kept = {path: path.read_bytes() for path in features.iterdir()}
+    assert features / "round00_target_features.npy" in kept
+
+    other = baseline(experiment, toy_city, tmp_path / "two", "RIPU") + flag
+    assert f"--save_feat_dir {features}: holds features of another run" in script(other, fails=True)
+    claim(features, "here")
+    assert f"--save_feat_dir {features}: another run is at work" in script(other, fails=True)
+    assert {path: path.read_bytes() for path in features.iterdir()} == kept
+
+    nowhere = other.replace(str(features), str(experiment / "checkpoint.tar"))
+    assert "checkpoint.tar: cannot be used" in script(nowhere, fails=True)
+    script(other.replace(str(features), str(tmp_path / "two")))  # -p itself
