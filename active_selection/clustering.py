@@ -16,7 +16,7 @@ def k_means(
     """One k-means, from one k-means++ start, in the points' precision.
 
     Args:
-        points: (n, d) float32 or float64; used as scratch.
+        points: (n, d) float32 or float64; shifted meanwhile, and back, so as before to rounding.
         clusters: at most n are used.
         seed: of the start.
         weight: (n,) of each point, not negative; all alike without.

@@ -113,8 +113,9 @@ def log_density_ratio(source: np.ndarray, target: np.ndarray, seed: int = 0) -> 
     Returns:
         (m,) float64.
     """
-    fits = ((rows, components_of(len(target))) for rows in (target, source))
-    return log_ratio(*(fit_density(*fit, seed) for fit in fits), target)
+    components = components_of(len(target))
+    target_mixture = fit_mixture(target, components, seed)
+    return log_ratio(target_mixture, fit_density(source, components, seed), target)
 
 
 def class_weight(log_ratio: np.ndarray) -> int:
@@ -167,7 +168,10 @@ def rank_by_density(
         weights.append(class_weight(ratio))
         log.info(
             "class %2d: %6d unlabelled regions, mean d %.4g, weight %d",
-            *(c, len(candidates), ratio.mean(), weights[-1]),
+            c,
+            len(candidates),
+            ratio.mean(),
+            weights[-1],
         )
     if options.class_balance:
         best = take_turns([rows[:BEST_PER_CLASS] for rows in lists], weights)
@@ -210,7 +214,10 @@ def fit_classes(
     for c, rows in target_rows.items():
         log.info(
             "class %2d: %6d target and %6d source regions, %d components",
-            *(c, len(rows), len(source_rows[c]), count_of[c]),
+            c,
+            len(rows),
+            len(source_rows[c]),
+            count_of[c],
         )
     tasks = [
         (table, rows[c], count_of[c])

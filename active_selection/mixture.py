@@ -13,7 +13,9 @@ fit runs on; beside them there is one double a row and component. (The k-means s
 them in double precision.)
 """
 
+import logging
 import math
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,6 +24,8 @@ from torch import Tensor
 
 from active_selection.blocks import BLOCK_ROWS, row_blocks
 from active_selection.clustering import k_means
+
+log = logging.getLogger(__name__)
 
 PANEL = 64
 TOLERANCE = 1e-3
@@ -151,7 +155,8 @@ def expectation_maximisation(
     labels = torch.from_numpy(labels).long().to(device)
     shares = torch.nn.functional.one_hot(labels, components).double()
     mixture = _maximise(rows, shares, regulariser)
-    before = -math.inf
+    since = time.monotonic()
+    log_densities = [-math.inf]
     for _ in range(MAX_ITERATIONS):
         densities = []
         for block, share in zip(_double_blocks(rows), shares.split(BLOCK_ROWS), strict=True):
@@ -159,10 +164,12 @@ def expectation_maximisation(
             densities.append(joint.logsumexp(1, keepdim=True))
             share[:] = joint.sub_(densities[-1]).exp_()
         mixture = _maximise(rows, shares, regulariser)
-        mean = float(torch.cat(densities).mean())
-        if abs(mean - before) < TOLERANCE:
+        log_densities.append(float(torch.cat(densities).mean()))
+        if abs(log_densities[-1] - log_densities[-2]) < TOLERANCE:
             break
-        before = mean
+    iterations, seconds = len(log_densities) - 1, time.monotonic() - since
+    size = f"{len(rows)} regions, {components} components"
+    log.info("mixture of %s: %d iterations, %.1f s", size, iterations, seconds)
     return mixture
 
 

@@ -105,18 +105,25 @@ def sum_by_region(values: Tensor, ids: Tensor, num_regions: int) -> tuple[Tensor
 
     On a CPU runs of equal ids are summed first: pixels side by side are mostly of one region.
     """
-    sums = values.new_zeros(num_regions, len(values))
-    counts = torch.zeros(num_regions, dtype=torch.int64, device=values.device)
-    if values.device.type != "cpu":
-        ids = ids.long()
-        return sums.index_add_(0, ids, values.T), counts.index_add_(0, ids, torch.ones_like(ids))
+    if values.device.type == "cpu":
+        return add_up(*sum_runs(values, ids), num_regions)
+    return add_up(values, torch.ones_like(ids, dtype=torch.int64), ids, num_regions)
+
+
+def sum_runs(values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums (C, r) of values (C, n) over the runs of equal ids, their lengths and their ids (r,)."""
     keys = ids.numpy()
     starts = np.concatenate([[0], np.flatnonzero(keys[1:] != keys[:-1]) + 1])
-    runs = np.add.reduceat(values.numpy(), starts, axis=1)
+    sums = np.add.reduceat(values.numpy(), starts, axis=1)
     lengths = np.diff(starts, append=len(keys))
-    run_ids = ids[starts].long()
-    sums.index_add_(0, run_ids, torch.from_numpy(runs).T)
-    return sums, counts.index_add_(0, run_ids, torch.from_numpy(lengths))
+    return torch.from_numpy(sums), torch.from_numpy(lengths), ids[starts]
+
+
+def add_up(values: Tensor, counts: Tensor, ids: Tensor, num_regions: int) -> tuple[Tensor, Tensor]:
+    """Columns (C, n) of values, and counts (n,), added up by ids (n,)."""
+    ids = ids.long()
+    sums = values.new_zeros(num_regions, len(values)).index_add_(0, ids, values.T)
+    return sums, counts.new_zeros(num_regions).index_add_(0, ids, counts)
 
 
 def pixel_predictions(logits: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from benchmarks.agreement import agreement
 from benchmarks.measure import measure
 from benchmarks.stages import STAGES
 from utils.common import Parser
-from utils.errors import run
+from utils.errors import UserError, run
 from utils.files import write_json
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -53,12 +53,18 @@ def main() -> None:
         torch.set_num_threads(cores)
         print(json.dumps(measure(build())))
         return
-    results = {}
+    results, failed = {}, []
     for name in args.stages:
-        results[name] = measure_apart(name)
+        try:
+            results[name] = measure_apart(name)
+        except subprocess.CalledProcessError:  # its process has told why
+            failed.append(name)
+            continue
         print(line(name, results[name]), flush=True)
-    if args.json:
-        write_json(args.json, results, indent=1)
+        if args.json:
+            write_json(args.json, results, indent=1)
+    if failed:
+        raise UserError(f"failed: {', '.join(failed)}")
 
 
 def measure_apart(name: str) -> dict[str, Any]:
@@ -72,9 +78,10 @@ def measure_apart(name: str) -> dict[str, Any]:
 def line(name: str, result: dict[str, Any]) -> str:
     """One stage's figures."""
     peak = result["peak_mb"]
+    memory = f"{peak['ours']:.0f}/{peak['reference']:.0f}" if peak else "-/-"
     return (
         f"{name} ours={result['ours']:.4g} reference={result['reference']:.4g} "
-        f"ratio={result['ratio']:.3g} peak_mb={peak['ours']:.0f}/{peak['reference']:.0f}"
+        f"ratio={result['ratio']:.3g} peak_mb={memory}"
         f"  # aim {result['reach']:.3g}; {result['note']}"
     )
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from dataloader.datalist import Item, read_datalist
 from dataloader.datasets import DatasetInfo
+from dataloader.images import read_superpixels
 from models import get_model
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +46,7 @@ def street() -> tuple[list[Item], Path]:
 def superpixels() -> torch.Tensor:
     """(1024, 2048) int64 ids of a street scene."""
     items, _ = street()
-    return torch.from_numpy(np.asarray(Image.open(items[0].superpixel)).astype(np.int64))
+    return torch.from_numpy(read_superpixels(items[0].superpixel).astype(np.int64))
 
 
 def made_up_features(
@@ -69,18 +70,18 @@ def clustered_features(rows: int, seed: int) -> np.ndarray:
     return made_up_features(centres[rng.integers(0, 30, rows)], spread, rng)
 
 
-def draw_pairs(
-    items: list[Item],
-    pairs: int,
-    root: Path,
-    predictions: Path,
-    official: Path,
-    info: DatasetInfo,
-) -> None:
-    """Labels in Cityscapes' layout, predictions as train ids, and as the official script's ids."""
+def draw_pairs(items: list[Item], pairs: int, folder: Path, info: DatasetInfo) -> None:
+    """Labels and predictions, once: of each as our script reads it and as the official one does.
+
+    In the folder are ``data`` (Cityscapes' layout), ``predictions`` (train ids), and, in label ids,
+    ``official/truth`` and ``official/predictions``.
+    """
     from cityscapesscripts.helpers.labels import trainId2label
 
+    if folder.exists():
+        return
     to_id = np.array([trainId2label[i].id if i < CLASSES else 0 for i in range(256)], np.uint8)
+    part = folder.with_suffix(".part")
     rng = np.random.default_rng(0)
     for number in range(pairs):
         name = f"city_{number:06d}_000019"
@@ -92,14 +93,15 @@ def draw_pairs(
         anew = np.kron(rng.integers(0, CLASSES, (32, 64)), np.ones((32, 32), int))
         predicted = np.where(blocks | (truth == 255), anew, truth).astype(np.uint8)
         for path, pixels in (
-            (root / "leftImg8bit/val/city" / f"{name}_leftImg8bit.png", np.zeros((1, 1), np.uint8)),
-            (root / "gtFine/val/city" / f"{name}_gtFine_labelIds.png", label_ids),
-            (predictions / f"{name}_leftImg8bit.png", predicted),
-            (official / "predictions" / f"{name}.png", to_id[predicted]),
-            (official / "truth" / f"{name}.png", label_ids),
+            (f"data/leftImg8bit/val/city/{name}_leftImg8bit.png", np.zeros((1, 1), np.uint8)),
+            (f"data/gtFine/val/city/{name}_gtFine_labelIds.png", label_ids),
+            (f"predictions/{name}_leftImg8bit.png", predicted),
+            (f"official/predictions/{name}.png", to_id[predicted]),
+            (f"official/truth/{name}.png", label_ids),
         ):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
+            (part / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(part / path)
+    part.rename(folder)
 
 
 def network(name: str) -> nn.Module:

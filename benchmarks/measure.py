@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import psutil
 
 
@@ -23,6 +24,7 @@ class Stage:
         check: raises AssertionError unless the two results, in this order, agree; returns a note.
         runs: of each, in turn; the median counts.
         reach: reference / ours that is aimed at.
+        own_memory: whether the work is done in this process, whose memory is measured.
     """
 
     ours: Callable[[], Any]
@@ -30,6 +32,24 @@ class Stage:
     check: Callable[[Any, Any], str | None]
     runs: int = 5
     reach: float = 1.0
+    own_memory: bool = True
+
+
+def close(tolerance: float) -> Callable[[Any, Any], str]:
+    """A check of arrays, or tuples of them; the note tells the largest difference."""
+
+    def check(ours: Any, reference: Any) -> str:
+        worst = 0.0
+        both = (ours, reference) if isinstance(ours, tuple) else ((ours,), (reference,))
+        for a, b in zip(*both, strict=True):
+            a, b = np.asarray(a), np.asarray(b)
+            assert a.shape == b.shape, (a.shape, b.shape)
+            assert np.array_equal(np.isnan(a), np.isnan(b))
+            worst = max(worst, float(np.nanmax(np.abs(a - b))))
+        assert worst <= tolerance, worst
+        return f"largest difference {worst:.1e}"
+
+    return check
 
 
 def measure(stage: Stage) -> dict[str, Any]:
@@ -42,12 +62,13 @@ def measure(stage: Stage) -> dict[str, Any]:
             getattr(stage, name)()
             taken.append(time.perf_counter() - since)
     ours, reference = median(seconds["ours"]), median(seconds["reference"])
+    peak = {name: peak_mb(getattr(stage, name)) for name in seconds} if stage.own_memory else None
     return {
         "ours": ours,
         "reference": reference,
         "ratio": reference / ours,
         "reach": stage.reach,
-        "peak_mb": {name: peak_mb(getattr(stage, name)) for name in seconds},
+        "peak_mb": peak,
         "note": note or "",
     }
 

@@ -24,13 +24,13 @@ from active_selection.region_table import SCORES, RegionTable, column_types, lay
 from active_selection.selection import spend
 from active_selection.strategies import METHODS, Evidence, phases
 from active_selection.table_files import TableFiles
-from benchmarks.inputs import made_up_features
+from benchmarks.inputs import CLASSES, REGIONS, made_up_features
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item
 from utils.common import POSITIVE_INT, Parser, number
 from utils.errors import run
 
-FEATURES, CLASSES, REGIONS = 256, 19, 40
+FEATURES = 256
 CITYSCAPES_SHARE = 2975 / 27_879  # of GTA5's and Cityscapes' images
 BLOCK = 20_000
 AREA = 1024 * 2048 // REGIONS
@@ -90,7 +90,7 @@ def measure(
         spent = spend(plan, evidence, active, areas, Path(folder), 1)
         seconds = time.perf_counter() - since
     assert sum(phase.pixels for phase in spent) >= budget
-    return {"seconds": seconds, "peak_mb": peak_mb()}
+    return {"seconds": seconds, "peak_mb": process_peak_mb()}
 
 
 def made_up_domains(
@@ -136,13 +136,14 @@ def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTabl
     return table
 
 
-def peak_mb() -> float:
+def process_peak_mb() -> float:
     """Most memory of this process, in MB; pages of mapped files, which can be dropped, included."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 1e6
     import resource
 
-    if sys.platform == "linux":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    return psutil.Process().memory_info().rss / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 if __name__ == "__main__":

@@ -1,15 +1,23 @@
-"""The benchmark runs, and its references agree with the project; the script of growth ends."""
+"""The benchmark runs, its references agree with the project, and the script of growth ends."""
 
 import json
 
+import numpy as np
 import pytest
+import torch
 
-from benchmarks.measure import Stage, measure, peak_mb
+from active_selection.pooling import pool_features, pool_predictions, sum_by_region
+from benchmarks import references
+from benchmarks.measure import Stage, close, measure, peak_mb
+from dataloader.active_set import ActiveSet
+from dataloader.datalist import read_datalist
+from dataloader.regions import load_regions
+from utils.metrics import ConfusionMatrix
 
 QUICK = ("round_robin",)
 
 
-def test_stages_agree_with_their_references_and_are_written(script, tmp_path):
+def test_a_stage_is_measured_and_written(script, tmp_path):
     out = script(
         f"benchmarks/bench.py --stages {' '.join(QUICK)} --json {tmp_path}/figures.json",
     )
@@ -29,6 +37,57 @@ def test_results_that_differ_stop_the_benchmark():
     stage = Stage(lambda: 1, lambda: 2, check)
     with pytest.raises(AssertionError):
         measure(stage)
+
+
+def test_close_sees_every_difference():
+    nan = float("nan")
+    check = close(0.1)
+    assert check(np.array([1.0, nan]), np.array([1.05, nan])) == "largest difference 5.0e-02"
+    for ours, reference in (
+        ([1.0, nan], [1.0, 5.0]),
+        (([1.0], [nan]), ([1.0], [0.0])),
+        ([[1.0, 1.0], [1.0, 1.0]], [1.0, 1.0]),
+        ([1.0], [1.2]),
+    ):
+        with pytest.raises(AssertionError):
+            check(ours, reference)
+
+
+def test_references_agree_with_the_project():
+    """On small inputs, what the stages check on large ones."""
+    torch.manual_seed(0)
+    features, logits = torch.randn(12, 8, 16), 3 * torch.randn(19, 8, 16)
+    superpixels = torch.arange(32 * 64).view(32, 64) // 100 % 7
+    work = (superpixels, 7)
+    same = close(1e-5)
+    same(pool_features(features, *work), references.region_features(features, *work))
+    same(pool_predictions(logits, *work), references.region_predictions(logits, *work))
+
+    scores, ids = features[0].ravel(), torch.arange(8 * 16) // 50
+    sums, counts = sum_by_region(scores[None], ids, 3)
+    same(sums[:, 0] / counts, references.region_means(scores.numpy(), ids.numpy()))
+
+    label, prediction = np.random.default_rng(0).integers(0, 5, (2, 30, 40)).astype(np.uint8)
+    label[label == 4] = 255
+    matrix = ConfusionMatrix(5)
+    matrix.add(label, prediction)
+    same(matrix.iou(), references.iou(label, prediction, 5))
+
+
+def test_the_reference_of_labelling_agrees_with_the_project(toy_city):
+    root = toy_city / "Cityscapes"
+    items = read_datalist(root / "train.txt", root)
+    areas = load_regions(items, root, "train")
+    chosen = [(item.superpixel, region) for item in items for region in (3, 1)]
+    active = ActiveSet([], items, areas)
+    active.label(chosen)
+    pool = {path: list(ids) for path, ids in areas.items()}
+    labelled, pixels = references.expand_labelled_set(pool, [list(i) for i in items], chosen)
+    assert labelled == active.labelled
+    assert pixels == sum(areas[path][region] for path, region in chosen)
+    assert {path: set(ids) for path, ids in pool.items()} == {
+        path: set(ids) for path, ids in active.pool.items()
+    }
 
 
 def test_peak_memory_is_what_a_call_adds():

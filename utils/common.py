@@ -91,7 +91,12 @@ def add_machine_arguments(parser: Parser, num_workers: int = 4) -> None:
         metavar=("H", "W"),
         help="size that images are resized to",
     )
-    group.add_argument("--num_workers", type=COUNT, default=num_workers, help="loader processes")
+    group.add_argument(
+        "--num_workers",
+        type=COUNT,
+        default=num_workers,
+        help="loader processes; a warm-up with two domains has as many for each",
+    )
     group.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0, help="random seed")
     group.add_argument(
         "--amp", default="none", choices=("none", "bf16", "fp16"), help="mixed precision"

@@ -1,17 +1,26 @@
 """Region means against plain upsampling and averaging."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from active_selection.pooling import pool_features, pool_predictions
+from active_selection.pooling import (
+    add_up,
+    pool_features,
+    pool_predictions,
+    sum_by_region,
+    sum_runs,
+)
 from active_selection.region_table import (
     column_types,
     lay_out,
     measure_image,
     shrink_superpixels,
 )
+from benchmarks.measure import peak_mb
 from dataloader.datalist import Item
 from utils.errors import UserError
 
@@ -107,3 +116,28 @@ def test_features_that_are_no_numbers_name_their_image(bad):
     features[1, 0, 0] = bad
     with pytest.raises(UserError, match=r"/d/street\.png: .*NaN"):
         measure_image(*arguments)
+
+
+def test_predictions_need_memory_for_a_block_of_rows_not_for_the_image():
+    logits = torch.randn(19, 64, 64)
+    maps = (torch.arange(rows * 512).view(rows, 512) % 40 for rows in (512, 2048))
+    small, large = (peak_mb(partial(pool_predictions, logits, ids, 40)) for ids in maps)
+    assert large < small + 10  # all probabilities in full size would be 60 MB more
+
+
+def test_features_need_an_eighth_of_the_memory_of_upsampled_ones():
+    features = torch.randn(256, 64, 128)
+    ids = superpixel_map(256, 512, 40)
+    assert peak_mb(lambda: pool_features(features, ids, 40)) < 256 * 256 * 512 * 4 / 8 / 1e6
+
+
+def test_sums_by_region_of_runs_and_of_pixels_are_equal():
+    """The way of GPUs, pixel by pixel, and that of CPUs, run by run, both on CPU tensors."""
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, 5, 1000) // 2 * 2)
+    values = torch.randint(0, 9, (3, 1000)).float()
+    by_pixel = add_up(values, torch.ones_like(ids), ids, 6)
+    by_run = add_up(*sum_runs(values, ids), 6)
+    table = torch.stack([values[:, ids == region].sum(1) for region in range(6)])
+    for sums, counts in (by_pixel, by_run, sum_by_region(values, ids, 6)):
+        assert torch.equal(sums, table)
+        assert counts.tolist() == np.bincount(ids, minlength=6).tolist()

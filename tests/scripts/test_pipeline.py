@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+import train_ADA
+from active_selection.rounds import Experiment
 from active_selection.selection import TableBuilder
 from dataloader.datalist import read_datalist
 from dataloader.datasets import load_dataset
@@ -69,6 +71,24 @@ def test_selection_looks_through_the_checkpoint_that_was_kept(
     kept = np.load(experiment / "features" / f"round{number:02d}_target_features.npy")
     with builder.table("again", items, load_dataset("cityscapes"), regions) as table:
         np.testing.assert_allclose(table.feature, kept, rtol=1e-4, atol=1e-5)
+
+
+def test_a_selection_by_density_and_uncertainty_looks_at_every_image_once(
+    experiment, toy_city, tmp_path
+):
+    args = train_ADA.parser().parse_args(
+        f"-p {tmp_path} {flags(toy_city)} --init_iteration 1 --max_iterations 2 "
+        f"--init_checkpoint {experiment}/checkpoint01.tar "
+        f"--datalist_path {experiment}/datalist_00.pkl --active_selection_size {SIZE}".split()
+    )
+    rounds = Experiment(args)
+    rounds.begin(1)
+    seen = []
+    rounds.model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    spent = rounds.select()
+    assert [phase.strategy for phase in spent] == ["density", "softmax_entropy"]
+    assert all(phase.pixels for phase in spent)
+    assert sum(seen) == len(rounds.active_set.source) + len(rounds.active_set.target)
 
 
 def test_what_was_spent_is_logged_by_phase_round_and_in_total(experiment):
