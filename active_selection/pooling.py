@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK_PIXELS = 1 << 16
+BLOCK_PIXELS = 1 << 15
 
 
 def bilinear_neighbours(
@@ -134,11 +134,14 @@ def pixel_predictions(logits: Tensor) -> Tensor:
     -(p1 - p2), the two largest.
     """
     logits = logits - logits.amax(0)
-    probabilities = logits.softmax(0)
+    result = logits.new_empty(len(logits) + 3, logits.shape[1])
+    probabilities = torch.softmax(logits, 0, out=result[:-3])
     first, second = two_largest(probabilities)
     nats = -first.log() - logits.mul_(probabilities).sum(0)
-    entropy = nats / (math.log(2) * len(logits))
-    return torch.cat([probabilities, torch.stack([entropy, -first, second - first])])
+    result[-3] = nats / (math.log(2) * len(logits))
+    result[-2] = -first
+    result[-1] = second - first
+    return result
 
 
 def largest_plane(planes: Tensor) -> Tensor:

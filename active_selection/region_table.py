@@ -185,7 +185,9 @@ def measure_image(
     known = dict(zip(ids.tolist(), table.area[rows].tolist(), strict=True))
     check_areas(item.superpixel, region_areas(superpixels.numpy()), known)
     small = shrink_superpixels(superpixels, ids, size)
-    ranks = torch.from_numpy(np.searchsorted(ids, small)).to(features.device)
+    rank_of = np.zeros(256, np.int64)
+    rank_of[ids] = np.arange(len(ids))
+    ranks = torch.from_numpy(rank_of[small]).to(features.device)
     prob, score, predicted = pool_predictions(logits, ranks, len(ids))
     feature = pool_features(features, ranks, len(ids))
     if not (feature.isfinite().all() and prob.isfinite().all()):
@@ -219,11 +221,10 @@ def shrink_superpixels(superpixels: Tensor, ids: np.ndarray, size: Sequence[int]
         size: (H, W) wanted.
 
     Returns:
-        (H, W) int64 region ids.
+        (H, W) uint8 region ids.
     """
-    small = F.interpolate(superpixels[None, None].float(), tuple(size), mode="nearest-exact")
-    small = small[0, 0].numpy().astype(np.int64)
-    for lost in np.setdiff1d(ids, small):
+    small = F.interpolate(superpixels[None, None], tuple(size), mode="nearest-exact")[0, 0].numpy()
+    for lost in ids[np.bincount(small.ravel(), minlength=256)[ids] == 0]:
         places = np.argwhere(superpixels.numpy() == lost)
         middle = (places[len(places) // 2] + 0.5) * size / superpixels.shape - 0.5
         spare = np.argwhere(np.bincount(small.ravel(), minlength=256)[small] > 1)

@@ -20,6 +20,7 @@ from dataloader.datalist import Item
 from dataloader.datasets import DatasetInfo
 from dataloader.regions import Regions
 from dataloader.segmentation import EvaluationSet, evaluation_loader
+from models.folding import folded_copy
 from utils.device import Compute
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle, save_pickle
@@ -79,8 +80,11 @@ class TableBuilder:
         rest = Subset(data, range(done, len(data)))
         loader = evaluation_loader(rest, self.batch_size, self.num_workers) if len(rest) else []
         bar = tqdm(loader, desc=files.name, disable=None, leave=False)
+        model = self.model
+        if not self.compute.compiled:  # which is bound to the network itself
+            model = self.compute.place(folded_copy(model))
         try:
-            measured = fill_table(table, self.model, bar, self.compute, self.discriminator)
+            measured = fill_table(table, model, bar, self.compute, self.discriminator)
             for count, images in enumerate(measured, 1):
                 done = images
                 if count % self.save_period == 0:

@@ -25,7 +25,7 @@ def digest(networks: nn.Module, facts: Iterable) -> str:
     result = hashlib.blake2b(repr(list(facts)).encode(), digest_size=16)
     for name, value in networks.state_dict().items():
         result.update(name.encode())
-        result.update(value.detach().cpu().contiguous().reshape(-1).numpy().tobytes())
+        result.update(value.detach().cpu().contiguous().reshape(-1).numpy())
     return result.hexdigest()
 
 

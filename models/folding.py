@@ -1,5 +1,6 @@
 """BatchNorm folded into the convolutions before it: the same network with half the roundings."""
 
+from copy import deepcopy
 from itertools import pairwise
 
 from torch import nn
@@ -19,3 +20,8 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
                 setattr(parent, name, fuse_conv_bn_eval(module, following))
                 setattr(parent, next_name, nn.Identity())
     return model
+
+
+def folded_copy(model: nn.Module) -> nn.Module:
+    """A copy to predict with, while the network itself is still to be trained."""
+    return fold_batch_norm(deepcopy(model))
