@@ -101,6 +101,8 @@ def _is_done(args: Namespace, number: int) -> bool:
 def claim_features(args: Namespace) -> None:
     """Take --save_feat_dir for this run, where it is a folder of its own.
 
+    A note in it says whose features it holds: files of all runs have the same names.
+
     Raises:
         UserError: another run is at work in it, or has left features there, or it cannot be made.
     """
@@ -108,11 +110,14 @@ def claim_features(args: Namespace) -> None:
     if folder is None or folder.resolve() == args.model_save_dir.resolve():
         return  # -p is taken
     claim(folder, "--save_feat_dir")
-    if not args.resume and (left := next(folder.glob("round*_*"), None)):
+    note, owner = folder / "owner.json", {"run": str(args.model_save_dir.resolve())}
+    left = next(folder.glob("round[0-9][0-9]_*"), None)
+    if left and not (note.is_file() and read_json(note, "remove it") == owner):
         raise UserError(
             f"--save_feat_dir {folder}: holds features of another run ({left.name}); "
             "choose another folder, or remove them"
         )
+    write_json(note, owner)
 
 
 def clean_up(args: Namespace) -> None:

@@ -99,17 +99,26 @@ def test_random_looks_at_no_image_and_picks_the_same_if_it_does(
 def test_a_feature_folder_is_one_runs_alone(script, experiment, toy_city, tmp_path):
     """Files of several experiments would have the same names there."""
     features = tmp_path / "features"
-    flag = f" --max_iterations 1 --save_feat_dir {features}"
-    script(baseline(experiment, toy_city, tmp_path / "one", "RIPU") + flag + " --keep_features")
+
+    def command(name: str, folder: Path = features) -> str:
+        run = baseline(experiment, toy_city, tmp_path / name, "RIPU")
+        return f"{run} --max_iterations 1 --save_feat_dir {folder}"
+
+    script(f"{command('one')} --keep_features")
     kept = {path: path.read_bytes() for path in features.iterdir()}
     assert features / "round00_target_features.npy" in kept
-
-    other = baseline(experiment, toy_city, tmp_path / "two", "RIPU") + flag
-    assert f"--save_feat_dir {features}: holds features of another run" in script(other, fails=True)
-    claim(features, "here")
-    assert f"--save_feat_dir {features}: another run is at work" in script(other, fails=True)
+    shutil.rmtree(tmp_path / "one")
+    script(f"{command('one')} --keep_features")  # these are its own
     assert {path: path.read_bytes() for path in features.iterdir()} == kept
 
-    nowhere = other.replace(str(features), str(experiment / "checkpoint.tar"))
-    assert "checkpoint.tar: cannot be used" in script(nowhere, fails=True)
-    script(other.replace(str(features), str(tmp_path / "two")))  # -p itself
+    for flag in ("", "--resume"):
+        refused = script(f"{command('two')} {flag}", fails=True)
+        assert f"--save_feat_dir {features}: holds features of another run" in refused
+    claim(features, "here")
+    refused = script(command("two"), fails=True)
+    assert f"--save_feat_dir {features}: another run is at work" in refused
+    assert {path: path.read_bytes() for path in features.iterdir()} == kept
+
+    no_folder = experiment / "checkpoint.tar"
+    assert "checkpoint.tar: cannot be used" in script(command("two", no_folder), fails=True)
+    script(command("two", tmp_path / "two"))  # -p itself
