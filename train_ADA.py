@@ -14,13 +14,13 @@ from pathlib import Path
 from active_selection.region_table import SCORES
 from active_selection.rounds import (
     Experiment,
-    claim_features,
     clean_up,
     datalist_path,
     first_open_round,
     planned_files,
 )
 from active_selection.strategies import METHODS
+from active_selection.table_files import claim_folder
 from models import MODEL_NAMES
 from utils.common import (
     COUNT,
@@ -89,7 +89,8 @@ def main() -> None:
         clean_up(args)
         log.info("the rounds in %s are finished", folder)
         return
-    claim_features(args)
+    if args.save_feat_dir:
+        claim_folder(args.save_feat_dir, folder)
     log.info("%s", vars(args))
 
     experiment = Experiment(args)

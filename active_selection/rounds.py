@@ -34,8 +34,7 @@ from models.discriminator import Discriminator
 from utils.checkpoint import load_discriminator, load_model, save_checkpoint
 from utils.device import Compute
 from utils.engine import train
-from utils.errors import UserError
-from utils.files import claim, copy_file, read_json, write_json
+from utils.files import copy_file, read_json, write_json
 from utils.optim import schedule, segmentation_optimizer
 from utils.resume import StateFile, iteration_of, log_size, rewind_log
 from utils.steps import SupervisedStep
@@ -96,28 +95,6 @@ def _is_done(args: Namespace, number: int) -> bool:
     """Whether a round has a record, and the selection that it needs if another round follows."""
     selected = number >= args.max_iterations or datalist_path(args, number).is_file()
     return record_path(args, number).is_file() and selected
-
-
-def claim_features(args: Namespace) -> None:
-    """Take --save_feat_dir for this run, where it is a folder of its own.
-
-    A note in it says whose features it holds: files of all runs have the same names.
-
-    Raises:
-        UserError: another run is at work in it, or has left features there, or it cannot be made.
-    """
-    folder = args.save_feat_dir
-    if folder is None or folder.resolve() == args.model_save_dir.resolve():
-        return  # -p is taken
-    claim(folder, "--save_feat_dir")
-    note, owner = folder / "owner.json", {"run": str(args.model_save_dir.resolve())}
-    left = next(folder.glob("round[0-9][0-9]_*"), None)
-    if left and not (note.is_file() and read_json(note, "remove it") == owner):
-        raise UserError(
-            f"--save_feat_dir {folder}: holds features of another run ({left.name}); "
-            "choose another folder, or remove them"
-        )
-    write_json(note, owner)
 
 
 def clean_up(args: Namespace) -> None:

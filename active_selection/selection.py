@@ -77,8 +77,10 @@ class TableBuilder:
         """Measure what is not done, saving now and then and when a signal asks to stop."""
         if done:
             log.info("%s: %d of %d images are measured already", files.name, done, len(data))
+        if done == len(data):
+            return
         rest = Subset(data, range(done, len(data)))
-        loader = evaluation_loader(rest, self.batch_size, self.num_workers) if len(rest) else []
+        loader = evaluation_loader(rest, self.batch_size, self.num_workers)
         bar = tqdm(loader, desc=files.name, disable=None, leave=False)
         model = self.model
         if not self.compute.compiled:  # which is bound to the network itself

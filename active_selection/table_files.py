@@ -15,7 +15,7 @@ from numpy.lib.format import open_memmap
 from torch import nn
 
 from utils.errors import UserError
-from utils.files import read_json, write_json
+from utils.files import claim, read_json, write_json
 
 ColumnTypes = Mapping[str, tuple[type, tuple[int, ...]]]
 
@@ -27,6 +27,27 @@ def digest(networks: nn.Module, facts: Iterable) -> str:
         result.update(name.encode())
         result.update(value.detach().cpu().contiguous().reshape(-1).numpy())
     return result.hexdigest()
+
+
+def claim_folder(folder: Path, run: Path) -> None:
+    """Take --save_feat_dir for the run in -p, as long as this process lives.
+
+    A note in it says whose features it holds: files of all runs have the same names.
+
+    Raises:
+        UserError: another run is at work in it, or has left features there, or it cannot be made.
+    """
+    if folder.resolve() == run.resolve():
+        return  # -p is taken
+    claim(folder, "--save_feat_dir")
+    note, owner = folder / "owner.json", {"run": str(run.resolve())}
+    left = next(folder.glob("round[0-9][0-9]_*"), None)
+    if left and not (note.is_file() and read_json(note, "remove it") == owner):
+        raise UserError(
+            f"--save_feat_dir {folder}: holds features of another run ({left.name}); "
+            "choose another folder, or remove them"
+        )
+    write_json(note, owner)
 
 
 class TableFiles:
