@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dataloader.datalist import Item, find_datalist
-from dataloader.datasets import DatasetInfo, load_dataset
+from dataloader.datalist import Item, find_or_make_datalist
+from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.images import check_files, read_label, read_train_ids
 from utils.common import Parser, add_relocation_argument
 from utils.errors import UserError, run
@@ -38,7 +38,7 @@ def main() -> None:
     info = load_dataset(args.dataset)
     listed = args.val_datalist_dir / "val.txt"
     listed = listed if listed.is_file() else None
-    items = find_datalist(info, args.root_dir, "val", listed, args.relocate)
+    items = find_or_make_datalist(info, args.root_dir, "val", listed, args.relocate)
     pairs = [Item(str(args.pred_dir / f"{Path(i.image).stem}.png"), i.label, "") for i in items]
     check_files(pairs, info, "image", "label")
 

@@ -16,10 +16,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dataloader.datalist import Item, find_datalist
-from dataloader.datasets import DatasetInfo, load_dataset
+from dataloader.datalist import Item, find_or_make_datalist
+from dataloader.dataset_info import DatasetInfo, load_dataset
+from dataloader.datasets import EvaluationSet
 from dataloader.images import check_files
-from dataloader.segmentation import EvaluationSet, evaluation_loader
+from dataloader.loaders import evaluation_loader
 from models import MODEL_NAMES, get_model
 from models.folding import fold_batch_norm
 from utils.checkpoint import load_model
@@ -31,9 +32,9 @@ from utils.common import (
     add_model_arguments,
     add_relocation_argument,
 )
-from utils.device import Compute
 from utils.errors import UserError, run
 from utils.files import write_png
+from utils.runtime import Runtime
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
 
@@ -55,19 +56,19 @@ def parser() -> Parser:
 def main() -> None:
     args = parser().parse_args()
     info = load_dataset(args.val_dataset)
-    items = images_of(args, info)
+    items = images_to_predict(args, info)
     check_files(items, info, "image")
     targets = [args.save_dir / f"{Path(item.image).stem}.png" for item in items]
     check_names(items, targets)
 
-    compute = Compute.of(args)
+    runtime = Runtime.from_args(args)
     model = get_model(args.model, args.num_classes, args.output_stride, args.separable_conv, False)
     load_model(args.trained_model_path, model)
-    compute.place(fold_batch_norm(model))
+    runtime.prepare(fold_batch_norm(model))
 
     data = EvaluationSet(items, info, tuple(args.image_size))
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
-    for index, labels in predict(model, loader, items, compute):
+    for index, labels in predict(model, loader, items, runtime):
         write_png(targets[index], labels)
         write_png(color_path(targets[index]), info.color_table[labels])
     print(f"{len(items)} predictions in {args.save_dir}")
@@ -75,12 +76,12 @@ def main() -> None:
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, loader: DataLoader, items: list[Item], compute: Compute
+    model: nn.Module, loader: DataLoader, items: list[Item], runtime: Runtime
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (index, (H, W) uint8 train ids at the image's own size)."""
     for indices, images, _, _ in tqdm(loader, desc="predict", disable=None):
-        with compute.autocast():
-            logits = model(images.to(compute.device)).float()
+        with runtime.autocast():
+            logits = model(images.to(runtime.device)).float()
         for index, image_logits in zip(indices, logits, strict=True):
             with Image.open(items[index].image) as image:
                 size = (image.height, image.width)
@@ -89,10 +90,12 @@ def predict(
             yield index, image_logits.argmax(0).to(torch.uint8).cpu().numpy()
 
 
-def images_of(args: Namespace, info: DatasetInfo) -> list[Item]:
+def images_to_predict(args: Namespace, info: DatasetInfo) -> list[Item]:
     """The images to predict: those of --image_dir, or of the validation list."""
     if args.image_dir is None:
-        return find_datalist(info, args.val_data_dir, "val", args.val_datalist, args.relocate)
+        return find_or_make_datalist(
+            info, args.val_data_dir, "val", args.val_datalist, args.relocate
+        )
     if not args.image_dir.is_dir():
         raise UserError(f"--image_dir {args.image_dir}: no such folder")
     paths = sorted(p for p in args.image_dir.iterdir() if p.suffix.lower() in SUFFIXES)

@@ -20,13 +20,13 @@ from active_selection.rounds import (
     planned_files,
 )
 from active_selection.strategies import METHODS
-from active_selection.table_files import claim_folder
+from active_selection.table_files import lock_feature_folder
 from models import MODEL_NAMES
 from utils.common import (
     COUNT,
+    NON_NEGATIVE,
     POSITIVE,
     POSITIVE_INT,
-    SHARE,
     Parser,
     check_training,
     number,
@@ -34,7 +34,7 @@ from utils.common import (
     training_parser,
 )
 from utils.errors import UserError, run
-from utils.resume import Settings
+from utils.resume import RunSettings
 from utils.stopping import STOP
 
 log = logging.getLogger("train_ADA")
@@ -53,7 +53,10 @@ def parser() -> Parser:
     group.add_argument("--finetune_itrs", type=POSITIVE_INT, default=120_000, help="a round")
     group.add_argument("--finetune_lr", type=POSITIVE, default=2.5e-4, help="backbone; head is 10x")
     group.add_argument(
-        "--active_selection_size", type=SHARE, default=29.0, help="images' worth of pixels a round"
+        "--active_selection_size",
+        type=NON_NEGATIVE,
+        default=29.0,
+        help="images' worth of pixels a round",
     )
     group.add_argument("--active_mode", default="region", choices=("region", "scan"))
     group.add_argument("--active_method", default="d2ada", choices=METHODS)
@@ -72,8 +75,8 @@ def parser() -> Parser:
         default=True,
         help="classes take turns in density selection",
     )
-    group.add_argument("--alpha", type=SHARE, default=1.0, help="share of density at first")
-    group.add_argument("--beta", type=SHARE, default=1.0, help="how fast that share falls")
+    group.add_argument("--alpha", type=NON_NEGATIVE, default=1.0, help="share of density at first")
+    group.add_argument("--beta", type=NON_NEGATIVE, default=1.0, help="how fast that share falls")
     return result
 
 
@@ -83,14 +86,14 @@ def main() -> None:
     STOP.listen()
     folder = args.model_save_dir
     start_log(folder / "log_train.txt")
-    settings = Settings(args, "train_ADA", parser().get_default, *planned_files(args))
+    settings = RunSettings(args, "train_ADA", parser().get_default, *planned_files(args))
     if settings.begin(args.resume) or first_open_round(args) > args.max_iterations:
         settings.finish()
         clean_up(args)
         log.info("the rounds in %s are finished", folder)
         return
     if args.save_feat_dir:
-        claim_folder(args.save_feat_dir, folder)
+        lock_feature_folder(args.save_feat_dir, folder)
     log.info("%s", vars(args))
 
     experiment = Experiment(args)

@@ -9,17 +9,18 @@ from argparse import Namespace
 import torch
 from torch import nn
 
+from dataloader.datasets import Sample, TrainingSet
 from dataloader.domain import Domain, load_domain, make_validator
-from dataloader.segmentation import TrainingSet, training_loader
+from dataloader.loaders import training_loader
 from models import MODEL_NAMES, get_model, load_backbone
 from models.discriminator import Discriminator
 from utils.checkpoint import load_model, save_checkpoint
 from utils.common import COUNT, Parser, check_training, start_log, training_parser
-from utils.device import Compute
 from utils.engine import train
 from utils.errors import run
 from utils.optim import discriminator_optimizer, schedule, segmentation_optimizer
-from utils.resume import Settings, StateFile, iteration_of
+from utils.resume import RunSettings, StateFile, iteration_of
+from utils.runtime import Runtime
 from utils.steps import AdversarialStep, SupervisedStep
 from utils.stopping import STOP
 
@@ -53,7 +54,7 @@ def main() -> None:
     folder = args.model_save_dir
     start_log(folder / "log_train.txt")
     state_file = StateFile(folder / "warmup_state.tar", folder / "log_train.txt", "warm-up")
-    settings = Settings(
+    settings = RunSettings(
         args, "warmup", parser().get_default, folder / "checkpoint.tar", state_file.path
     )
     if settings.begin(args.resume):
@@ -61,13 +62,13 @@ def main() -> None:
         return
     log.info("%s", vars(args))
     torch.manual_seed(args.seed)
-    compute = Compute.of(args)
+    runtime = Runtime.from_args(args)
     state = state_file.read() if args.resume else None
 
     domains = load_domains(args)
-    model = compute.place(start_model(args))
-    validator = make_validator(args, model, compute)
-    step = build_step(args, model, domains, compute, iteration_of(state))
+    model = runtime.prepare(start_model(args))
+    validator = make_validator(args, model, runtime)
+    step = build_step(args, model, domains, runtime, iteration_of(state))
     settings.write()
     best = train(
         step,
@@ -76,7 +77,7 @@ def main() -> None:
         args.freeze_bn,
         val_due=lambda done: done % args.val_period == 0,
         validate=validator,
-        keep=lambda: save_checkpoint(
+        on_best=lambda: save_checkpoint(
             folder / "checkpoint.tar",
             model,
             step.optimizers[0],
@@ -112,12 +113,15 @@ def load_domains(args: Namespace) -> list[Domain]:
 
 
 def build_step(
-    args: Namespace, model: nn.Module, domains: list[Domain], compute: Compute, start: int
+    args: Namespace, model: nn.Module, domains: list[Domain], runtime: Runtime, start: int
 ) -> SupervisedStep:
     """The training step of --warmup, with its optimisers, and its data from iteration ``start``."""
     batches = [
         training_loader(
-            TrainingSet(domain.items, domain.info, tuple(args.image_size), label=number == 0),
+            TrainingSet(
+                [Sample(item, domain.info, labelled=number == 0) for item in domain.items],
+                tuple(args.image_size),
+            ),
             args.train_batch_size,
             args.seed + number,
             args.num_workers,
@@ -126,10 +130,10 @@ def build_step(
         for number, domain in enumerate(domains)
     ]
     optimizer = segmentation_optimizer(model, args.train_lr, args.weight_decay)
-    supervised = (model, optimizer, batches[0], args.loss_type, compute)
+    supervised = (model, optimizer, batches[0], args.loss_type, runtime)
     if args.warmup != "uda_warmup":
         return SupervisedStep(*supervised)
-    discriminator = compute.place(Discriminator(args.num_classes))
+    discriminator = runtime.prepare(Discriminator(args.num_classes))
     adam = discriminator_optimizer(discriminator, args.train_lr_D)
     return AdversarialStep(*supervised, discriminator, adam, batches[1])
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from active_selection.ranking import Ranking, until_spent
+from active_selection.ranking import Ranking, take_until_budget
 
 
 def rank_by_badge(
@@ -38,7 +38,7 @@ def rank_by_badge(
     z = torch.from_numpy(feature[rows]).to(device)
     a = torch.from_numpy(prob[rows]).to(device)
     a[torch.arange(len(rows)), a.argmax(1)] -= 1
-    return until_spent(_seeds(a, z, np.random.default_rng(seed)), rows, area, budget)
+    return take_until_budget(_seeds(a, z, np.random.default_rng(seed)), rows, area, budget)
 
 
 def _seeds(a: Tensor, z: Tensor, rng: np.random.Generator) -> Iterator[tuple[int, float]]:

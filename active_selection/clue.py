@@ -6,7 +6,7 @@ import numpy as np
 
 from active_selection.blocks import row_blocks
 from active_selection.clustering import k_means
-from active_selection.ranking import Ranking, places_in_groups
+from active_selection.ranking import Ranking, cumcount
 
 
 def rank_by_clue(
@@ -43,5 +43,5 @@ def rank_by_clue(
         offset = points[block] - centres[cluster[block]]
         distance[block] = np.sqrt(np.einsum("nd,nd->n", offset, offset, dtype=np.float64))
     nearest = np.argsort(distance, kind="stable")
-    order = nearest[np.lexsort((cluster[nearest], places_in_groups(cluster[nearest])))]
+    order = nearest[np.lexsort((cluster[nearest], cumcount(cluster[nearest])))]
     return Ranking(rows[order], -distance[order])

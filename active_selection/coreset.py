@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from active_selection.blocks import row_blocks
-from active_selection.ranking import Ranking, until_spent
+from active_selection.ranking import Ranking, take_until_budget
 
 
 def rank_by_coreset(
@@ -41,7 +41,7 @@ def rank_by_coreset(
     for block in _labelled(feature, pool, source):
         centres = torch.from_numpy(block).float().to(device) - origin
         _approach(nearest, points, norms, centres)
-    return until_spent(_farthest(nearest, points, norms), rows, area, budget)
+    return take_until_budget(_farthest(nearest, points, norms), rows, area, budget)
 
 
 def _farthest(nearest: Tensor, points: Tensor, norms: Tensor) -> Iterator[tuple[int, float]]:

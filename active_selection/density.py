@@ -148,20 +148,20 @@ def rank_by_density(
     """
     classes = target.pseudo_class
     rows_of = {int(c): np.flatnonzero(classes == c) for c in np.unique(classes)}
-    able = {
+    rankable = {
         c: rows for c, rows in rows_of.items() if len(rows) >= 2 and c not in options.skip_classes
     }
-    mixtures = fit_classes(source, target, able, options, seed, device)
+    mixtures = fit_classes(source, target, rankable, options, seed, device)
     if options.mixtures_file is not None:
         write_npz(options.mixtures_file, **_parameters(mixtures))
     ratios = map_in_threads(
-        lambda c: log_ratio(*mixtures[c], target.feature[able[c]]),
-        list(able),
-        lambda c: len(able[c]),
+        lambda c: log_ratio(*mixtures[c], target.feature[rankable[c]]),
+        list(rankable),
+        lambda c: len(rankable[c]),
     )
     score = np.zeros(len(target))
     lists, weights = [], []
-    for (c, rows), ratio in zip(able.items(), ratios, strict=True):
+    for (c, rows), ratio in zip(rankable.items(), ratios, strict=True):
         score[rows] = ratio
         candidates = rows[pool[rows]]
         lists.append(candidates[np.argsort(-score[candidates], kind="stable")])
@@ -180,7 +180,7 @@ def rank_by_density(
     else:
         rows = np.sort(np.concatenate([np.empty(0, np.int64), *lists]))
         merged = [rows[np.argsort(-score[rows], kind="stable")]]
-    others = [rows[pool[rows]] for c, rows in rows_of.items() if c not in able]
+    others = [rows[pool[rows]] for c, rows in rows_of.items() if c not in rankable]
     order = np.concatenate([*merged, *others]).astype(np.int64)
     return Ranking(order, score[order])
 

@@ -5,8 +5,8 @@ start), and so are the results, to rounding. What differs is the work: in 256 di
 every row belongs to one component alone, so
 
 - distances to all components are first worked out in single precision, which tells those that have
-  a share in a row; only theirs are worked out in double precision;
-- a component's covariance is summed over the rows that it has a share in.
+  a responsibility in a row; only theirs are worked out in double precision;
+- a component's covariance is summed over the rows that it has a responsibility in.
 
 Rows keep their own precision and are turned into doubles a block at a time, on the device that the
 fit runs on; beside them there is one double a row and component. (The k-means start has a copy of
@@ -31,7 +31,7 @@ PANEL = 64
 TOLERANCE = 1e-3
 MAX_ITERATIONS = 200
 NO_SHARE = 40.0
-"""Nats below a row's best component beyond which a share (under 1e-17) does not show in a sum."""
+"""Nats below a row's best component; a responsibility beyond (under 1e-17) is lost in a sum."""
 SINGLE_ERROR = 1e-3
 """Relative error allowed to a squared distance in single precision, far above what is seen."""
 
@@ -56,11 +56,13 @@ class Mixture:
         dims = means.shape[1]
         factors, failed = torch.linalg.cholesky_ex(covariances)
         eye = torch.eye(dims, dtype=means.dtype, device=means.device).expand_as(factors)
-        whiteners = torch.linalg.solve_triangular(factors, eye, upper=False)
-        if failed.any() or not whiteners.isfinite().all():
+        precisions_cholesky = torch.linalg.solve_triangular(factors, eye, upper=False)
+        if failed.any() or not precisions_cholesky.isfinite().all():
             raise IllConditioned
         self.weights, self.means, self.covariances = weights, means, covariances
-        self._whiteners = {t: whiteners.to(t) for t in (torch.float32, torch.float64)}
+        self._precisions_cholesky = {
+            t: precisions_cholesky.to(t) for t in (torch.float32, torch.float64)
+        }
         self._constants = (
             weights.log()
             - factors.diagonal(dim1=1, dim2=2).log().sum(1)
@@ -70,12 +72,16 @@ class Mixture:
     def log_density(self, rows: np.ndarray) -> np.ndarray:
         """log p(z) of rows (n, d), (n,) float64."""
         blocks = _double_blocks(_on_device(rows, self.means.device))
-        return torch.cat([self.log_joint(block).logsumexp(1) for block in blocks]).cpu().numpy()
+        return (
+            torch.cat([self.weighted_log_prob(block).logsumexp(1) for block in blocks])
+            .cpu()
+            .numpy()
+        )
 
-    def log_joint(self, rows: Tensor) -> Tensor:
+    def weighted_log_prob(self, rows: Tensor) -> Tensor:
         """(n, K) log of weight times density of rows (n, d) float64.
 
-        -inf where a component has no share in a row.
+        -inf where a component has no responsibility in a row.
         """
         components = range(len(self.weights))
         if len(components) == 1:
@@ -90,7 +96,7 @@ class Mixture:
         return joint
 
     def _without_share(self, rough: Tensor) -> Tensor:
-        """(n, K) bool: components that surely have no share in a row, from rough distances (n, K).
+        """(n, K) bool: components with no responsibility for a row, by rough distances (n, K).
 
         A distance lies within (1 -+ SINGLE_ERROR) times the rough one, and a log density with it
         between ``lowest`` and ``highest``. A component whose highest is far below another's lowest
@@ -102,12 +108,14 @@ class Mixture:
 
     def _distance(self, rows: Tensor, k: int) -> Tensor:
         """(n,) squared Mahalanobis distance of rows (n, d) to a mean, in the rows' precision."""
-        whitener = self._whiteners[rows.dtype][k]
+        precision_cholesky = self._precisions_cholesky[rows.dtype][k]
         deviation = rows - self.means[k].to(rows.dtype)
         result = torch.zeros_like(rows[:, 0])
         for start in range(0, rows.shape[1], PANEL):  # what is above the diagonal is zero
             end = min(start + PANEL, rows.shape[1])
-            result += _product(deviation[:, :end], whitener[start:end, :end].T).square_().sum(1)
+            result += (
+                _product(deviation[:, :end], precision_cholesky[start:end, :end].T).square_().sum(1)
+            )
         return result
 
 
@@ -153,17 +161,19 @@ def expectation_maximisation(
     """
     rows = _on_device(rows, device)
     labels = torch.from_numpy(labels).long().to(device)
-    shares = torch.nn.functional.one_hot(labels, components).double()
-    mixture = _maximise(rows, shares, regulariser)
+    responsibilities = torch.nn.functional.one_hot(labels, components).double()
+    mixture = m_step(rows, responsibilities, regulariser)
     since = time.monotonic()
     log_densities = [-math.inf]
     for _ in range(MAX_ITERATIONS):
         densities = []
-        for block, share in zip(_double_blocks(rows), shares.split(BLOCK_ROWS), strict=True):
-            joint = mixture.log_joint(block)
+        for block, responsibility in zip(
+            _double_blocks(rows), responsibilities.split(BLOCK_ROWS), strict=True
+        ):
+            joint = mixture.weighted_log_prob(block)
             densities.append(joint.logsumexp(1, keepdim=True))
-            share[:] = joint.sub_(densities[-1]).exp_()
-        mixture = _maximise(rows, shares, regulariser)
+            responsibility[:] = joint.sub_(densities[-1]).exp_()
+        mixture = m_step(rows, responsibilities, regulariser)
         log_densities.append(float(torch.cat(densities).mean()))
         if abs(log_densities[-1] - log_densities[-2]) < TOLERANCE:
             break
@@ -173,20 +183,22 @@ def expectation_maximisation(
     return mixture
 
 
-def _maximise(rows: Tensor, shares: Tensor, regulariser: float) -> Mixture:
-    """The mixture that fits rows (n, d) best, given each component's share (n, K) in them."""
-    dims, components = rows.shape[1], shares.shape[1]
-    counts = shares.sum(0) + 10 * torch.finfo(shares.dtype).eps
-    means = shares.new_zeros(components, dims)
-    covariances = shares.new_zeros(components, dims, dims)
-    for block, share in zip(_double_blocks(rows), shares.split(BLOCK_ROWS), strict=True):
-        means += _product(share.T, block)
+def m_step(rows: Tensor, responsibilities: Tensor, regulariser: float) -> Mixture:
+    """The mixture of maximum likelihood, given responsibilities (n, K) for rows (n, d)."""
+    dims, components = rows.shape[1], responsibilities.shape[1]
+    counts = responsibilities.sum(0) + 10 * torch.finfo(responsibilities.dtype).eps
+    means = responsibilities.new_zeros(components, dims)
+    covariances = responsibilities.new_zeros(components, dims, dims)
+    for block, responsibility in zip(
+        _double_blocks(rows), responsibilities.split(BLOCK_ROWS), strict=True
+    ):
+        means += _product(responsibility.T, block)
     means /= counts[:, None]
     for k in range(components):
-        members = torch.nonzero(shares[:, k])[:, 0]
+        members = torch.nonzero(responsibilities[:, k])[:, 0]
         for some in members.split(BLOCK_ROWS):
             deviation = rows[some].double() - means[k]
-            deviation *= shares[some, k, None].sqrt()
+            deviation *= responsibilities[some, k, None].sqrt()
             covariances[k] += _product(deviation.T, deviation)
     covariances /= counts[:, None, None]
     covariances.diagonal(dim1=1, dim2=2).add_(regulariser)

@@ -25,7 +25,7 @@ def largest_first(score: np.ndarray, pool: np.ndarray) -> Ranking:
     return Ranking(rows, score[rows].astype(np.float64))
 
 
-def places_in_groups(groups: np.ndarray) -> np.ndarray:
+def cumcount(groups: np.ndarray) -> np.ndarray:
     """(n,) int64: how many entries before each one are of its own group, for groups (n,) int."""
     order = np.argsort(groups, kind="stable")
     in_order = groups[order]
@@ -34,7 +34,7 @@ def places_in_groups(groups: np.ndarray) -> np.ndarray:
     return places
 
 
-def until_spent(
+def take_until_budget(
     picks: Iterator[tuple[int, float]], rows: np.ndarray, area: np.ndarray, budget: float
 ) -> Ranking:
     """Pick one region after another, while there are any, until their areas reach the budget.

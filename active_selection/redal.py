@@ -3,7 +3,7 @@
 import numpy as np
 
 from active_selection.clustering import k_means
-from active_selection.ranking import Ranking, largest_first, places_in_groups
+from active_selection.ranking import Ranking, cumcount, largest_first
 
 EDGE_WEIGHT = 0.05
 CLUSTERS = 500
@@ -35,5 +35,5 @@ def rank_by_redal(
     by_importance = largest_first(importance, pool).rows
     if len(by_importance):
         cluster, _ = k_means(feature[by_importance], clusters, seed)
-        importance[by_importance] *= DECAY ** places_in_groups(cluster)
+        importance[by_importance] *= DECAY ** cumcount(cluster)
     return largest_first(importance, pool)

@@ -12,8 +12,8 @@ from active_selection.pooling import pool_features, pool_predictions
 from dataloader.datalist import Item
 from dataloader.regions import Regions, check_areas, region_areas
 from models.deeplab import FEATURES
-from utils.device import Compute
 from utils.errors import UserError
+from utils.runtime import Runtime
 
 SCORES = ("softmax_entropy", "softmax_confidence", "softmax_margin")
 
@@ -103,7 +103,7 @@ def column_types(num_classes: int, with_domain: bool) -> dict[str, tuple[type, t
     return types | ({"domain": (np.float32, ())} if with_domain else {})
 
 
-def lay_out(
+def make_table(
     items: Sequence[Item], regions: Regions, columns: Mapping[str, np.ndarray]
 ) -> RegionTable:
     """A table with its rows laid out over ``columns``, as :func:`column_types` has them."""
@@ -124,12 +124,12 @@ def lay_out(
     )
 
 
-def unmeasured(items: Sequence[Item], regions: Regions) -> RegionTable:
+def areas_only(items: Sequence[Item], regions: Regions) -> RegionTable:
     """A table of regions and their areas alone; what a network would measure is of width 0."""
     n = sum(len(regions[item.superpixel]) for item in items)
     empty = np.empty((n, 0), np.float32)
     columns = dict.fromkeys(("features", "probs", "scores", "predicted"), empty)
-    return lay_out(items, regions, {**columns, "pixels": np.ones(n, np.int64)})
+    return make_table(items, regions, {**columns, "pixels": np.ones(n, np.int64)})
 
 
 @torch.inference_mode()
@@ -137,7 +137,7 @@ def fill_table(
     table: RegionTable,
     model: nn.Module,
     loader: Iterable,
-    compute: Compute,
+    runtime: Runtime,
     discriminator: nn.Module | None = None,
 ) -> Iterator[int]:
     """Measure regions image by image; yields how many images are done after each batch.
@@ -146,7 +146,7 @@ def fill_table(
         table: rows laid out.
         model: the network.
         loader: batches (indices, images, _, superpixel maps) of the table's images, in order.
-        compute: device and precision.
+        runtime: device and precision.
         discriminator: what tells domains apart, for a table that has that column.
 
     Raises:
@@ -155,14 +155,14 @@ def fill_table(
     model.eval()
     first = np.searchsorted(table.image, np.arange(len(table.items) + 1))
     for indices, images, _, superpixels in loader:
-        with compute.autocast():
-            features, logits = model.forward_features(images.to(compute.device))
+        with runtime.autocast():
+            features, logits = model.forward_features(images.to(runtime.device))
         for i, index in enumerate(indices):
             rows, size = slice(first[index], first[index + 1]), images.shape[-2:]
             ranks = measure_image(table, rows, features[i], logits[i], superpixels[i], size)
             if discriminator is not None:
-                with compute.autocast():
-                    domain = told_domain(discriminator, logits[i], size)
+                with runtime.autocast():
+                    domain = domain_probability(discriminator, logits[i], size)
                 regions = rows.stop - rows.start
                 table.domain[rows] = pool_features(domain, ranks, regions)[:, 0].cpu().numpy()
         yield indices[-1] + 1
@@ -184,7 +184,7 @@ def measure_image(
     ids, item = table.region[rows], table.items[table.image[rows.start]]
     known = dict(zip(ids.tolist(), table.area[rows].tolist(), strict=True))
     check_areas(item.superpixel, region_areas(superpixels.numpy()), known)
-    small = shrink_superpixels(superpixels, ids, size)
+    small = resize_superpixels(superpixels, ids, size)
     rank_of = np.zeros(256, np.int64)
     rank_of[ids] = np.arange(len(ids))
     ranks = torch.from_numpy(rank_of[small]).to(features.device)
@@ -203,13 +203,13 @@ def measure_image(
     return ranks
 
 
-def told_domain(discriminator: nn.Module, logits: Tensor, size: Sequence[int]) -> Tensor:
+def domain_probability(discriminator: nn.Module, logits: Tensor, size: Sequence[int]) -> Tensor:
     """(1, h', w') float32 probability of *target*, for logits (C, h, w) of an image (H, W)."""
     whole = F.interpolate(logits[None].float(), tuple(size), mode="bilinear", align_corners=False)
     return discriminator(whole.softmax(1)).float().sigmoid()[0]
 
 
-def shrink_superpixels(superpixels: Tensor, ids: np.ndarray, size: Sequence[int]) -> np.ndarray:
+def resize_superpixels(superpixels: Tensor, ids: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Resize a map to evaluation size by nearest neighbour, so that no region is lost.
 
     A region too small to keep a pixel gets the one nearest to its own middle, of those that

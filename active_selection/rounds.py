@@ -11,32 +11,33 @@ from pathlib import Path
 import torch
 
 from active_selection.density import DensityOptions
-from active_selection.region_table import unmeasured
-from active_selection.selection import Spent, TableBuilder, in_pool, selection_path, spend
+from active_selection.region_table import areas_only
+from active_selection.selection import PhaseResult, TableBuilder, in_pool, selection_path, spend
 from active_selection.strategies import (
     NEED_DISCRIMINATOR,
     NEED_EDGES,
     NEED_NO_NETWORK,
     NEED_SOURCE,
     STRATEGIES,
-    Evidence,
+    Candidates,
     phases,
 )
 from dataloader.active_set import ActiveSet
-from dataloader.datasets import load_dataset
+from dataloader.dataset_info import load_dataset
+from dataloader.datasets import Sample, TrainingSet
 from dataloader.domain import load_domain, make_validator
 from dataloader.edges import check_edges, region_edges
 from dataloader.images import check_files
+from dataloader.loaders import training_loader
 from dataloader.regions import Regions, check_maps, load_regions
-from dataloader.segmentation import JoinedSet, TrainingSet, training_loader
 from models import get_model
 from models.discriminator import Discriminator
 from utils.checkpoint import load_discriminator, load_model, save_checkpoint
-from utils.device import Compute
 from utils.engine import train
 from utils.files import copy_file, read_json, write_json
 from utils.optim import schedule, segmentation_optimizer
 from utils.resume import StateFile, iteration_of, log_size, rewind_log
+from utils.runtime import Runtime
 from utils.steps import SupervisedStep
 
 log = logging.getLogger(__name__)
@@ -119,19 +120,19 @@ class Experiment:
             self.datalist = datalist_path(args, self.first_round - 1)
         self.log_path = args.model_save_dir / "log_train.txt"
         self.feature_dir = args.save_feat_dir or args.model_save_dir / "features"
-        self.compute = Compute.of(args)
+        self.runtime = Runtime.from_args(args)
         self.source_info = load_dataset(args.src_dataset)
         self.target_info = load_dataset(args.trg_dataset)
         self.model = get_model(
             args.model, args.num_classes, args.output_stride, args.separable_conv, False
         )
         load_model(checkpoint, self.model)
-        self.compute.place(self.model)
+        self.runtime.prepare(self.model)
         self.discriminator = None
         if args.active_method in NEED_DISCRIMINATOR:
-            self.discriminator = self.compute.place(Discriminator(args.num_classes)).eval()
+            self.discriminator = self.runtime.prepare(Discriminator(args.num_classes)).eval()
             load_discriminator(checkpoint, self.discriminator)
-        self.validator = make_validator(args, self.model, self.compute)
+        self.validator = make_validator(args, self.model, self.runtime)
         self.needs_source = args.active_method in NEED_SOURCE
         self.target_regions: Regions = {}
         self.source_regions: Regions = {}
@@ -213,7 +214,7 @@ class Experiment:
         loader = training_loader(
             self._training_set(), args.train_batch_size, seed, args.num_workers, iteration_of(state)
         )
-        step = SupervisedStep(self.model, optimizer, loader, args.loss_type, self.compute)
+        step = SupervisedStep(self.model, optimizer, loader, args.loss_type, self.runtime)
         log.info("round %02d: fine-tuning on %d images", self.number, len(loader.dataset))
         best = train(
             step,
@@ -222,7 +223,7 @@ class Experiment:
             args.freeze_bn,
             val_due=lambda done: done % args.val_period == 0 and done > total * 2 / 3,
             validate=self.validator,
-            keep=lambda: save_checkpoint(checkpoint, self.model, optimizer, self.discriminator),
+            on_best=lambda: save_checkpoint(checkpoint, self.model, optimizer, self.discriminator),
             save=lambda progress: self.state_file.save(step, progress),
             save_period=args.save_period,
             progress=self.state_file.restore(step, state) if state else None,
@@ -230,17 +231,17 @@ class Experiment:
         load_model(checkpoint, self.model)
         return best
 
-    def _training_set(self) -> JoinedSet:
+    def _training_set(self) -> TrainingSet:
         """All source images, and target images with their labelled regions only."""
-        size = tuple(self.args.image_size)
         active = self.active_set
-        source = TrainingSet(active.source, self.source_info, size)
-        target = TrainingSet(
-            active.labelled_items, self.target_info, size, labelled=active.labelled
-        )
-        return JoinedSet([source, target])
+        samples = [Sample(item, self.source_info) for item in active.source]
+        samples += [
+            Sample(item, self.target_info, active.labelled[item.superpixel])
+            for item in active.labelled_items
+        ]
+        return TrainingSet(samples, tuple(self.args.image_size))
 
-    def select(self) -> list[Spent]:
+    def select(self) -> list[PhaseResult]:
         """Choose and label regions."""
         args = self.args
         image_pixels = self.target_pixels / len(self.active_set.target)
@@ -259,7 +260,7 @@ class Experiment:
             return spend(plan, evidence, self.active_set, self.target_regions, folder, self.number)
 
     @contextmanager
-    def _evidence(self, strategies: Set[str]) -> Iterator[Evidence]:
+    def _evidence(self, strategies: Set[str]) -> Iterator[Candidates]:
         """What strategies look at: the region tables, filled by the round's network if need be."""
         args = self.args
         folder = self.feature_dir
@@ -269,7 +270,7 @@ class Experiment:
             size=tuple(args.image_size),
             batch_size=args.val_batch_size,
             num_workers=args.num_workers,
-            compute=self.compute,
+            runtime=self.runtime,
             folder=folder,
             keep=args.keep_features,
             save_period=args.save_period,
@@ -286,7 +287,7 @@ class Experiment:
                 f"{name}_source", active.source, self.source_info, self.source_regions
             )
         if strategies.issubset(NEED_NO_NETWORK) and not args.keep_features:
-            target_table = nullcontext(unmeasured(active.target, self.target_regions))
+            target_table = nullcontext(areas_only(active.target, self.target_regions))
         else:
             target_table = builder.table(
                 f"{name}_target", active.target, self.target_info, self.target_regions
@@ -299,12 +300,12 @@ class Experiment:
                 skip_classes=self.source_info.missing_classes,
                 mixtures_file=folder / f"{name}_mixtures.npz" if args.keep_features else None,
             )
-            device = self.compute.double_device
-            evidence = Evidence(target, source, args.seed, density, edge, device)
+            device = self.runtime.float64_device
+            evidence = Candidates(target, source, args.seed, density, edge, device)
             in_scan = args.active_mode == "scan"
             yield evidence.per_image(in_pool(target, active)) if in_scan else evidence
 
-    def record(self, miou: float, labelled: int, spent: list[Spent]) -> None:
+    def record(self, miou: float, labelled: int, spent: list[PhaseResult]) -> None:
         """Log a round's outcome and write it to AL_record/round_XX.json: the round is done."""
         if not self.args.keep_features:  # also what a killed process left
             for path in self.feature_dir.glob(f"round{self.number:02d}_*"):

@@ -26,7 +26,7 @@ def budgets(round_index: int, total: int, alpha: float, beta: float) -> tuple[in
     return by_density, total - by_density
 
 
-def take(rows: np.ndarray, area: np.ndarray, budget: float) -> np.ndarray:
+def cut_at_budget(rows: np.ndarray, area: np.ndarray, budget: float) -> np.ndarray:
     """The first of ``rows`` whose areas reach ``budget`` pixels; none for a budget of 0.
 
     Args:

@@ -11,18 +11,19 @@ from torch import nn
 from torch.utils.data import Subset
 from tqdm import tqdm
 
-from active_selection.region_table import RegionTable, column_types, fill_table, lay_out
-from active_selection.schedule import take
-from active_selection.strategies import STRATEGIES, Evidence
+from active_selection.region_table import RegionTable, column_types, fill_table, make_table
+from active_selection.schedule import cut_at_budget
+from active_selection.strategies import STRATEGIES, Candidates
 from active_selection.table_files import TableFiles, digest
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item
-from dataloader.datasets import DatasetInfo
+from dataloader.dataset_info import DatasetInfo
+from dataloader.datasets import EvaluationSet
+from dataloader.loaders import evaluation_loader
 from dataloader.regions import Regions
-from dataloader.segmentation import EvaluationSet, evaluation_loader
 from models.folding import folded_copy
-from utils.device import Compute
 from utils.errors import UserError
+from utils.runtime import Runtime
 from utils.safe_pickle import load_pickle, save_pickle
 from utils.stopping import STOP, Stopped
 
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Spent:
+class PhaseResult:
     """What one phase of a round took: its strategy and budget, the pixels and regions chosen."""
 
     strategy: str
@@ -51,7 +52,7 @@ class TableBuilder:
     size: tuple[int, int]
     batch_size: int
     num_workers: int
-    compute: Compute
+    runtime: Runtime
     folder: Path
     keep: bool = False
     save_period: int = 1000
@@ -62,12 +63,12 @@ class TableBuilder:
         self, name: str, items: Sequence[Item], info: DatasetInfo, regions: Regions
     ) -> Iterator[RegionTable]:
         """The region table of a domain, valid inside the ``with`` block."""
-        facts = (items, regions, self.size, self.num_classes, self.batch_size, self.compute.dtype)
+        facts = (items, regions, self.size, self.num_classes, self.batch_size, self.runtime.dtype)
         networks = nn.ModuleList(filter(None, [self.model, self.discriminator]))
         types = column_types(self.num_classes, with_domain=self.discriminator is not None)
         files = TableFiles(self.folder, name, digest(networks, facts), types)
         done = files.open(sum(len(regions[item.superpixel]) for item in items))
-        table = lay_out(items, regions, files.columns)
+        table = make_table(items, regions, files.columns)
         self._fill(files, table, EvaluationSet(items, info, self.size, superpixels=True), done)
         yield table
         if not self.keep:
@@ -83,10 +84,10 @@ class TableBuilder:
         loader = evaluation_loader(rest, self.batch_size, self.num_workers)
         bar = tqdm(loader, desc=files.name, disable=None, leave=False)
         model = self.model
-        if not self.compute.compiled:  # which is bound to the network itself
-            model = self.compute.place(folded_copy(model))
+        if not self.runtime.compiled:  # which is bound to the network itself
+            model = self.runtime.prepare(folded_copy(model))
         try:
-            measured = fill_table(table, model, bar, self.compute, self.discriminator)
+            measured = fill_table(table, model, bar, self.runtime, self.discriminator)
             for count, images in enumerate(measured, 1):
                 done = images
                 if count % self.save_period == 0:
@@ -113,12 +114,12 @@ def selection_path(folder: Path, strategy: str, round_index: int) -> Path:
 
 def spend(
     phases: Sequence[tuple[str, int]],
-    evidence: Evidence | None,
+    evidence: Candidates | None,
     active_set: ActiveSet,
     areas: Regions,
     folder: Path,
     round_index: int,
-) -> list[Spent]:
+) -> list[PhaseResult]:
     """Run phases (strategy, pixels) in order, each on what those before it have left.
 
     Chosen regions are labelled in ``active_set``, and written in labelling order to
@@ -134,7 +135,7 @@ def spend(
         regions = read_selection(path, active_set)
         active_set.label(regions)
         pixels = sum(areas[superpixel][region] for superpixel, region in regions)
-        spent.append(Spent(name, budget, pixels, len(regions)))
+        spent.append(PhaseResult(name, budget, pixels, len(regions)))
         log.info("selection %02d: %s", round_index, asdict(spent[-1]))
         STOP.check()
     return spent
@@ -159,7 +160,7 @@ def read_selection(path: Path, active_set: ActiveSet) -> list[tuple[str, int]]:
 
 
 def choose(
-    name: str, budget: int, evidence: Evidence, active_set: ActiveSet
+    name: str, budget: int, evidence: Candidates, active_set: ActiveSet
 ) -> list[tuple[float, str, int]]:
     """Regions worth ``budget`` pixels by a strategy, in labelling order, as they are written."""
     if budget <= 0:
@@ -167,7 +168,7 @@ def choose(
     target = evidence.target
     evidence.pool, evidence.budget = in_pool(target, active_set), budget
     ranking = STRATEGIES[name](evidence)
-    rows = take(ranking.rows, target.area, budget)
+    rows = cut_at_budget(ranking.rows, target.area, budget)
     chosen = []
     for row, score in zip(rows.tolist(), ranking.scores.tolist(), strict=False):
         item, region = target.items[target.image[row]], int(target.region[row])

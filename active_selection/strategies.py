@@ -9,10 +9,10 @@ import torch
 
 from active_selection.aada import rank_by_aada
 from active_selection.badge import rank_by_badge
-from active_selection.chance import rank_by_chance
 from active_selection.clue import rank_by_clue
 from active_selection.coreset import rank_by_coreset
 from active_selection.density import DensityOptions, rank_by_density
+from active_selection.random_selection import rank_randomly
 from active_selection.ranking import Ranking
 from active_selection.redal import rank_by_redal
 from active_selection.region_table import SCORES, RegionTable
@@ -22,7 +22,7 @@ from active_selection.uncertainty import rank_by_uncertainty
 
 
 @dataclass
-class Evidence:
+class Candidates:
     """What a strategy may look at.
 
     Attributes:
@@ -46,7 +46,7 @@ class Evidence:
     pool: np.ndarray | None = None
     budget: float = 0
 
-    def per_image(self, pool: np.ndarray) -> "Evidence":
+    def per_image(self, pool: np.ndarray) -> "Candidates":
         """The evidence of whole images (scan mode), whose regions in ``pool`` are unlabelled."""
         return replace(
             self,
@@ -56,45 +56,45 @@ class Evidence:
         )
 
 
-Strategy = Callable[[Evidence], Ranking]
+Strategy = Callable[[Candidates], Ranking]
 
 
-def _random(e: Evidence) -> Ranking:
-    return rank_by_chance(e.pool, e.seed)
+def _random(e: Candidates) -> Ranking:
+    return rank_randomly(e.pool, e.seed)
 
 
-def _density(e: Evidence) -> Ranking:
+def _density(e: Candidates) -> Ranking:
     return rank_by_density(e.source, e.target, e.pool, e.density, e.seed, e.device)
 
 
-def _uncertainty(e: Evidence, name: str) -> Ranking:
+def _uncertainty(e: Candidates, name: str) -> Ranking:
     return rank_by_uncertainty(e.target, e.pool, name)
 
 
-def _aada(e: Evidence) -> Ranking:
+def _aada(e: Candidates) -> Ranking:
     return rank_by_aada(e.target.domain, e.target.entropy, e.pool)
 
 
-def _clue(e: Evidence) -> Ranking:
+def _clue(e: Candidates) -> Ranking:
     t = e.target
     return rank_by_clue(t.feature, t.entropy, t.area, e.pool, e.budget, e.seed)
 
 
-def _badge(e: Evidence) -> Ranking:
+def _badge(e: Candidates) -> Ranking:
     t = e.target
     return rank_by_badge(t.feature, t.prob, t.area, e.pool, e.budget, e.seed, e.device)
 
 
-def _redal(e: Evidence) -> Ranking:
+def _redal(e: Candidates) -> Ranking:
     return rank_by_redal(e.target.feature, e.target.entropy, e.edge, e.pool, e.seed)
 
 
-def _coreset(e: Evidence) -> Ranking:
+def _coreset(e: Candidates) -> Ranking:
     t = e.target
     return rank_by_coreset(t.feature, e.source.feature, t.area, e.pool, e.budget, e.device)
 
 
-def _ripu(e: Evidence) -> Ranking:
+def _ripu(e: Candidates) -> Ranking:
     return rank_by_ripu(e.target.predicted, e.target.entropy, e.pool)
 
 

@@ -15,7 +15,7 @@ from numpy.lib.format import open_memmap
 from torch import nn
 
 from utils.errors import UserError
-from utils.files import claim, read_json, write_json
+from utils.files import lock_folder, read_json, write_json
 
 ColumnTypes = Mapping[str, tuple[type, tuple[int, ...]]]
 
@@ -29,7 +29,7 @@ def digest(networks: nn.Module, facts: Iterable) -> str:
     return result.hexdigest()
 
 
-def claim_folder(folder: Path, run: Path) -> None:
+def lock_feature_folder(folder: Path, run: Path) -> None:
     """Take --save_feat_dir for the run in -p, as long as this process lives.
 
     A note in it says whose features it holds: files of all runs have the same names.
@@ -39,7 +39,7 @@ def claim_folder(folder: Path, run: Path) -> None:
     """
     if folder.resolve() == run.resolve():
         return  # -p is taken
-    claim(folder, "--save_feat_dir")
+    lock_folder(folder, "--save_feat_dir")
     note, owner = folder / "owner.json", {"run": str(run.resolve())}
     left = next(folder.glob("round[0-9][0-9]_*"), None)
     if left and not (note.is_file() and read_json(note, "remove it") == owner):

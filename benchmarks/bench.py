@@ -82,7 +82,7 @@ def line(name: str, result: dict[str, Any]) -> str:
     return (
         f"{name} ours={result['ours']:.4g} reference={result['reference']:.4g} "
         f"ratio={result['ratio']:.3g} peak_mb={memory}"
-        f"  # aim {result['reach']:.3g}; {result['note']}"
+        f"  # aim {result['target_ratio']:.3g}; {result['note']}"
     )
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from dataloader.datalist import Item, read_datalist
-from dataloader.datasets import DatasetInfo
+from dataloader.dataset_info import DatasetInfo
 from dataloader.images import read_superpixels
 from models import get_model
 

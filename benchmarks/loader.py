@@ -12,9 +12,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.inputs import FULL, street
-from dataloader.datasets import load_dataset
+from dataloader.dataset_info import load_dataset
+from dataloader.datasets import Sample, TrainingSet
+from dataloader.loaders import training_loader
 from dataloader.regions import load_regions
-from dataloader.segmentation import TrainingSet, training_loader
 from utils.common import COUNT, POSITIVE, Parser
 from utils.errors import run
 
@@ -42,8 +43,8 @@ def main() -> None:
 def measure(step: float, workers: int) -> tuple[float, float]:
     """Seconds of an iteration, and the share of them spent waiting."""
     items, root = street()
-    labelled = {path: list(ids) for path, ids in load_regions(items, root, "train").items()}
-    data = TrainingSet(items, load_dataset("cityscapes"), FULL, labelled=labelled)
+    info, regions = load_dataset("cityscapes"), load_regions(items, root, "train")
+    data = TrainingSet([Sample(item, info, list(regions[item.superpixel])) for item in items], FULL)
     batches = iter(training_loader(data, 1, 0, workers))
     for _ in islice(batches, FIRST):
         time.sleep(step)

@@ -23,7 +23,7 @@ class Stage:
         ours, reference: the same work.
         check: raises AssertionError unless the two results, in this order, agree; returns a note.
         runs: of each, in turn; the median counts.
-        reach: reference / ours that is aimed at.
+        target_ratio: reference / ours that is aimed at.
         own_memory: whether the work is done in this process, whose memory is measured.
     """
 
@@ -31,7 +31,7 @@ class Stage:
     reference: Callable[[], Any]
     check: Callable[[Any, Any], str | None]
     runs: int = 5
-    reach: float = 1.0
+    target_ratio: float = 1.0
     own_memory: bool = True
 
 
@@ -67,7 +67,7 @@ def measure(stage: Stage) -> dict[str, Any]:
         "ours": ours,
         "reference": reference,
         "ratio": reference / ours,
-        "reach": stage.reach,
+        "target_ratio": stage.target_ratio,
         "peak_mb": peak,
         "note": note or "",
     }

@@ -20,9 +20,9 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from active_selection.density import DensityOptions
-from active_selection.region_table import SCORES, RegionTable, column_types, lay_out
+from active_selection.region_table import SCORES, RegionTable, column_types, make_table
 from active_selection.selection import spend
-from active_selection.strategies import METHODS, Evidence, phases
+from active_selection.strategies import METHODS, Candidates, phases
 from active_selection.table_files import TableFiles
 from benchmarks.inputs import CLASSES, REGIONS, made_up_features
 from dataloader.active_set import ActiveSet
@@ -85,7 +85,7 @@ def measure(
         budget = round(0.01 * len(target) * AREA)
         plan = phases(method, SCORES[0], 2, budget, alpha=1, beta=1)
         edge = np.random.default_rng(2).random(len(target), np.float32)
-        evidence = Evidence(target, source, 0, density, edge)
+        evidence = Candidates(target, source, 0, density, edge)
         since = time.perf_counter()
         spent = spend(plan, evidence, active, areas, Path(folder), 1)
         seconds = time.perf_counter() - since
@@ -116,7 +116,7 @@ def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTabl
     rows = images * REGIONS
     files.open(rows)
     regions = {item.superpixel: dict.fromkeys(range(REGIONS), AREA) for item in items}
-    table = lay_out(items, regions, files.columns)
+    table = make_table(items, regions, files.columns)
     rng = np.random.default_rng(0)
     frequency = rng.dirichlet(np.full(CLASSES, 0.5))
     centres = 0.3 * rng.normal(size=(CLASSES, 20, FEATURES))

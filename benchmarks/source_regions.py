@@ -19,7 +19,7 @@ from benchmarks.scale import CITYSCAPES_SHARE, made_up_domains
 from utils.common import POSITIVE_INT, Parser, number
 from utils.errors import run
 
-SHARE = 0.01
+SELECTED_SHARE = 0.01
 
 
 def parser() -> Parser:
@@ -41,7 +41,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         source, target = made_up_domains(Path(folder), args.regions, CITYSCAPES_SHARE)
         pool = np.ones(len(target), bool)
-        taken = max(1, round(SHARE * len(target)))
+        taken = max(1, round(SELECTED_SHARE * len(target)))
         print(f"{len(source)} source and {len(target)} target regions, {taken} taken")
         print("max_source_regions  seed  seconds  same_as_all_%")
         of_all = None

@@ -17,7 +17,7 @@ from active_selection.pooling import pool_features, pool_predictions, sum_by_reg
 from active_selection.region_table import SCORES
 from active_selection.schedule import weighted_round_robin
 from active_selection.selection import TableBuilder, spend
-from active_selection.strategies import Evidence, phases
+from active_selection.strategies import Candidates, phases
 from benchmarks import references
 from benchmarks.inputs import (
     CELLS,
@@ -37,13 +37,13 @@ from benchmarks.other_slics import Cut, by_fast_slic, by_scikit_image
 from data_preprocessing.slic import achievable_segmentation_accuracy, slic
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item
-from dataloader.datasets import load_dataset
+from dataloader.dataset_info import load_dataset
+from dataloader.datasets import EvaluationSet, Sample, SeededIndex, TrainingSet
 from dataloader.images import read_image, read_label
 from dataloader.regions import load_regions
-from dataloader.segmentation import Draw, EvaluationSet, TrainingSet
 from models.folding import fold_batch_norm
-from utils.device import Compute
 from utils.metrics import ConfusionMatrix
+from utils.runtime import Runtime
 from utils.threads import map_in_threads
 
 CPU = torch.device("cpu")
@@ -63,10 +63,16 @@ def stage(cores: int = 1) -> Callable[[Build], Build]:
     return enter
 
 
-def pooling(maps: torch.Tensor, ours: Callable, reference: Callable, reach: float) -> Stage:
+def pooling(maps: torch.Tensor, ours: Callable, reference: Callable, target_ratio: float) -> Stage:
     """Two ways from (C, 256, 512) maps to figures of the regions of a street scene."""
     work = (maps, superpixels(), REGIONS)
-    return Stage(lambda: ours(*work), lambda: reference(*work), close(1e-5), runs=3, reach=reach)
+    return Stage(
+        lambda: ours(*work),
+        lambda: reference(*work),
+        close(1e-5),
+        runs=3,
+        target_ratio=target_ratio,
+    )
 
 
 @stage()
@@ -92,7 +98,7 @@ def region_scores_groupby() -> Stage:
     def reference() -> np.ndarray:
         return references.region_means(scores.numpy(), ids.numpy())
 
-    return Stage(ours, reference, close(1e-5), runs=21, reach=50)
+    return Stage(ours, reference, close(1e-5), runs=21, target_ratio=50)
 
 
 @stage()
@@ -108,7 +114,7 @@ def selection_overhead() -> Stage:
     images = [EvaluationSet(items, info, size)[index][1][None] for index in range(len(items))]
 
     def ours() -> int:
-        builder = TableBuilder(model, CLASSES, size, 1, 0, Compute(CPU), CITY / "features")
+        builder = TableBuilder(model, CLASSES, size, 1, 0, Runtime(CPU), CITY / "features")
         with builder.table("bench", items, info, regions) as table:
             return len(table)
 
@@ -120,7 +126,7 @@ def selection_overhead() -> Stage:
         assert ours == REGIONS * reference
         return f"{reference} images"
 
-    return Stage(ours, bare, check, runs=3, reach=1 / 1.10)
+    return Stage(ours, bare, check, runs=3, target_ratio=1 / 1.10)
 
 
 @stage()
@@ -134,12 +140,12 @@ def target_passes() -> Stage:
     model.backbone.register_forward_hook(lambda *_: calls.append(1))
 
     def table():
-        builder = TableBuilder(model, CLASSES, size, len(items), 0, Compute(CPU), folder)
+        builder = TableBuilder(model, CLASSES, size, len(items), 0, Runtime(CPU), folder)
         return builder.table("target", items, info, regions)
 
     def select(plan: list[tuple[str, int]], active: ActiveSet) -> None:
         with table() as target:
-            evidence = Evidence(target, target, seed=0)
+            evidence = Candidates(target, target, seed=0)
             spend(plan, evidence, active, regions, folder, 1)
         for path in folder.glob("*_selection_01.pkl"):
             path.unlink()
@@ -158,7 +164,7 @@ def target_passes() -> Stage:
         return f"{ours[0]} pass against {reference[0]}"
 
     return Stage(
-        lambda: passes([plan]), lambda: passes([[phase] for phase in plan]), check, reach=1
+        lambda: passes([plan]), lambda: passes([[phase] for phase in plan]), check, target_ratio=1
     )
 
 
@@ -183,7 +189,7 @@ def fits(sizes: list[tuple[int, int]], runs: int) -> Stage:
         lambda: [references.mixture(rows, k) for rows, k in data],
         check,
         runs=runs,
-        reach=3,
+        target_ratio=3,
     )
 
 
@@ -243,7 +249,7 @@ def expand_labelled_set() -> Stage:
     def check(a, b) -> None:
         assert a == b
 
-    return Stage(fresh(ours), fresh(reference), check, runs=3, reach=100)
+    return Stage(fresh(ours), fresh(reference), check, runs=3, target_ratio=100)
 
 
 @stage()
@@ -260,7 +266,7 @@ def round_robin() -> Stage:
         lambda: take_turns(arrays, weights),
         lambda: references.round_robin(lists, weights),
         check,
-        reach=20,
+        target_ratio=20,
     )
 
 
@@ -279,7 +285,11 @@ def confusion() -> Stage:
         return matrix.iou()
 
     return Stage(
-        ours, lambda: references.iou(label, prediction, CLASSES), close(1e-12), runs=11, reach=8
+        ours,
+        lambda: references.iou(label, prediction, CLASSES),
+        close(1e-12),
+        runs=11,
+        target_ratio=8,
     )
 
 
@@ -305,7 +315,7 @@ def evaluation_py() -> Stage:
             assert share is None or abs(share - 100 * other) < 1e-9, name
         return "same IoU of every class"
 
-    return Stage(ours, reference, check, runs=3, reach=2, own_memory=False)
+    return Stage(ours, reference, check, runs=3, target_ratio=2, own_memory=False)
 
 
 def run(*command: str | Path) -> None:
@@ -315,7 +325,7 @@ def run(*command: str | Path) -> None:
     )
 
 
-def superpixel_stage(reference: Cut, reach: float) -> Stage:
+def superpixel_stage(reference: Cut, target_ratio: float) -> Stage:
     """Ours against another SLIC on a street scene of full size."""
     items, _ = street()
     image, truth = (
@@ -333,7 +343,9 @@ def superpixel_stage(reference: Cut, reach: float) -> Stage:
         regions = f"{counts[0]} regions against {counts[1]}"
         return f"{regions}, accuracy {shares[0]:.3f} against {shares[1]:.3f}"
 
-    return Stage(lambda: slic(image), lambda: reference(image), check, runs=3, reach=reach)
+    return Stage(
+        lambda: slic(image), lambda: reference(image), check, runs=3, target_ratio=target_ratio
+    )
 
 
 @stage()
@@ -350,13 +362,13 @@ def superpixels_fast_slic() -> Stage:
 def train_loader() -> Stage:
     items, root = street()
     regions = load_regions(items, root, "train")
-    labelled = {path: list(areas) for path, areas in regions.items()}
-    data = TrainingSet(items, load_dataset("cityscapes"), FULL, labelled=labelled)
+    info = load_dataset("cityscapes")
+    data = TrainingSet([Sample(item, info, list(regions[item.superpixel])) for item in items], FULL)
     seeds = itertools.count()
     rng = np.random.default_rng(0)
 
     def ours() -> tuple:
-        return [data[Draw(i % len(items), next(seeds))] for i in range(8)]
+        return [data[SeededIndex(i % len(items), next(seeds))] for i in range(8)]
 
     def reference() -> tuple:
         return [references.training_sample(*items[i % len(items)], FULL, rng) for i in range(8)]
@@ -370,19 +382,19 @@ def train_loader() -> Stage:
             assert ours[0].min() >= -2.2 and ours[0].max() <= 2.7
         return "8 samples"
 
-    return Stage(ours, reference, check, runs=5, reach=2)
+    return Stage(ours, reference, check, runs=5, target_ratio=2)
 
 
 @stage()
 def inference() -> Stage:
     model, plain = network("deeplabv3plus_resnet101"), network("deeplabv3plus_resnet101")
-    compute = Compute(CPU, "bf16", channels_last=True)
-    compute.place(fold_batch_norm(model))
+    runtime = Runtime(CPU, "bf16", channels_last=True)
+    runtime.prepare(fold_batch_norm(model))
     image = torch.randn(1, 3, 512, 1024)
 
     @torch.inference_mode()
     def ours() -> torch.Tensor:
-        with compute.autocast():
+        with runtime.autocast():
             return model(image).argmax(1)
 
     def reference() -> torch.Tensor:
@@ -392,4 +404,4 @@ def inference() -> Stage:
     def check(a: torch.Tensor, b: torch.Tensor) -> str:
         return f"{100 * (a == b).float().mean():.2f} % of pixels equal, of a random network"
 
-    return Stage(ours, reference, check, runs=3, reach=2)
+    return Stage(ours, reference, check, runs=3, target_ratio=2)

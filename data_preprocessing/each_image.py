@@ -13,8 +13,8 @@ from typing import TypeVar
 import cv2
 from tqdm import tqdm
 
-from dataloader.datalist import Item, find_datalist
-from dataloader.datasets import load_dataset
+from dataloader.datalist import Item, find_or_make_datalist
+from dataloader.dataset_info import load_dataset
 from dataloader.images import check_files
 from utils.common import POSITIVE_INT, Parser, add_relocation_argument
 from utils.errors import UserError
@@ -37,10 +37,10 @@ def add_images_arguments(parser: Parser) -> None:
     add_relocation_argument(parser)
 
 
-def images_of(args: Namespace) -> list[Item]:
+def images_from_args(args: Namespace) -> list[Item]:
     """The images that the flags of :func:`add_images_arguments` name, all of which can be read."""
     info = load_dataset(args.dataset)
-    items = find_datalist(info, args.datadir, args.split, args.datalist, args.relocate)
+    items = find_or_make_datalist(info, args.datadir, args.split, args.datalist, args.relocate)
     check_files(items, info, "image")
     return items
 

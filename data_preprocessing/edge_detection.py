@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data_preprocessing.each_image import add_images_arguments, images_of, map_images
+from data_preprocessing.each_image import add_images_arguments, images_from_args, map_images
 from dataloader.datalist import Item
 from dataloader.edges import edge_path
 from dataloader.images import INDEX_MODES, READ_ERRORS, read_image
@@ -37,7 +37,7 @@ def parser() -> Parser:
 
 def main() -> None:
     args = parser().parse_args()
-    items = images_of(args)
+    items = images_from_args(args)
     shares = map_images(partial(draw, root=args.datadir), items, args.workers, "edges")
     print(
         f"{len(items)} edge maps in {args.datadir / 'edge'}; "

@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_preprocessing.each_image import add_split_arguments
 from dataloader.datalist import default_path, item_of, scan, write_datalist
-from dataloader.datasets import load_dataset
+from dataloader.dataset_info import load_dataset
 from utils.common import Parser
 from utils.errors import UserError, run
 

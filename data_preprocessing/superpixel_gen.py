@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 from skimage.segmentation import mark_boundaries
 
-from data_preprocessing.each_image import add_images_arguments, images_of, map_images
+from data_preprocessing.each_image import add_images_arguments, images_from_args, map_images
 from data_preprocessing.slic import MAX_SEGMENTS, slic
 from dataloader.datalist import Item
 from dataloader.images import INDEX_MODES, READ_ERRORS, read_image, read_superpixels
-from dataloader.regions import dictionary_path, measure, save_regions
+from dataloader.regions import dictionary_path, regions_of_maps, save_regions
 from utils.common import COUNT, POSITIVE, Parser, number
 from utils.errors import UserError, run
 from utils.files import write_png
@@ -39,7 +39,7 @@ def parser() -> Parser:
 
 def main() -> None:
     args = parser().parse_args()
-    items = images_of(args)
+    items = images_from_args(args)
     check_places(items, args.datadir)
     segment = partial(divide, num_segments=args.num_segments, compactness=args.compactness)
     made = map_images(segment, items, args.workers, "superpixels")
@@ -87,7 +87,7 @@ def divide(item: Item, num_segments: int, compactness: float) -> dict[int, int]:
     path = Path(item.superpixel)
     if not up_to_date(path, item.image, settings):
         write_png(path, slic(read_image(item.image), num_segments, compactness), note=settings)
-    return measure([path])[str(path)]
+    return regions_of_maps([path])[str(path)]
 
 
 def up_to_date(path: Path, image_path: str, settings: str) -> bool:

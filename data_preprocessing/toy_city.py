@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_preprocessing.toy.looks import SOURCE, TARGET, Look
 from data_preprocessing.toy.scene import draw_scene
-from dataloader.datasets import DatasetInfo, load_dataset
+from dataloader.dataset_info import DatasetInfo, load_dataset
 from utils.common import POSITIVE_INT, Parser, number
 from utils.errors import UserError, run
 from utils.files import atomic_write, read_json, write_png
@@ -38,7 +38,7 @@ FEW = 16  # images a domain that are not worth starting worker processes for
 
 
 @dataclass(frozen=True)
-class Domain:
+class ToySplit:
     """One split of one data set: where it lies, how it looks, how its files are named."""
 
     number: int  # seeds the scenes: every domain draws others
@@ -60,10 +60,10 @@ class Domain:
         return f"{self.folder}/{image}", f"{self.folder}/{label}"
 
 
-GTA5 = Domain(0, "GTA5", "GTA5", "train", SOURCE, "{index:05d}", first=1)
-SYNTHIA = Domain(1, "SYNTHIA", "SYNTHIA", "train", SOURCE, "{index:07d}")
+GTA5 = ToySplit(0, "GTA5", "GTA5", "train", SOURCE, "{index:05d}", first=1)
+SYNTHIA = ToySplit(1, "SYNTHIA", "SYNTHIA", "train", SOURCE, "{index:07d}")
 CITYSCAPES = partial(
-    Domain,
+    ToySplit,
     folder="Cityscapes",
     dataset="cityscapes",
     look=TARGET,
@@ -81,7 +81,7 @@ DOMAINS = (
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw the city that the command line asks for."""
     args = parse_args(argv)
-    claim(args.root, {"images": args.images, "size": args.size, "seed": args.seed})
+    reserve_root(args.root, {"images": args.images, "size": args.size, "seed": args.seed})
     with mapper(args.images) as each:
         for domain in DOMAINS:
             count = args.images if domain.split == "train" else args.images // 2
@@ -124,7 +124,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     return args
 
 
-def claim(root: Path, settings: dict) -> None:
+def reserve_root(root: Path, settings: dict) -> None:
     """Make ``root`` ours, or make sure that it is: the same city may be drawn again.
 
     Raises:
@@ -150,7 +150,7 @@ def claim(root: Path, settings: dict) -> None:
         ) from error
 
 
-def write_scene(root: Path, domain: Domain, size: tuple[int, int], seed: int, index: int) -> None:
+def write_scene(root: Path, domain: ToySplit, size: tuple[int, int], seed: int, index: int) -> None:
     """Draw and write one image and its label; the same bytes whenever and however often."""
     info = load_dataset(domain.dataset)
     rng = np.random.default_rng([seed, domain.number, index])

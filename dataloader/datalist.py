@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from dataloader.datasets import DatasetInfo
+from dataloader.dataset_info import DatasetInfo
 from dataloader.relocation import Moves, locator
 from utils.errors import UserError
 from utils.files import write_text
@@ -112,7 +112,7 @@ def check_listed_once(path: str | Path, items: Iterable[Item]) -> None:
                 raise UserError(f"{path}: {twice} is listed {count} times; list each image once")
 
 
-def find_datalist(
+def find_or_make_datalist(
     info: DatasetInfo,
     root: str | Path,
     split: str,

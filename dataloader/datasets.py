@@ -1,100 +1,120 @@
-"""What a dataset is: its folders, label encoding, classes and colours.
+"""The data sets that networks see: images as tensors, with the maps that belong to them."""
 
-A dataset is described by ``dataloader/init_data/<name>/info.json``; a new dataset is a new folder
-there, no code. Keys of ``info.json``:
+from collections.abc import Sequence
+from typing import NamedTuple
 
-``image``, ``label``, ``superpixel``
-    Path templates below the data root, with ``{split}`` and ``{stem}`` (the stem may hold folders).
-``splits``
-    Split name (``train``, ``val``) -> the text that stands for ``{split}``.
-``label_to_train``
-    Label id -> train id. Every other value is ignored (255).
-``label_reader``
-    ``index`` (palette or grey 8-bit PNG) or ``red16`` (16-bit RGB PNG, the id in the red channel).
-``class_names``, ``palette``
-    A name and an RGB colour per train id.
-``random_scale``
-    Whether training images are randomly scaled (default true).
-``exclude``
-    Stems that are not listed, single ("15188") or ranges ("20801-20860").
-``missing_classes``, ``star_classes_without``
-    Train ids that the dataset does not have, and those that its second mean (mIoU*) leaves out too.
-"""
-
-import json
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-
+import cv2
 import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from utils.errors import UserError
-from utils.metrics import IGNORE
-
-INIT_DATA = Path(__file__).parent / "init_data"
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """One dataset's ``info.json``; see the module's docstring for the fields."""
-
-    name: str
-    image: str
-    label: str
-    superpixel: str
-    splits: dict[str, str]
-    label_to_train: dict[int, int]
-    label_reader: str
-    class_names: list[str]
-    palette: list[list[int]]
-    random_scale: bool = True
-    exclude: list[str] = field(default_factory=list)
-    missing_classes: list[int] = field(default_factory=list)
-    star_classes_without: list[int] = field(default_factory=list)
-
-    @cached_property
-    def label_table(self) -> np.ndarray:
-        """(256,) uint8: label id -> train id, 255 where the id is not listed."""
-        table = np.full(256, IGNORE, np.uint8)
-        for label_id, train_id in self.label_to_train.items():
-            table[label_id] = train_id
-        return table
-
-    @cached_property
-    def color_table(self) -> np.ndarray:
-        """(256, 3) uint8: train id -> RGB, black for ignored pixels."""
-        table = np.zeros((256, 3), np.uint8)
-        table[: len(self.palette)] = self.palette
-        return table
-
-    @cached_property
-    def excluded_stems(self) -> frozenset[str]:
-        """Stems that never enter a datalist."""
-        stems = set()
-        for entry in self.exclude:
-            first, _, last = entry.partition("-")
-            numbers = range(int(first), int(last or first) + 1)
-            stems.update(str(number).zfill(len(first)) for number in numbers)
-        return frozenset(stems)
+from dataloader.datalist import Item
+from dataloader.dataset_info import IGNORE, DatasetInfo
+from dataloader.images import read_image, read_label, read_superpixels
+from dataloader.transforms import EvaluationTransform, TrainingTransform
 
 
-def dataset_names() -> list[str]:
-    """Names of all datasets that have an ``info.json``, sorted without regard to case."""
-    return sorted((p.parent.name for p in INIT_DATA.glob("*/info.json")), key=str.lower)
+class SeededIndex(NamedTuple):
+    """A training image to load: its index, and the seed of its augmentation."""
+
+    index: int
+    seed: int
 
 
-def load_dataset(name: str) -> DatasetInfo:
-    """Read ``init_data/<name>/info.json``.
+class Sample(NamedTuple):
+    """One training image of a :class:`TrainingSet`.
 
-    Raises:
-        UserError: no such dataset, or its file is not valid.
+    Attributes:
+        item: paths of image, label and superpixel map.
+        info: the dataset that it belongs to.
+        regions: ids of the regions whose pixels keep their label, all others being ignored; None
+            where the whole image is labelled.
+        labelled: False where there is no label to read, and every pixel is ignored.
     """
-    path = INIT_DATA / name / "info.json"
-    if not path.is_file():
-        raise UserError(f"dataset {name!r} is unknown; choose from {', '.join(dataset_names())}")
-    try:
-        fields = json.loads(path.read_text())
-        fields["label_to_train"] = {int(k): v for k, v in fields["label_to_train"].items()}
-        return DatasetInfo(name=name, **fields)
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: not a valid dataset description ({error}); mend it") from error
+
+    item: Item
+    info: DatasetInfo
+    regions: Sequence[int] | None = None
+    labelled: bool = True
+
+
+class TrainingSet(Dataset):
+    """Training images; item :class:`SeededIndex` -> (image (3, H, W) float32, label (H, W) uint8).
+
+    Args:
+        samples: the images, which may be of several datasets.
+        size: (H, W) that samples are resized to.
+    """
+
+    def __init__(self, samples: Sequence[Sample], size: tuple[int, int]):
+        self.samples = samples
+        self.size = size
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def path(self, index: int) -> str:
+        """Path of an image."""
+        return self.samples[index].item.image
+
+    def __getitem__(self, drawn: SeededIndex) -> tuple[Tensor, Tensor]:
+        item, info, regions, labelled = self.samples[drawn.index]
+        image = to_tensor(read_image(item.image))
+        if labelled:
+            maps = [torch.from_numpy(read_label(item.label, info))]
+        else:
+            maps = [torch.full(image.shape[-2:], IGNORE, dtype=torch.uint8)]
+        if regions is not None:
+            maps.append(unlabelled_mask(item.superpixel, regions))
+        transform = TrainingTransform(self.size, random_scale=info.random_scale)
+        image, (label, *masks) = transform(image, maps, torch.Generator().manual_seed(drawn.seed))
+        for mask in masks:
+            label = label | mask  # 255 where either is
+        return image, label
+
+
+class EvaluationSet(Dataset):
+    """Images at evaluation size, each with the maps asked for.
+
+    Item -> (index, image (3, H, W) float32, label (H, W) uint8 or None, superpixels (H0, W0) uint8
+    at their own size or None).
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        info: DatasetInfo,
+        size: tuple[int, int],
+        label: bool = False,
+        superpixels: bool = False,
+    ):
+        self.items = items
+        self.info = info
+        self.transform = EvaluationTransform(size)
+        self.with_label = label
+        self.with_superpixels = superpixels
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor, Tensor | None, Tensor | None]:
+        item = self.items[index]
+        maps = [torch.from_numpy(read_label(item.label, self.info))] if self.with_label else []
+        image, maps = self.transform(to_tensor(read_image(item.image)), maps)
+        superpixels = None
+        if self.with_superpixels:
+            superpixels = torch.from_numpy(read_superpixels(item.superpixel).copy())
+        return index, image, maps[0] if maps else None, superpixels
+
+
+def unlabelled_mask(path: str, regions: Sequence[int]) -> Tensor:
+    """(H, W) uint8: 0 inside these regions of a superpixel map, 255 outside."""
+    table = np.full(256, IGNORE, np.uint8)
+    table[list(regions)] = 0
+    return torch.from_numpy(cv2.LUT(read_superpixels(path), table))
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 -> (3, H, W) uint8 view."""
+    return torch.from_numpy(image.copy() if not image.flags.writeable else image).permute(2, 0, 1)

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from dataloader.datalist import Item, find_datalist
-from dataloader.datasets import DatasetInfo, load_dataset
+from dataloader.datalist import Item, find_or_make_datalist
+from dataloader.dataset_info import DatasetInfo, load_dataset
+from dataloader.datasets import EvaluationSet
 from dataloader.images import check_files
-from dataloader.segmentation import EvaluationSet, evaluation_loader
-from utils.device import Compute
+from dataloader.loaders import evaluation_loader
 from utils.errors import UserError
+from utils.runtime import Runtime
 from utils.validation import Validator
 
 
@@ -40,12 +41,12 @@ def load_domain(args: argparse.Namespace, prefix: str, split: str, *columns: str
             f"--num_classes {args.num_classes}: {dataset} has train ids up to "
             f"{max(info.label_to_train.values())}; the default of 19 fits every data set here"
         )
-    items = find_datalist(info, root, split, path, args.relocate)
+    items = find_or_make_datalist(info, root, split, path, args.relocate)
     check_files(items, info, *columns)
     return Domain(info, root, split, items)
 
 
-def make_validator(args: argparse.Namespace, model: nn.Module, compute: Compute) -> Validator:
+def make_validator(args: argparse.Namespace, model: nn.Module, runtime: Runtime) -> Validator:
     """Validation of ``model`` on the validation images, at --image_size."""
     domain = load_domain(args, "val", "val", "image", "label")
     data = EvaluationSet(domain.items, domain.info, tuple(args.image_size), label=True)
@@ -55,7 +56,7 @@ def make_validator(args: argparse.Namespace, model: nn.Module, compute: Compute)
         model,
         loader,
         args.num_classes,
-        compute,
+        runtime,
         source.missing_classes,
         source.star_classes_without,
     )

@@ -51,11 +51,11 @@ def region_edges(items: Sequence[Item], root: str | Path, regions: Regions) -> n
         UserError: an edge map cannot be read.
     """
 
-    def measure(item: Item) -> np.ndarray:
+    def edge_shares(item: Item) -> np.ndarray:
         edges, superpixels = read_edges(edge_path(item, root)), read_superpixels(item.superpixel)
         counts = np.bincount(superpixels[edges > 0], minlength=256)
         areas = regions[item.superpixel]
         return counts[list(areas)] / list(areas.values())
 
     with ThreadPoolExecutor(8) as pool:
-        return np.concatenate(list(pool.map(measure, items))).astype(np.float32)
+        return np.concatenate(list(pool.map(edge_shares, items))).astype(np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from dataloader.datalist import Item
-from dataloader.datasets import IGNORE, DatasetInfo
+from dataloader.dataset_info import IGNORE, DatasetInfo
 from utils.errors import UserError
 
 READ_ERRORS = (

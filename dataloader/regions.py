@@ -22,14 +22,14 @@ Regions = dict[str, dict[int, int]]
 """Absolute superpixel path -> {region id: area in pixels}."""
 
 
-def measure(paths: Iterable[str | Path]) -> Regions:
+def regions_of_maps(paths: Iterable[str | Path]) -> Regions:
     """Read superpixel maps and return their region ids and areas."""
     paths = [str(path) for path in paths]
     with ThreadPoolExecutor(8) as pool:
-        return dict(zip(paths, pool.map(_measure_one, paths), strict=True))
+        return dict(zip(paths, pool.map(_regions_of_map, paths), strict=True))
 
 
-def _measure_one(path: str) -> dict[int, int]:
+def _regions_of_map(path: str) -> dict[int, int]:
     areas = region_areas(read_superpixels(path))
     if len(areas) == 256:
         raise UserError(f"{path}: 256 regions; at most 255 are allowed, run superpixel_gen.py")
@@ -53,7 +53,7 @@ def check_areas(path: str, found: dict[int, int], known: dict[int, int]) -> None
 
 def check_maps(regions: Regions) -> None:
     """:func:`check_areas` of every map, for a selection that will not look at them."""
-    for path, found in measure(regions).items():
+    for path, found in regions_of_maps(regions).items():
         check_areas(path, found, regions[path])
 
 
@@ -83,7 +83,7 @@ def load_regions(items: Sequence[Item], root: str | Path, split: str) -> Regions
     """
     known = _read_dictionary(Path(root).absolute(), split)
     paths = [item.superpixel for item in items]
-    missing = measure(path for path in paths if path not in known)
+    missing = regions_of_maps(path for path in paths if path not in known)
     return {path: known[path] if path in known else missing[path] for path in paths}
 
 

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from dataloader.active_set import ActiveSet
-from dataloader.datalist import Item, find_datalist
-from dataloader.datasets import DatasetInfo, load_dataset
+from dataloader.datalist import Item, find_or_make_datalist
+from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.images import read_image, read_label, read_superpixels, read_train_ids
 from utils.common import POSITIVE_INT, Parser
 from utils.errors import UserError, run
@@ -50,7 +50,7 @@ def main() -> None:
     if args.kind == "selected":
         rows = selected_rows(args.exp, info, args.images, args.height)
     else:
-        items = find_datalist(info, args.datadir, "val", args.datalist)
+        items = find_or_make_datalist(info, args.datadir, "val", args.datalist)
         items = items[:: max(1, len(items) // args.images)][: args.images]
         rows = [compare_row(item, info, args.pred_dir, args.height) for item in items]
     write_png(args.out, stack(rows, axis=0))

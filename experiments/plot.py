@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dataloader.datasets import load_dataset
+from dataloader.dataset_info import load_dataset
 from experiments.config import Config, add_config_arguments, config_of, read_settings
 from experiments.results import VOID, Results, collect, deviation, spread
 from utils.common import COUNT, Parser

@@ -9,7 +9,7 @@ import numpy as np
 
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item
-from dataloader.datasets import DatasetInfo
+from dataloader.dataset_info import DatasetInfo
 from dataloader.images import read_label, read_superpixels
 from experiments.config import NOTE, Config, Run
 from utils.errors import UserError

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.other_slics import Cut, by_fast_slic, by_scikit_image
 from data_preprocessing.slic import achievable_segmentation_accuracy, slic
 from dataloader.datalist import scan
-from dataloader.datasets import load_dataset
+from dataloader.dataset_info import load_dataset
 from dataloader.images import read_image, read_label
 from utils.common import POSITIVE, POSITIVE_INT, Parser
 from utils.errors import run

@@ -12,7 +12,7 @@ import train_ADA
 import warmup
 from dataloader.active_set import LIST_KEYS, REGION_KEYS, ActiveSet
 from dataloader.datalist import Item, read_datalist, write_datalist
-from dataloader.datasets import load_dataset
+from dataloader.dataset_info import load_dataset
 from dataloader.images import map_label
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle

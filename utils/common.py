@@ -62,7 +62,7 @@ def move(text: str) -> tuple[str, str]:
 
 COUNT = number(int, 0)
 POSITIVE_INT = number(int, 1)
-SHARE = number(float, 0, 1e9)
+NON_NEGATIVE = number(float, 0, 1e9)
 POSITIVE = number(float, 0, 1e9, open_low=True)
 
 
@@ -152,7 +152,7 @@ def training_parser(description: str, model_names: Sequence[str]) -> Parser:
     group.add_argument("--ignore_idx", type=int, default=255, choices=(255,), help="ignored label")
     group.add_argument("--train_batch_size", type=POSITIVE_INT, default=1, help="a domain")
     group.add_argument("--val_batch_size", type=POSITIVE_INT, default=4, help="images")
-    group.add_argument("--weight_decay", type=SHARE, default=5e-4, help="of SGD")
+    group.add_argument("--weight_decay", type=NON_NEGATIVE, default=5e-4, help="of SGD")
     group.add_argument("--total_itrs", type=POSITIVE_INT, default=100_000, help="of the warm-up")
     group.add_argument("--val_period", type=POSITIVE_INT, default=1000, help="iterations")
     group.add_argument("--train_lr", type=POSITIVE, default=2.5e-4, help="backbone; head is 10x")

@@ -25,7 +25,7 @@ def train(
     freeze_bn: bool,
     val_due: Callable[[int], bool],
     validate: Callable[[], float],
-    keep: Callable[[], None],
+    on_best: Callable[[], None],
     save: Callable[[Progress], None] = lambda _: None,
     save_period: int = 1000,
     progress: Progress | None = None,
@@ -39,7 +39,7 @@ def train(
         freeze_bn: see :func:`train_mode`.
         val_due: whether to validate after so many iterations; always done after the last.
         validate: returns mIoU (0..1).
-        keep: called when that mIoU is the best so far.
+        on_best: called when that mIoU is the best so far.
         save: called with the progress at the start, every ``save_period`` iterations, and when
             a signal asks to stop.
         progress: where to go on from; the start if not given.
@@ -67,7 +67,7 @@ def train(
                     score = validate()
                     if score > progress.best:
                         progress.best = score
-                        keep()
+                        on_best()
                 progress.validated = True
             if progress.iteration == total_itrs:
                 save(progress)

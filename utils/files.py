@@ -21,7 +21,7 @@ except ImportError:  # not on Windows
     fcntl = None
 
 
-def claim(folder: str | Path, flag: str) -> int | None:
+def lock_folder(folder: str | Path, flag: str) -> int | None:
     """Make and lock a folder until this process ends, however; returns the descriptor to keep.
 
     None where the file system, or the machine, has no such locks.

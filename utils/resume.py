@@ -16,7 +16,7 @@ import torch
 
 from utils.checkpoint import read_plain, write_tensors
 from utils.errors import UserError
-from utils.files import claim, read_json, write_json
+from utils.files import lock_folder, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Progress:
     best: float = -1.0
 
 
-class Settings:
+class RunSettings:
     """The flags of a script's run, kept in ``<script>_settings.json`` beside its results.
 
     Without ``--resume`` a run must find none, since results are never overwritten; with it, the
@@ -75,7 +75,7 @@ class Settings:
             UserError: names the flag that differs, or the folder that holds results already, or in
                 which another run is at work.
         """
-        self._claim = claim(self.path.parent, "-p")
+        self._claim = lock_folder(self.path.parent, "-p")
         if resume and self.path.is_file():
             return self._compare()
         for path in self.results:
@@ -146,7 +146,7 @@ class StateFile:
             "progress": asdict(progress),
             "networks": {name: net.state_dict() for name, net in step.networks.items()},
             "optimizers": [optimizer.state_dict() for optimizer in step.optimizers],
-            "scaler": step.compute.scaler.state_dict(),
+            "scaler": step.runtime.scaler.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "log_bytes": log_size(self.log_path),
@@ -159,7 +159,7 @@ class StateFile:
             net.load_state_dict(state["networks"][name])
         for optimizer, saved in zip(step.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        step.compute.scaler.load_state_dict(state["scaler"])
+        step.runtime.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
         if state["random_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["random_cuda"])

@@ -1,4 +1,4 @@
-"""Losses, and the two kinds of training step."""
+"""The two kinds of training step."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -8,39 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from utils.device import Compute
-from utils.metrics import IGNORE
+from utils.losses import LOSSES
+from utils.runtime import Runtime
 
 ADVERSARIAL_WEIGHT = 0.0005
 SOURCE, TARGET = 0.0, 1.0
 
 Batch = tuple[Tensor, Tensor]
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of logits (N, C, H, W) against labels (N, H, W), see :func:`mean_loss`."""
-    losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
-    return mean_loss(losses, labels)
-
-
-def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
-    """(1 - p)^gamma times cross-entropy (Lin et al. 2017), see :func:`mean_loss`."""
-    losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
-    return mean_loss((1 - torch.exp(-losses)) ** gamma * losses, labels)
-
-
-def mean_loss(losses: Tensor, labels: Tensor) -> Tensor:
-    """Mean over an image's pixels that count, then over the images that have any; else 0.
-
-    A batch thus weighs its images alike, as batches of one image do: a target image of which only
-    a few regions are labelled is not drowned by fully labelled source images beside it.
-    """
-    counts = (labels != IGNORE).sum((1, 2))
-    means = losses.sum((1, 2)) / counts.clamp(min=1)
-    return means.sum() / (counts > 0).sum().clamp(min=1)
-
-
-LOSSES = {"cross_entropy": cross_entropy, "focal_loss": focal_loss}
 
 
 def train_mode(model: nn.Module, freeze_bn: bool) -> None:
@@ -61,7 +35,7 @@ class SupervisedStep:
         optimizer: over its parameters.
         batches: endless (images (N, 3, H, W), labels (N, H, W) of any integer type).
         loss: of (logits, labels), a key of :data:`LOSSES`.
-        compute: device and precision.
+        runtime: device and precision.
 
     Attributes:
         waited: seconds spent waiting for batches so far.
@@ -73,7 +47,7 @@ class SupervisedStep:
         optimizer: Optimizer,
         batches: Iterable[Batch],
         loss: str,
-        compute: Compute,
+        runtime: Runtime,
     ):
         self.model = model
         self.networks = {"model": model}
@@ -81,7 +55,7 @@ class SupervisedStep:
         self.batches = iter(batches)
         self.sources = [batches]
         self.loss = LOSSES[loss]
-        self.compute = compute
+        self.runtime = runtime
         self.waited = 0.0
 
     def load(self, batches: Iterator[Batch]) -> Batch:
@@ -89,16 +63,16 @@ class SupervisedStep:
         since = time.monotonic()
         batch = next(batches)
         self.waited += time.monotonic() - since
-        images, labels = (values.to(self.compute.device, non_blocking=True) for values in batch)
+        images, labels = (values.to(self.runtime.device, non_blocking=True) for values in batch)
         return images, labels.long()
 
     def __call__(self) -> dict[str, Tensor]:
         images, labels = self.load(self.batches)
-        with self.compute.autocast():
+        with self.runtime.autocast():
             logits = self.model(images)
         loss = self.loss(logits, labels)
-        self.compute.backward(loss)
-        self.compute.update(*self.optimizers)
+        self.runtime.backward(loss)
+        self.runtime.update(*self.optimizers)
         return {"loss": loss.detach()}
 
 
@@ -115,12 +89,12 @@ class AdversarialStep(SupervisedStep):
         optimizer: Optimizer,
         batches: Iterable[Batch],
         loss: str,
-        compute: Compute,
+        runtime: Runtime,
         discriminator: nn.Module,
         discriminator_optimizer: Optimizer,
         target_batches: Iterable[Batch],
     ):
-        super().__init__(model, optimizer, batches, loss, compute)
+        super().__init__(model, optimizer, batches, loss, runtime)
         self.discriminator = discriminator
         self.networks = {"model": model, "discriminator": discriminator}
         self.optimizers = [optimizer, discriminator_optimizer]
@@ -132,26 +106,26 @@ class AdversarialStep(SupervisedStep):
         target, _ = self.load(self.target_batches)
 
         self.discriminator.requires_grad_(False)
-        with self.compute.autocast():
+        with self.runtime.autocast():
             source_logits = self.model(source)
         loss = self.loss(source_logits, labels)
-        self.compute.backward(loss)
-        with self.compute.autocast():
+        self.runtime.backward(loss)
+        with self.runtime.autocast():
             target_logits = self.model(target)
-        adversarial = self._tell(target_logits, SOURCE)
-        self.compute.backward(ADVERSARIAL_WEIGHT * adversarial)
+        adversarial = self.domain_loss(target_logits, SOURCE)
+        self.runtime.backward(ADVERSARIAL_WEIGHT * adversarial)
 
         self.discriminator.requires_grad_(True)
-        told_source = self._tell(source_logits.detach(), SOURCE)
-        told_target = self._tell(target_logits.detach(), TARGET)
+        told_source = self.domain_loss(source_logits.detach(), SOURCE)
+        told_target = self.domain_loss(target_logits.detach(), TARGET)
         loss_d = (told_source + told_target) / 2
-        self.compute.backward(loss_d)
+        self.runtime.backward(loss_d)
 
-        self.compute.update(*self.optimizers)
+        self.runtime.update(*self.optimizers)
         return {"loss": loss.detach(), "adv": adversarial.detach(), "D": loss_d.detach()}
 
-    def _tell(self, logits: Tensor, domain: float) -> Tensor:
+    def domain_loss(self, logits: Tensor, domain: float) -> Tensor:
         """Binary cross-entropy of the discriminator's opinion on a prediction against a domain."""
-        with self.compute.autocast():
+        with self.runtime.autocast():
             opinion = self.discriminator(F.softmax(logits.float(), dim=1)).float()
         return F.binary_cross_entropy_with_logits(opinion, torch.full_like(opinion, domain))

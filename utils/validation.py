@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from utils.device import Compute
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix, percent
+from utils.runtime import Runtime
 from utils.stopping import STOP
 
 log = logging.getLogger(__name__)
@@ -17,15 +17,15 @@ log = logging.getLogger(__name__)
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, loader: Iterable, num_classes: int, compute: Compute
+    model: nn.Module, loader: Iterable, num_classes: int, runtime: Runtime
 ) -> ConfusionMatrix:
     """Confusion matrix of a network over batches (_, images, labels (N, H, W) uint8, _)."""
     model.eval()
     confusion = ConfusionMatrix(num_classes)
     for _, images, labels, _ in tqdm(loader, desc="validate", disable=None, leave=False):
         STOP.check()
-        with compute.autocast():
-            logits = model(images.to(compute.device, non_blocking=True))
+        with runtime.autocast():
+            logits = model(images.to(runtime.device, non_blocking=True))
         confusion.add(labels.numpy(), logits.argmax(1).to(torch.uint8).cpu().numpy())
     return confusion
 
@@ -52,19 +52,19 @@ class Validator:
         model: nn.Module,
         loader: Iterable,
         num_classes: int,
-        compute: Compute,
+        runtime: Runtime,
         missing: Collection[int] = (),
         star: Collection[int] = (),
     ):
         self.model = model
         self.loader = loader
         self.num_classes = num_classes
-        self.compute = compute
+        self.runtime = runtime
         self.missing = missing
         self.star = star
 
     def __call__(self) -> float:
-        confusion = evaluate(self.model, self.loader, self.num_classes, self.compute)
+        confusion = evaluate(self.model, self.loader, self.num_classes, self.runtime)
         log.info("validation %s", validation_line(confusion, self.missing, self.star))
         if not confusion.counts.any():
             raise UserError("no pixel of the validation labels counts; see --val_dataset, --val_*")

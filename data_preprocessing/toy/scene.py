@@ -17,7 +17,7 @@ from data_preprocessing.toy.looks import Look, Menu
 from data_preprocessing.toy.pen import Pen
 from data_preprocessing.toy.scenery import Street
 
-Draw = Callable[[Pen, float, float], None]
+DrawThing = Callable[[Pen, float, float], None]
 
 
 class Scene(NamedTuple):
@@ -29,7 +29,7 @@ class Scene(NamedTuple):
 
 
 # kind: its draw function and the length that it takes in its row, in metres
-THINGS: dict[str, tuple[Draw, float]] = {
+THINGS: dict[str, tuple[DrawThing, float]] = {
     "nothing": (lambda pen, x, z: None, 5.0),
     "tree": (scenery.tree, 3.0),
     "bush": (scenery.bush, 1.5),

@@ -20,7 +20,7 @@ from active_selection.density import (
     rank_by_density,
 )
 from active_selection.region_table import RegionTable
-from active_selection.schedule import take
+from active_selection.schedule import cut_at_budget
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "density.npz"
 
@@ -124,7 +124,7 @@ def test_every_region_is_ranked_once_and_the_budget_is_spent(case, identical):
     ranking = rank_by_density(source, target, pool)
     assert sorted(ranking.rows) == np.flatnonzero(pool).tolist()
     budget = 10 * (int(pool.sum()) - 1)
-    assert target.area[take(ranking.rows, target.area, budget)].sum() == budget
+    assert target.area[cut_at_budget(ranking.rows, target.area, budget)].sum() == budget
 
 
 def test_regions_the_source_lacks_come_first_within_their_class():
@@ -272,7 +272,7 @@ def test_overlapping_components_share_rows():
     theirs = GaussianMixture(4, max_iter=200, random_state=0).fit(features)
     ours = fit_mixture(features, 4)
     np.testing.assert_allclose(ours.log_density(features), theirs.score_samples(features), 1e-6)
-    assert ((ours.log_joint(torch.from_numpy(features)) > -torch.inf).sum(1) > 1).all()
+    assert ((ours.weighted_log_prob(torch.from_numpy(features)) > -torch.inf).sum(1) > 1).all()
 
 
 def test_the_path_of_gpus_gives_the_same(monkeypatch):

@@ -16,9 +16,9 @@ from active_selection.pooling import (
 )
 from active_selection.region_table import (
     column_types,
-    lay_out,
+    make_table,
     measure_image,
-    shrink_superpixels,
+    resize_superpixels,
 )
 from benchmarks.measure import peak_mb
 from dataloader.datalist import Item
@@ -79,7 +79,7 @@ def test_shrinking_keeps_every_region():
     superpixels[:, 32:] = 1
     superpixels[5, 7] = 2  # one pixel: gone in a plain nearest-neighbour resize
     superpixels[60:62, 60] = 3
-    small = shrink_superpixels(superpixels, np.arange(4), (16, 16))
+    small = resize_superpixels(superpixels, np.arange(4), (16, 16))
     assert small.shape == (16, 16)
     assert small[1, 1] == 2
     assert set(np.unique(small)) == {0, 1, 2, 3}
@@ -88,17 +88,17 @@ def test_shrinking_keeps_every_region():
 def test_lost_regions_never_take_one_anothers_only_pixel():
     superpixels = torch.zeros(100, 100, dtype=torch.uint8)
     superpixels[50, 50], superpixels[50, 51], superpixels[51, 50] = 1, 2, 3
-    small = shrink_superpixels(superpixels, np.arange(4), (20, 20))
+    small = resize_superpixels(superpixels, np.arange(4), (20, 20))
     assert np.bincount(small.ravel()).tolist() == [397, 1, 1, 1]
     for y, x in np.argwhere(small):
         assert abs(y - 10) <= 2 and abs(x - 10) <= 2
     with pytest.raises(UserError, match="--image_size 1 3"):
-        shrink_superpixels(superpixels, np.arange(4), (1, 3))
+        resize_superpixels(superpixels, np.arange(4), (1, 3))
 
 
 def test_shrinking_is_nearest_neighbour_at_pixel_centres():
     superpixels = superpixel_map(60, 90, 12).to(torch.uint8)
-    small = shrink_superpixels(superpixels, np.unique(superpixels), (20, 30))
+    small = resize_superpixels(superpixels, np.unique(superpixels), (20, 30))
     assert np.array_equal(small, superpixels.numpy()[1::3, 1::3])
 
 
@@ -108,7 +108,7 @@ def test_features_that_are_no_numbers_name_their_image(bad):
     types = column_types(num_classes=3, with_domain=False) | {"features": (np.float32, (4,))}
     columns = {name: np.zeros((2, *shape), dtype) for name, (dtype, shape) in types.items()}
     item = Item("/d/street.png", "/d/label.png", "/d/map.png")
-    table = lay_out([item], regions, columns)
+    table = make_table([item], regions, columns)
     superpixels = torch.arange(8).repeat(8, 1) // 4
     features, logits = torch.ones(4, 2, 2), torch.ones(3, 2, 2)
     arguments = (table, slice(0, 2), features, logits, superpixels.to(torch.uint8), (8, 8))

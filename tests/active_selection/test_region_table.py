@@ -6,18 +6,19 @@ import torch
 import torch.nn.functional as F
 
 from active_selection.ranking import largest_first
-from active_selection.region_table import SCORES, column_types, fill_table, lay_out
-from active_selection.schedule import take
-from active_selection.strategies import STRATEGIES, Evidence
+from active_selection.region_table import SCORES, column_types, fill_table, make_table
+from active_selection.schedule import cut_at_budget
+from active_selection.strategies import STRATEGIES, Candidates
 from active_selection.uncertainty import rank_by_uncertainty
 from dataloader.datalist import read_datalist
-from dataloader.datasets import load_dataset
+from dataloader.dataset_info import load_dataset
+from dataloader.datasets import EvaluationSet
 from dataloader.images import read_superpixels
+from dataloader.loaders import evaluation_loader
 from dataloader.regions import load_regions
-from dataloader.segmentation import EvaluationSet, evaluation_loader
 from models import get_model
 from models.discriminator import Discriminator
-from utils.device import Compute
+from utils.runtime import Runtime
 
 SIZE = (64, 128)
 
@@ -38,11 +39,11 @@ def filled(toy_city):
         name: np.full((n, *shape), np.nan if dtype == np.float32 else 0, dtype)
         for name, (dtype, shape) in types
     }
-    table = lay_out(items, regions, columns)
+    table = make_table(items, regions, columns)
     data = EvaluationSet(items, load_dataset("cityscapes"), SIZE, superpixels=True)
-    compute = Compute(torch.device("cpu"))
+    runtime = Runtime(torch.device("cpu"))
     loader = evaluation_loader(data, 4, 0)
-    done = list(fill_table(table, model, loader, compute, discriminator))
+    done = list(fill_table(table, model, loader, runtime, discriminator))
     assert done == [4, 6]
     images = torch.stack([data[index][1] for index in range(len(data))])
     return table, (model.eval(), discriminator), images
@@ -119,7 +120,7 @@ def test_uncertainty_ranks_the_pool_by_its_column(filled, name):
 def test_random_is_a_permutation_that_its_seed_decides(filled):
     table, *_ = filled
     pool = np.ones(len(table), bool)
-    orders = [STRATEGIES["random"](Evidence(table, None, s, pool=pool)).rows for s in (0, 0, 1)]
+    orders = [STRATEGIES["random"](Candidates(table, None, s, pool=pool)).rows for s in (0, 0, 1)]
     assert orders[0].tolist() == orders[1].tolist() != orders[2].tolist()
     assert sorted(orders[0]) == list(range(len(table)))
 
@@ -130,7 +131,7 @@ def test_every_strategy_ranks_unlabelled_regions_and_spends_any_budget(filled, n
     table, *_ = filled
     regions_left = table.image > 1  # the first two images are labelled
     edge = np.linspace(0, 1, len(table), dtype=np.float32)
-    evidence = Evidence(table, table, seed=0, edge=edge)
+    evidence = Candidates(table, table, seed=0, edge=edge)
     if mode == "scan":
         evidence = evidence.per_image(regions_left)
     target = evidence.target
@@ -141,7 +142,7 @@ def test_every_strategy_ranks_unlabelled_regions_and_spends_any_budget(filled, n
         assert len(rows) == len(scores) == len(set(rows.tolist()))
         assert evidence.pool[rows].all()
         assert np.issubdtype(rows.dtype, np.integer)
-        taken = take(rows, target.area, evidence.budget)
+        taken = cut_at_budget(rows, target.area, evidence.budget)
         assert target.area[taken].sum() >= evidence.budget
 
 
@@ -151,7 +152,7 @@ def test_the_same_seed_ranks_the_same(filled, name):
     pool = table.image > 0
     edge = np.zeros(len(table), np.float32)
     rankings = [
-        STRATEGIES[name](Evidence(table, table, 7, edge=edge, pool=pool, budget=9e3))
+        STRATEGIES[name](Candidates(table, table, 7, edge=edge, pool=pool, budget=9e3))
         for _ in range(2)
     ]
     assert rankings[0].rows.tolist() == rankings[1].rows.tolist()

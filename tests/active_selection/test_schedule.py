@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from active_selection.schedule import budgets, take, weighted_round_robin
+from active_selection.schedule import budgets, cut_at_budget, weighted_round_robin
 
 
 @pytest.mark.parametrize(("n", "share"), [(1, 1), (2, 1 / 2), (3, 1 / 4), (4, 1 / 8), (5, 1 / 16)])
@@ -34,12 +34,12 @@ def test_alpha_and_beta_follow_the_formula():
 def test_take_reaches_the_budget_and_not_more():
     area = np.array([10, 20, 30, 40])
     rows = np.array([2, 0, 3, 1])
-    assert take(rows, area, 0).tolist() == []
-    assert take(rows, area, -5).tolist() == []
-    assert take(rows, area, 1).tolist() == [2]
-    assert take(rows, area, 30).tolist() == [2]
-    assert take(rows, area, 31).tolist() == [2, 0]
-    assert take(rows, area, 1000).tolist() == [2, 0, 3, 1]
+    assert cut_at_budget(rows, area, 0).tolist() == []
+    assert cut_at_budget(rows, area, -5).tolist() == []
+    assert cut_at_budget(rows, area, 1).tolist() == [2]
+    assert cut_at_budget(rows, area, 30).tolist() == [2]
+    assert cut_at_budget(rows, area, 31).tolist() == [2, 0]
+    assert cut_at_budget(rows, area, 1000).tolist() == [2, 0, 3, 1]
 
 
 def brute_force_merge(lists, weights):

@@ -13,7 +13,7 @@ from data_preprocessing import toy_city
 from data_preprocessing.toy.canvas import CAR, SKY, Camera, Canvas, Paint, rectangle
 from data_preprocessing.toy.looks import SOURCE, TARGET
 from data_preprocessing.toy.scene import THINGS, draw_scene, fill_row
-from dataloader.datasets import load_dataset
+from dataloader.dataset_info import load_dataset
 from dataloader.images import read_label
 from utils.errors import UserError
 

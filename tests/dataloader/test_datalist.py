@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataloader.datalist import Item, find_datalist, read_datalist, scan, write_datalist
-from dataloader.datasets import load_dataset
-from dataloader.regions import load_regions, measure, save_regions
+from dataloader.datalist import Item, find_or_make_datalist, read_datalist, scan, write_datalist
+from dataloader.dataset_info import load_dataset
+from dataloader.regions import load_regions, regions_of_maps, save_regions
 from utils.errors import UserError
 
 
@@ -69,11 +69,11 @@ def test_lists_of_synthia_and_camvid(tmp_path):
 def test_own_list_is_made_kept_and_found(tmp_path):
     touch(tmp_path, "images/1.png", "labels/1.png", "images/2.png", "labels/2.png")
     info = load_dataset("GTA5")
-    made = find_datalist(info, tmp_path, "train")
+    made = find_or_make_datalist(info, tmp_path, "train")
     assert [Path(item.image).name for item in made] == ["1.png", "2.png"]
     assert all(Path(path).is_absolute() for item in made for path in item)
     (tmp_path / "train.txt").write_text("images/2.png labels/2.png superpixel/2.png\n")
-    assert find_datalist(info, tmp_path, "train") == made[1:]
+    assert find_or_make_datalist(info, tmp_path, "train") == made[1:]
 
 
 def test_round_trip_and_white_space(tmp_path):
@@ -106,11 +106,11 @@ def test_bad_lists_are_refused(tmp_path, text, message):
 def test_a_split_or_folder_that_is_not_there(tmp_path):
     info = load_dataset("GTA5")
     with pytest.raises(UserError, match="no GTA5 train images"):
-        find_datalist(info, tmp_path, "train")
+        find_or_make_datalist(info, tmp_path, "train")
     with pytest.raises(UserError, match="no val split, only train"):
         scan(info, tmp_path, "val")
     with pytest.raises(UserError, match="no such folder"):
-        find_datalist(info, tmp_path / "nowhere", "train")
+        find_or_make_datalist(info, tmp_path / "nowhere", "train")
 
 
 def test_region_dictionary_has_the_real_ids_and_areas(tmp_path):
@@ -122,7 +122,7 @@ def test_region_dictionary_has_the_real_ids_and_areas(tmp_path):
     expected = [{0: 2, 2: 2}, {1: 4}, {0: 1, 5: 3}]
     regions = load_regions(items, tmp_path, "train")
     assert list(regions.values()) == expected
-    save_regions(tmp_path, "train", measure(i.superpixel for i in items[:2]))
+    save_regions(tmp_path, "train", regions_of_maps(i.superpixel for i in items[:2]))
     published = json.loads((tmp_path / "superpixel" / "train.dict").read_text())
     assert published == {"superpixel/0.png": [0, 2], "superpixel/1.png": [1]}
     assert list(load_regions(items, tmp_path, "train").values()) == expected

@@ -10,8 +10,9 @@ from torchvision.transforms.v2 import functional as F
 
 from dataloader import transforms
 from dataloader.datalist import Item
-from dataloader.datasets import load_dataset
-from dataloader.segmentation import Draw, EndlessSampler, JoinedSet, TrainingSet, training_loader
+from dataloader.dataset_info import load_dataset
+from dataloader.datasets import Sample, SeededIndex, TrainingSet
+from dataloader.loaders import InfiniteSampler, training_loader
 from dataloader.transforms import MEAN, STD, EvaluationTransform, TrainingTransform, resize
 
 
@@ -88,43 +89,47 @@ def camvid(tmp_path):
 
 def test_only_labelled_regions_keep_their_label(camvid):
     info = load_dataset("camvid")
-    data = TrainingSet(camvid, info, (20, 30), labelled={camvid[0].superpixel: [0]})
-    image, label = data[Draw(0, seed=1)]
+    labelled = {camvid[0].superpixel: [0]}
+    data = TrainingSet(
+        [Sample(item, info, labelled.get(item.superpixel, [])) for item in camvid], (20, 30)
+    )
+    image, label = data[SeededIndex(0, seed=1)]
     assert image.shape == (3, 20, 30)
     assert image.dtype == torch.float32
     assert label.dtype == torch.uint8
     assert (label == 0).sum() == 200  # one region of three
     assert (label == 255).sum() == 400
-    assert (data[Draw(1, seed=1)][1] == 255).all()
-    everything = TrainingSet(camvid, info, (20, 30))
-    assert (everything[Draw(0, seed=1)][1] == 0).all()
+    assert (data[SeededIndex(1, seed=1)][1] == 255).all()
+    everything = TrainingSet([Sample(item, info) for item in camvid], (20, 30))
+    assert (everything[SeededIndex(0, seed=1)][1] == 0).all()
 
 
 def test_target_without_labels_needs_no_label_file(camvid):
-    items = [item._replace(label="nowhere.png") for item in camvid]
-    data = TrainingSet(items, load_dataset("camvid"), (20, 30), label=False)
-    assert (data[Draw(0, seed=0)][1] == 255).all()
+    item = camvid[0]._replace(label="nowhere.png")
+    data = TrainingSet([Sample(item, load_dataset("camvid"), labelled=False)], (20, 30))
+    assert (data[SeededIndex(0, seed=0)][1] == 255).all()
 
 
 def test_every_epoch_sees_every_image_once_and_resumes_anywhere():
-    sampler = EndlessSampler(10, batch_size=4, seed=3)
+    sampler = InfiniteSampler(10, batch_size=4, seed=3)
     stream = iter(sampler)
     batches = [next(stream) for _ in range(15)]
     indices = [draw.index for batch in batches for draw in batch]
     for epoch in range(6):
         assert sorted(indices[10 * epoch : 10 * epoch + 10]) == list(range(10))
     assert indices[:10] != indices[10:20]
-    late = iter(EndlessSampler(10, batch_size=4, seed=3, start=7))
+    late = iter(InfiniteSampler(10, batch_size=4, seed=3, start=7))
     assert [next(late) for _ in range(8)] == batches[7:]
-    assert next(iter(EndlessSampler(10, 4, seed=4))) != batches[0]
+    assert next(iter(InfiniteSampler(10, 4, seed=4))) != batches[0]
 
 
 def test_number_of_workers_changes_nothing(camvid):
     info = load_dataset("camvid")
-    source = TrainingSet(camvid[:2], info, (20, 30))
-    target = TrainingSet(camvid[2:], info, (20, 30), labelled={camvid[2].superpixel: [1]})
-    joined = JoinedSet([source, TrainingSet([], info, (20, 30)), target])
-    assert len(joined) == 5
+    source = [Sample(item, info) for item in camvid[:2]]
+    target = [
+        Sample(item, info, regions) for item, regions in zip(camvid[2:], ([1], [], []), strict=True)
+    ]
+    joined = TrainingSet(source + target, (20, 30))
     runs = []
     for workers in (0, 2):
         stream = iter(training_loader(joined, 3, seed=0, num_workers=workers))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.experiment import SIZE, areas_of, flags, load, region_sets
-from utils.files import claim
+from utils.files import lock_folder
 
 
 @pytest.mark.parametrize("method", ["AADA", "BADGE", "CLUE", "coreset", "ReDAL", "RIPU"])
@@ -114,7 +114,7 @@ def test_a_feature_folder_is_one_runs_alone(script, experiment, toy_city, tmp_pa
     for flag in ("", "--resume"):
         refused = script(f"{command('two')} {flag}", fails=True)
         assert f"--save_feat_dir {features}: holds features of another run" in refused
-    claim(features, "here")
+    lock_folder(features, "here")
     refused = script(command("two"), fails=True)
     assert f"--save_feat_dir {features}: another run is at work" in refused
     assert {path: path.read_bytes() for path in features.iterdir()} == kept

@@ -9,7 +9,7 @@ import train_ADA
 import warmup
 from data_preprocessing import superpixel_gen
 from utils.common import move
-from utils.device import Compute
+from utils.runtime import Runtime
 
 SHARED = {
     "model_save_dir": "test",
@@ -91,7 +91,7 @@ def test_deterministic_asks_torch_for_kernels_that_repeat(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     try:
         for flags, wanted in (([], was), (["--deterministic"], True)):
-            Compute.of(warmup.parser().parse_args(["--device", "cpu", *flags]))
+            Runtime.from_args(warmup.parser().parse_args(["--device", "cpu", *flags]))
             assert torch.are_deterministic_algorithms_enabled() == wanted
     finally:
         torch.use_deterministic_algorithms(was)

@@ -14,12 +14,12 @@ import train_ADA
 from active_selection.rounds import Experiment
 from active_selection.selection import TableBuilder
 from dataloader.datalist import read_datalist
-from dataloader.datasets import load_dataset
+from dataloader.dataset_info import load_dataset
 from dataloader.regions import load_regions
 from models import get_model
 from tests.experiment import NETWORK, ROUNDS, SIZE, areas_of, flags, load, region_sets
 from utils.checkpoint import load_model
-from utils.device import Compute
+from utils.runtime import Runtime
 
 
 def test_every_file_of_an_experiment_is_there(experiment):
@@ -65,8 +65,8 @@ def test_selection_looks_through_the_checkpoint_that_was_kept(
     items = read_datalist(root / "train.txt", root)
     model = get_model("deeplabv3plus_mobilenet", 19, pretrained_backbone=False)
     load_model(experiment / f"checkpoint{number:02d}.tar", model)
-    compute = Compute(torch.device("cpu"))
-    builder = TableBuilder(model, 19, (64, 128), 4, 0, compute, tmp_path)
+    runtime = Runtime(torch.device("cpu"))
+    builder = TableBuilder(model, 19, (64, 128), 4, 0, runtime, tmp_path)
     regions = load_regions(items, root, "train")
     kept = np.load(experiment / "features" / f"round{number:02d}_target_features.npy")
     with builder.table("again", items, load_dataset("cityscapes"), regions) as table:

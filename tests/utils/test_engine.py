@@ -14,11 +14,12 @@ from torch import nn
 
 import warmup
 from models import get_model
-from utils.device import COMPILERS, Compute, get_device
 from utils.engine import train
 from utils.errors import UserError
+from utils.losses import cross_entropy, focal_loss
 from utils.optim import discriminator_optimizer, schedule, segmentation_optimizer
-from utils.steps import AdversarialStep, SupervisedStep, cross_entropy, focal_loss, train_mode
+from utils.runtime import COMPILERS, Runtime, get_device
+from utils.steps import AdversarialStep, SupervisedStep, train_mode
 
 CPU = torch.device("cpu")
 
@@ -80,7 +81,7 @@ def test_frozen_batch_norm_changes_in_no_way():
     optimizer = segmentation_optimizer(net, 0.1, 5e-4)
     train_mode(net, freeze_bn=True)
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    SupervisedStep(net, optimizer, batches(0), "cross_entropy", Compute(CPU))()
+    SupervisedStep(net, optimizer, batches(0), "cross_entropy", Runtime(CPU))()
     changed = {k for k, v in net.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {
         "backbone.0.weight",
@@ -94,7 +95,7 @@ def test_learning_batch_norm_follows_the_data():
     net = Net()
     train_mode(net, freeze_bn=False)
     optimizer = segmentation_optimizer(net, 0.1, 0)
-    SupervisedStep(net, optimizer, batches(0), "focal_loss", Compute(CPU))()
+    SupervisedStep(net, optimizer, batches(0), "focal_loss", Runtime(CPU))()
     assert net.backbone[1].running_mean.abs().sum() > 0
     assert net.backbone[1].num_batches_tracked == 1
 
@@ -105,7 +106,7 @@ def adversarial_step(net, discriminator):
         segmentation_optimizer(net, 1e-2, 0),
         batches(0),
         "cross_entropy",
-        Compute(CPU),
+        Runtime(CPU),
         discriminator,
         discriminator_optimizer(discriminator, 1e-2),
         batches(1),
@@ -120,7 +121,7 @@ def test_adversarial_step_gives_each_network_its_own_gradients():
     gradients = {}
     for optimizer in step.optimizers:
         optimizer.step = lambda *_, **__: None
-    step.compute.update = lambda *_: gradients.update(
+    step.runtime.update = lambda *_: gradients.update(
         {n: p.grad.clone() for m in (net, discriminator) for n, p in m.named_parameters()}
     )
     losses = step()
@@ -162,7 +163,7 @@ def test_training_learns_and_validates_when_due(amp):
     net = Net()
     seen = []
     step = SupervisedStep(
-        net, segmentation_optimizer(net, 0.05, 0), batches(0), "cross_entropy", Compute(CPU, amp)
+        net, segmentation_optimizer(net, 0.05, 0), batches(0), "cross_entropy", Runtime(CPU, amp)
     )
     first = step()["loss"].item()
     scores = iter([0.2, 0.5, 0.4])
@@ -173,7 +174,7 @@ def test_training_learns_and_validates_when_due(amp):
         freeze_bn=False,
         val_due=lambda done: done % 10 == 0,
         validate=lambda: next(scores),
-        keep=lambda: seen.append("kept"),
+        on_best=lambda: seen.append("kept"),
     )
     assert best == 0.5
     assert seen == ["kept", "kept"]
@@ -183,7 +184,7 @@ def test_training_learns_and_validates_when_due(amp):
 def test_a_loss_that_turns_nan_stops_the_run_before_its_weights_are_validated():
     net = Net()
     step = SupervisedStep(
-        net, segmentation_optimizer(net, 1e30, 0), batches(0), "cross_entropy", Compute(CPU)
+        net, segmentation_optimizer(net, 1e30, 0), batches(0), "cross_entropy", Runtime(CPU)
     )
     with pytest.raises(UserError, match=r"loss\) became nan in iteration 2; lower"):
         train(
@@ -193,7 +194,7 @@ def test_a_loss_that_turns_nan_stops_the_run_before_its_weights_are_validated():
             freeze_bn=True,
             val_due=lambda done: done == 10,
             validate=pytest.fail,
-            keep=pytest.fail,
+            on_best=pytest.fail,
             log_period=10,
         )
 
@@ -214,14 +215,14 @@ def test_options_of_speed_change_no_result(options):
     if "compiled" in options and not any(map(shutil.which, COMPILERS)):
         args = warmup.parser().parse_args(["--compile", "--device", "cpu"])
         with pytest.raises(UserError, match="--compile: no C"):
-            Compute.of(args)
+            Runtime.from_args(args)
         return
     runs = []
-    for compute in (Compute(CPU), Compute(CPU, **options)):
+    for runtime in (Runtime(CPU), Runtime(CPU, **options)):
         torch.manual_seed(0)
-        net = compute.place(Net())
+        net = runtime.prepare(Net())
         step = SupervisedStep(
-            net, segmentation_optimizer(net, 0.01, 0), batches(0), "cross_entropy", compute
+            net, segmentation_optimizer(net, 0.01, 0), batches(0), "cross_entropy", runtime
         )
         losses = [step()["loss"].item() for _ in range(3)]
         runs.append((losses, net.state_dict()))
@@ -235,18 +236,18 @@ def test_options_of_speed_change_no_result(options):
 
 def test_loss_scaling_skips_what_overflows_and_then_learns():
     """float16 holds no gradients of a loss times 2^40: the first steps are not taken."""
-    compute = Compute(CPU, amp="fp16")
-    compute.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    runtime = Runtime(CPU, amp="fp16")
+    runtime.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
     torch.manual_seed(0)
-    net = compute.place(Net())
+    net = runtime.prepare(Net())
     step = SupervisedStep(
-        net, segmentation_optimizer(net, 0.01, 0), batches(0), "cross_entropy", compute
+        net, segmentation_optimizer(net, 0.01, 0), batches(0), "cross_entropy", runtime
     )
     before = net.classifier.weight.clone()
     first = step()["loss"].item()
     assert torch.equal(net.classifier.weight, before)
     losses = [step()["loss"].item() for _ in range(40)]
-    assert compute.scaler.get_scale() < 2.0**40
+    assert runtime.scaler.get_scale() < 2.0**40
     assert losses[-1] < first
     assert all(value.isfinite().all() for value in net.state_dict().values())
 
@@ -262,7 +263,7 @@ def test_compiled_network_is_the_same_in_training_and_selection(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     plain = get_model("deeplabv3plus_mobilenet", 19, 16, True, pretrained_backbone=False)
     compiled = copy.deepcopy(plain)
-    Compute(CPU, compiled=True).place(compiled)
+    Runtime(CPU, compiled=True).prepare(compiled)
     image = torch.randn(2, 3, 64, 128, generator=torch.Generator().manual_seed(0))
     for mode in (True, False):
         plain.train(mode)
@@ -289,7 +290,7 @@ def slow_step():
 
     net = Net()
     optimizer = segmentation_optimizer(net, 0.01, 0)
-    return SupervisedStep(net, optimizer, slow(), "cross_entropy", Compute(CPU))
+    return SupervisedStep(net, optimizer, slow(), "cross_entropy", Runtime(CPU))
 
 
 def test_time_spent_waiting_for_data_is_logged(slow_step, caplog):

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from dataloader.datalist import Item
-from dataloader.datasets import dataset_names, load_dataset
+from dataloader.dataset_info import dataset_names, load_dataset
 from dataloader.images import check_files, map_label, read_image, read_label, read_superpixels
-from dataloader.regions import measure
+from dataloader.regions import regions_of_maps
 from utils.errors import UserError
 
 CITYSCAPES = dict(
@@ -153,7 +153,7 @@ def test_image_bombs_are_refused_unopened(tmp_path):
 def test_maps_of_256_regions_are_refused(tmp_path):
     Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / "map.png")
     with pytest.raises(UserError, match=r"map\.png: 256 regions"):
-        measure([tmp_path / "map.png"])
+        regions_of_maps([tmp_path / "map.png"])
     Image.fromarray(np.arange(256, dtype=np.uint16).reshape(16, 16)).save(tmp_path / "map.png")
     with pytest.raises(UserError, match=r"map\.png: .*mode I;16"):
-        measure([tmp_path / "map.png"])
+        regions_of_maps([tmp_path / "map.png"])

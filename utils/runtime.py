@@ -38,7 +38,7 @@ def get_device(name: str) -> torch.device:
     return device
 
 
-class Compute:
+class Runtime:
     """Where and how networks run.
 
     Args:
@@ -62,7 +62,7 @@ class Compute:
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
 
     @classmethod
-    def of(cls, args: Namespace) -> "Compute":
+    def from_args(cls, args: Namespace) -> "Runtime":
         """As --device, --amp, --channels_last, --compile and --deterministic say.
 
         Raises:
@@ -78,11 +78,11 @@ class Compute:
         return cls(get_device(args.device), args.amp, args.channels_last, args.compile)
 
     @property
-    def double_device(self) -> torch.device:
+    def float64_device(self) -> torch.device:
         """Where double precision is: the device, but for MPS, which has none."""
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
-    def place(self, model: nn.Module) -> nn.Module:
+    def prepare(self, model: nn.Module) -> nn.Module:
         """Move a network to the device, in the memory format; compiled when it first runs."""
         model.to(self.device, memory_format=self.memory_format)
         if self.compiled:  # what selection calls as well, where a network has that

@@ -5,7 +5,7 @@ import numpy as np
 from active_selection.ranking import Ranking, largest_first
 
 
-def rank_by_chance(pool: np.ndarray, seed: int = 0) -> Ranking:
+def rank_randomly(pool: np.ndarray, seed: int = 0) -> Ranking:
     """Rank by numbers u_i drawn from U(0, 1): every order is as likely as any other.
 
     Args:

@@ -1,0 +1,126 @@
+"""Batches: the endless random ones of training, and the ordered ones of evaluation.
+
+Randomness belongs to the data, not to workers: draw number ``d`` of a training run is the same
+image, augmented in the same way, however many workers load it and wherever the run was resumed.
+"""
+
+import itertools
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from dataloader.datasets import SeededIndex, TrainingSet
+from utils.errors import UserError
+from utils.stopping import STOP
+
+
+class InfiniteSampler(Sampler):
+    """Batches of draws without end: one shuffled pass over the data after another.
+
+    The stream depends on ``seed`` alone, so a run that stopped before iteration ``start`` goes on
+    with just the draws that it would have seen.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int, start: int = 0):
+        self.length = length
+        self.batch_size = batch_size
+        self.seed = seed
+        self.start = start
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def __iter__(self) -> Iterator[list[SeededIndex]]:
+        return map(self.batch, itertools.count(self.start))
+
+    def batch(self, iteration: int) -> list[SeededIndex]:
+        """The draws of an iteration."""
+        first = iteration * self.batch_size
+        return [self.draw(position) for position in range(first, first + self.batch_size)]
+
+    def draw(self, position: int) -> SeededIndex:
+        """The draw at a position of the stream."""
+        epoch, offset = divmod(position, self.length)
+        if self._epoch != epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
+        seed = np.random.SeedSequence([self.seed, 1, position]).generate_state(1, np.uint64)[0]
+        return SeededIndex(int(self._order[offset]), int(seed >> 1))
+
+
+class Loader(DataLoader):
+    """A data loader that names the cause when a worker dies, and leaves the random state alone."""
+
+    def __init__(self, data: Dataset, num_workers: int, **options: Any):
+        options |= {
+            "generator": torch.Generator(),  # else each pass would draw from the global one
+            "pin_memory": torch.cuda.is_available(),
+        }
+        if num_workers:  # they start from a clean server: a threaded process must not be forked
+            torch.multiprocessing.set_forkserver_preload(["dataloader.datasets"])
+            options |= {
+                "multiprocessing_context": "forkserver",
+                "persistent_workers": True,
+                "worker_init_fn": _start_worker,
+            }
+        super().__init__(data, num_workers=num_workers, **options)
+
+    def __iter__(self) -> Iterator:
+        try:
+            yield from super().__iter__()
+        except RuntimeError as error:
+            died = re.match(r"DataLoader worker \(pid[^)]*\) [^.\n]*", str(error))
+            if not died:
+                raise
+            STOP.check()  # who stops a whole group of processes stops workers, too
+            raise UserError(
+                f"a data worker died (out of memory?): {died[0]}; "
+                "run again with fewer --num_workers"
+            ) from error
+
+
+class TrainingLoader(Loader):
+    """Endless batches (images (N, 3, H, W) float32, labels (N, H, W) uint8)."""
+
+    def names(self, iteration: int) -> list[str]:
+        """Paths of the images of an iteration's batch."""
+        return [self.dataset.path(draw.index) for draw in self.batch_sampler.batch(iteration)]
+
+
+def training_loader(
+    data: TrainingSet, batch_size: int, seed: int, num_workers: int, start: int = 0
+) -> TrainingLoader:
+    """The loader of a training, from iteration ``start`` on."""
+    sampler = InfiniteSampler(len(data), batch_size, seed, start)
+    return TrainingLoader(data, num_workers, batch_sampler=sampler)
+
+
+def evaluation_loader(data: Dataset, batch_size: int, num_workers: int) -> Loader:
+    """Batches (indices, images (N, 3, H, W), labels (N, H, W) or None, list of superpixel maps)."""
+    return Loader(data, num_workers, batch_size=batch_size, collate_fn=_collate)
+
+
+def _collate(samples: Sequence[tuple]) -> tuple[list[int], Tensor, Tensor | None, list]:
+    indices, images, labels, superpixels = zip(*samples, strict=True)
+    stacked = None if labels[0] is None else torch.stack(labels)
+    return list(indices), torch.stack(images), stacked, list(superpixels)
+
+
+def _start_worker(_: int) -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process to handle
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
+
+
+def _end_with_main_process() -> None:
+    """A worker of a killed run must not stay; its parent, the server, does not notice."""
+    torch.multiprocessing.parent_process().join()
+    os._exit(1)
