@@ -9,18 +9,14 @@ EXP/checkpoint0X.tar --datalist_path EXP/datalist_0{X-1}.pkl. A run that was sto
 
 import logging
 from argparse import BooleanOptionalAction, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
-from active_selection.region_table import SCORES
-from active_selection.rounds import (
-    Experiment,
-    clean_up,
-    datalist_path,
-    first_open_round,
-    planned_files,
-)
-from active_selection.strategies import METHODS
-from active_selection.table_files import lock_feature_folder
+from active_selection.region_table import UNCERTAINTIES
+from active_selection.rounds import Experiment
+from active_selection.run_folder import RunFolder
+from active_selection.strategies import method_names
+from active_selection.table_files import feature_folder
 from models import MODEL_NAMES
 from utils.common import (
     COUNT,
@@ -34,6 +30,7 @@ from utils.common import (
     training_parser,
 )
 from utils.errors import UserError, run
+from utils.files import locked_folder
 from utils.resume import RunSettings
 from utils.stopping import STOP
 
@@ -43,76 +40,76 @@ log = logging.getLogger("train_ADA")
 def parser() -> Parser:
     """The command line of this script."""
     result = training_parser(__doc__, MODEL_NAMES)
-    group = result.add_argument_group("active rounds")
-    group.add_argument("--init_checkpoint", required=True, help="network of the first round")
-    group.add_argument("--datalist_path", help="datalist_XX.pkl to go on from")
-    group.add_argument("--save_feat_dir", type=Path, help="features (default: below -p)")
-    group.add_argument("--keep_features", action="store_true", help="keep features and mixtures")
-    group.add_argument("--init_iteration", type=COUNT, default=0, help="first round")
-    group.add_argument("--max_iterations", type=COUNT, default=5, help="last round")
-    group.add_argument("--finetune_itrs", type=POSITIVE_INT, default=120_000, help="a round")
-    group.add_argument("--finetune_lr", type=POSITIVE, default=2.5e-4, help="backbone; head is 10x")
-    group.add_argument(
-        "--active_selection_size",
-        type=NON_NEGATIVE,
-        default=29.0,
-        help="images' worth of pixels a round",
-    )
-    group.add_argument("--active_mode", default="region", choices=("region", "scan"))
-    group.add_argument("--active_method", default="d2ada", choices=METHODS)
-    group.add_argument("--uncertainty", default=SCORES[0], choices=SCORES, help="of d2ada")
-    group.add_argument(
-        "--components", type=POSITIVE_INT, help="of every mixture (default: by regions, 1 to 10)"
-    )
-    group.add_argument(
+    add = result.add_argument_group("active rounds").add_argument
+    add("--init_checkpoint", required=True, help="checkpoint that the first round starts from")
+    add("--datalist_path", help="datalist_XX.pkl of the round before the first one")
+    add("--save_feat_dir", type=Path, help="folder of region features (default: features in -p)")
+    add("--keep_features", action="store_true", help="keep region features and mixtures")
+    add("--init_iteration", type=COUNT, default=0, help="number of the first round")
+    add("--max_iterations", type=COUNT, default=5, help="number of the last round")
+    add("--finetune_itrs", type=POSITIVE_INT, default=120_000, help="training iterations a round")
+    add("--finetune_lr", type=POSITIVE, default=2.5e-4, help="backbone's rate; the head's is 10x")
+    size_help = "budget of a round, in images' worth of pixels"
+    add("--active_selection_size", type=NON_NEGATIVE, default=29.0, help=size_help)
+    add("--active_mode", default="region", choices=("region", "scan"), help="or whole images")
+    add("--active_method", default="d2ada", choices=method_names(), help="selection strategy")
+    uncertainty_help = "that d2ada selects by beside density"
+    add("--uncertainty", default=UNCERTAINTIES[0], choices=UNCERTAINTIES, help=uncertainty_help)
+    components_help = "components of every mixture (default: 1 to 10, by the number of regions)"
+    add("--components", type=POSITIVE_INT, help=components_help)
+    add(
         "--max_source_regions",
-        type=number(int, 2),
-        help="of a class, drawn by chance, that its source mixture is fitted to (default: all)",
+        type=count_or_all,
+        default=20_000,
+        metavar="N|all",
+        help="source regions of a class, drawn at random, that its mixture is fitted to at most",
     )
-    group.add_argument(
+    add(
         "--class_balance",
         action=BooleanOptionalAction,
         default=True,
-        help="classes take turns in density selection",
+        help="density selection takes from the classes in turn",
     )
-    group.add_argument("--alpha", type=NON_NEGATIVE, default=1.0, help="share of density at first")
-    group.add_argument("--beta", type=NON_NEGATIVE, default=1.0, help="how fast that share falls")
+    add("--alpha", type=NON_NEGATIVE, default=1.0, help="share of density in the first selection")
+    add("--beta", type=NON_NEGATIVE, default=1.0, help="how fast that share falls: 2^(-beta)")
     return result
 
 
-def main() -> None:
-    args = parser().parse_args()
+def count_or_all(text: str) -> int | str:
+    """An argparse type: "all", or a whole number of at least 2."""
+    return text if text == "all" else number(int, 2)(text)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
     check_arguments(args)
     STOP.listen()
-    folder = args.model_save_dir
-    start_log(folder / "log_train.txt")
-    settings = RunSettings(args, "train_ADA", parser().get_default, *planned_files(args))
-    if settings.begin(args.resume) or first_open_round(args) > args.max_iterations:
-        settings.finish()
-        clean_up(args)
-        log.info("the rounds in %s are finished", folder)
-        return
-    if args.save_feat_dir:
-        lock_feature_folder(args.save_feat_dir, folder)
-    log.info("%s", vars(args))
+    folder = RunFolder(args)
+    start_log(folder.log)
+    with locked_folder(folder.path, "-p"), feature_folder(folder.features, folder.path):
+        run_rounds(args, folder)
 
-    experiment = Experiment(args)
+
+def run_rounds(args: Namespace, folder: RunFolder) -> None:
+    """All rounds, or those that a stopped run has left."""
+    settings = RunSettings(args, "train_ADA", parser().get_default)
+    continued = settings.check(args.resume, folder.planned())
+    first_round = folder.first_open_round() if continued else args.init_iteration
+    if first_round > args.max_iterations:
+        folder.clean_up()
+        log.info("the rounds in %s are finished", folder.path)
+        return
+    log.info("%s", vars(args))
+    experiment = Experiment(args, folder, first_round)
+    if not continued:
+        folder.forget_open_round()
     settings.write()
-    for round_index in range(experiment.first_round, args.max_iterations + 1):
-        experiment.begin(round_index)
-        labelled = experiment.labelled_pixels()
-        if round_index == args.init_iteration:
-            miou = experiment.adopt(Path(args.init_checkpoint))
-        else:
-            miou = experiment.finetune()
-        spent = []
-        if round_index < args.max_iterations:
-            spent = experiment.select()
-            experiment.active_set.save(datalist_path(args, round_index))
-        experiment.record(miou, labelled, spent)
-    settings.finish()
-    clean_up(args)
-    log.info("done: rounds %d to %d in %s", args.init_iteration, args.max_iterations, folder)
+    for n in range(first_round, args.max_iterations + 1):
+        scores = experiment.adopt(n) if n == args.init_iteration else experiment.finetune(n)
+        results = experiment.select(n) if n < args.max_iterations else []
+        experiment.record(n, scores, results)
+    folder.clean_up()
+    log.info("done: rounds %d to %d in %s", args.init_iteration, args.max_iterations, folder.path)
 
 
 def check_arguments(args: Namespace) -> None:

@@ -5,6 +5,7 @@ Writes checkpoint.tar (best validated weights) and log_train.txt to --model_save
 
 import logging
 from argparse import Namespace
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -14,12 +15,14 @@ from dataloader.domain import Domain, load_domain, make_validator
 from dataloader.loaders import training_loader
 from models import MODEL_NAMES, get_model, load_backbone
 from models.discriminator import Discriminator
-from utils.checkpoint import load_model, save_checkpoint
+from utils.checkpoint import load_model
 from utils.common import COUNT, Parser, check_training, start_log, training_parser
-from utils.engine import train
+from utils.engine import Training, TrainingPlan
 from utils.errors import run
-from utils.optim import discriminator_optimizer, schedule, segmentation_optimizer
-from utils.resume import RunSettings, StateFile, iteration_of
+from utils.files import locked_folder
+from utils.optim import discriminator_optimizer, segmentation_optimizer
+from utils.recorder import Recorder, Step
+from utils.resume import RunSettings, StateFile
 from utils.runtime import Runtime
 from utils.steps import AdversarialStep, SupervisedStep
 from utils.stopping import STOP
@@ -47,48 +50,46 @@ def parser() -> Parser:
     return result
 
 
-def main() -> None:
-    args = parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
     check_training(args)
     STOP.listen()
+    start_log(args.model_save_dir / "log_train.txt")
+    with locked_folder(args.model_save_dir, "-p"):
+        warm_up(args)
+
+
+def warm_up(args: Namespace) -> None:
+    """Train, or go on; a run with a checkpoint and no state has come to its end."""
     folder = args.model_save_dir
-    start_log(folder / "log_train.txt")
-    state_file = StateFile(folder / "warmup_state.tar", folder / "log_train.txt", "warm-up")
-    settings = RunSettings(
-        args, "warmup", parser().get_default, folder / "checkpoint.tar", state_file.path
+    checkpoint, state_file = (
+        folder / "checkpoint.tar",
+        StateFile(folder / "warmup_state.tar", "warm-up"),
     )
-    if settings.begin(args.resume):
+    settings = RunSettings(args, "warmup", parser().get_default)
+    continued = settings.check(args.resume, [checkpoint, state_file.path])
+    if continued and checkpoint.is_file() and not state_file.path.is_file():
         log.info("the warm-up in %s is finished", folder)
         return
     log.info("%s", vars(args))
     torch.manual_seed(args.seed)
     runtime = Runtime.from_args(args)
-    state = state_file.read() if args.resume else None
-
     domains = load_domains(args)
     model = runtime.prepare(start_model(args))
-    validator = make_validator(args, model, runtime)
-    step = build_step(args, model, domains, runtime, iteration_of(state))
-    settings.write()
-    best = train(
-        step,
+    validate = make_validator(args, model, runtime)
+    step = build_step(args, model, domains, runtime)
+    plan = TrainingPlan(
         args.total_itrs,
-        schedule(args.total_itrs, args.ramp_itrs),
-        args.freeze_bn,
-        val_due=lambda done: done % args.val_period == 0,
-        validate=validator,
-        on_best=lambda: save_checkpoint(
-            folder / "checkpoint.tar",
-            model,
-            step.optimizers[0],
-            step.networks.get("discriminator"),
-        ),
-        save=lambda progress: state_file.save(step, progress),
+        args.val_period,
+        ramp_itrs=args.ramp_itrs,
+        freeze_bn=args.freeze_bn,
         save_period=args.save_period,
-        progress=state_file.restore(step, state) if state else None,
     )
-    log.info("best mIoU %.2f in %s", 100 * best, folder / "checkpoint.tar")
-    settings.finish()
+    settings.write()
+    recorder = Recorder(folder / "metrics.jsonl")
+    with recorder.timed("warmup", Step()):
+        best = Training(step, plan, validate, checkpoint, state_file, recorder).run()
+    log.info("best mIoU %.2f in %s", 100 * best.miou, checkpoint)
     state_file.remove()
 
 
@@ -113,9 +114,9 @@ def load_domains(args: Namespace) -> list[Domain]:
 
 
 def build_step(
-    args: Namespace, model: nn.Module, domains: list[Domain], runtime: Runtime, start: int
+    args: Namespace, model: nn.Module, domains: list[Domain], runtime: Runtime
 ) -> SupervisedStep:
-    """The training step of --warmup, with its optimisers, and its data from iteration ``start``."""
+    """The training step of --warmup, with its optimisers and data."""
     batches = [
         training_loader(
             TrainingSet(
@@ -125,7 +126,6 @@ def build_step(
             args.train_batch_size,
             args.seed + number,
             args.num_workers,
-            start,
         )
         for number, domain in enumerate(domains)
     ]

@@ -1,8 +1,11 @@
-"""The strategies by their command-line names, and a round's division into phases."""
+"""The strategies by their command-line names: what each ranks by, and what it needs.
 
-from collections.abc import Callable
+A new strategy is a file with a ranking function of plain arrays, and a row of :data:`STRATEGIES`.
+"""
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,39 +18,34 @@ from active_selection.density import DensityOptions, rank_by_density
 from active_selection.random_selection import rank_randomly
 from active_selection.ranking import Ranking
 from active_selection.redal import rank_by_redal
-from active_selection.region_table import SCORES, RegionTable
+from active_selection.region_table import UNCERTAINTIES, RegionTable
 from active_selection.ripu import rank_by_ripu
-from active_selection.schedule import budgets
 from active_selection.uncertainty import rank_by_uncertainty
 
 
-@dataclass
+@dataclass(frozen=True)
 class Candidates:
-    """What a strategy may look at.
+    """What a strategy chooses from, and what it may look at.
 
     Attributes:
-        target: every target region.
-        source: every source region; None for strategies that need none (:data:`NEED_SOURCE`).
+        target: every target region, labelled or not.
+        source: every source region; None unless the strategy needs "source".
         seed: of whatever is drawn at random.
-        density: what density selection leaves to choose.
-        edge: (n,) share of each target region's pixels that are edges; None for strategies that
-            need none (:data:`NEED_EDGES`).
+        density: options of density selection.
+        edge: (n,) share of each target region's pixels that are edges; None unless it needs
+            "edges".
         device: of the arithmetic; it must know float64.
-        pool: (n,) bool, which target regions are unlabelled; set anew before each phase.
-        budget: pixels that the phase may spend; set anew before each.
     """
 
     target: RegionTable
-    source: RegionTable | None
-    seed: int
+    source: RegionTable | None = None
+    seed: int = 0
     density: DensityOptions = field(default_factory=DensityOptions)
     edge: np.ndarray | None = None
     device: torch.device | str = "cpu"
-    pool: np.ndarray | None = None
-    budget: float = 0
 
     def per_image(self, pool: np.ndarray) -> "Candidates":
-        """The evidence of whole images (scan mode), whose regions in ``pool`` are unlabelled."""
+        """Whole images (scan mode) of regions of which those in ``pool`` (n,) are unlabelled."""
         return replace(
             self,
             target=self.target.per_image(pool),
@@ -56,71 +54,76 @@ class Candidates:
         )
 
 
-Strategy = Callable[[Candidates], Ranking]
+class Strategy(NamedTuple):
+    """One value of ``--active_method``.
+
+    Attributes:
+        rank: (candidates, pool (n,) bool of the unlabelled target regions, budget in pixels) ->
+            these regions in labelling order, at least as many as the budget pays for.
+        needs: of "network" (a pass over the target), "source" (one over the source as well),
+            "edges" (edge maps) and "discriminator" (that of an adversarial warm-up).
+    """
+
+    rank: Callable[[Candidates, np.ndarray, float], Ranking]
+    needs: frozenset[str] = frozenset({"network"})
 
 
-def _random(e: Candidates) -> Ranking:
-    return rank_randomly(e.pool, e.seed)
+NETWORK = frozenset({"network"})
 
 
-def _density(e: Candidates) -> Ranking:
-    return rank_by_density(e.source, e.target, e.pool, e.density, e.seed, e.device)
+def _uncertainty(name: str) -> Strategy:
+    return Strategy(lambda c, pool, budget: rank_by_uncertainty(c.target, pool, name))
 
 
-def _uncertainty(e: Candidates, name: str) -> Ranking:
-    return rank_by_uncertainty(e.target, e.pool, name)
+def _density(c: Candidates, pool: np.ndarray, budget: float) -> Ranking:
+    return rank_by_density(c.source, c.target, pool, c.density, c.seed, c.device)
 
 
-def _aada(e: Candidates) -> Ranking:
-    return rank_by_aada(e.target.domain, e.target.entropy, e.pool)
+def _aada(c: Candidates, pool: np.ndarray, budget: float) -> Ranking:
+    return rank_by_aada(c.target.domain, c.target.entropy, pool)
 
 
-def _clue(e: Candidates) -> Ranking:
-    t = e.target
-    return rank_by_clue(t.feature, t.entropy, t.area, e.pool, e.budget, e.seed)
+def _clue(c: Candidates, pool: np.ndarray, budget: float) -> Ranking:
+    t = c.target
+    return rank_by_clue(t.feature, t.entropy, t.area, pool, budget, c.seed)
 
 
-def _badge(e: Candidates) -> Ranking:
-    t = e.target
-    return rank_by_badge(t.feature, t.prob, t.area, e.pool, e.budget, e.seed, e.device)
+def _badge(c: Candidates, pool: np.ndarray, budget: float) -> Ranking:
+    t = c.target
+    return rank_by_badge(t.feature, t.prob, t.area, pool, budget, c.seed, c.device)
 
 
-def _redal(e: Candidates) -> Ranking:
-    return rank_by_redal(e.target.feature, e.target.entropy, e.edge, e.pool, e.seed)
+def _redal(c: Candidates, pool: np.ndarray, budget: float) -> Ranking:
+    return rank_by_redal(c.target.feature, c.target.entropy, c.edge, pool, c.seed)
 
 
-def _coreset(e: Candidates) -> Ranking:
-    t = e.target
-    return rank_by_coreset(t.feature, e.source.feature, t.area, e.pool, e.budget, e.device)
+def _coreset(c: Candidates, pool: np.ndarray, budget: float) -> Ranking:
+    t = c.target
+    return rank_by_coreset(t.feature, c.source.feature, t.area, pool, budget, c.device)
 
 
-def _ripu(e: Candidates) -> Ranking:
-    return rank_by_ripu(e.target.predicted, e.target.entropy, e.pool)
+def _ripu(c: Candidates, pool: np.ndarray, budget: float) -> Ranking:
+    return rank_by_ripu(c.target.predicted_share, c.target.entropy, pool)
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "random": _random,
-    "density": _density,
-    **{name: partial(_uncertainty, name=name) for name in SCORES},
-    "AADA": _aada,
-    "CLUE": _clue,
-    "BADGE": _badge,
-    "ReDAL": _redal,
-    "coreset": _coreset,
-    "RIPU": _ripu,
+    "random": Strategy(lambda c, pool, budget: rank_randomly(pool, c.seed), frozenset()),
+    "density": Strategy(_density, NETWORK | {"source"}),
+    **{name: _uncertainty(name) for name in UNCERTAINTIES},
+    "AADA": Strategy(_aada, NETWORK | {"discriminator"}),
+    "CLUE": Strategy(_clue),
+    "BADGE": Strategy(_badge),
+    "ReDAL": Strategy(_redal, NETWORK | {"edges"}),
+    "coreset": Strategy(_coreset, NETWORK | {"source"}),
+    "RIPU": Strategy(_ripu),
 }
-METHODS = ("d2ada", *STRATEGIES)
-NEED_NO_NETWORK = ("random",)
-NEED_SOURCE = ("d2ada", "density", "coreset")
-NEED_EDGES = ("ReDAL",)
-NEED_DISCRIMINATOR = ("AADA",)
 
 
-def phases(
-    method: str, uncertainty: str, round_index: int, budget: int, alpha: float, beta: float
-) -> list[tuple[str, int]]:
-    """(strategy, pixels) of a round: two for d2ada, by dynamic scheduling, one for all others."""
-    if method != "d2ada":
-        return [(method, budget)]
-    by_density, by_uncertainty = budgets(round_index, budget, alpha, beta)
-    return [("density", by_density), (uncertainty, by_uncertainty)]
+def method_names() -> list[str]:
+    """The values of ``--active_method``: d2ada, which alternates two strategies, and all others."""
+    return ["d2ada", *STRATEGIES]
+
+
+def needs_of(names: Iterable[str]) -> frozenset[str]:
+    """What some strategies need together."""
+    return frozenset().union(*(STRATEGIES[name].needs for name in names))

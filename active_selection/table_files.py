@@ -1,23 +1,27 @@
 """The columns of a region table as mapped files, so that a pass can be taken up again.
 
-Beside the columns lies a note of how many images are done, and of what was measured with which
-network; files of anything else are never read.
+Beside the columns lies a note of how many images are done, of what was measured with which
+network, and of the finished rows' digests; files of anything else, or that were cut or altered
+since, are made anew.
 """
 
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
 from torch import nn
 
 from utils.errors import UserError
-from utils.files import lock_folder, read_json, write_json
+from utils.files import locked_folder, read_json, write_json
 
 ColumnTypes = Mapping[str, tuple[type, tuple[int, ...]]]
+HASH_ROWS = 1 << 16
 
 
 def digest(networks: nn.Module, facts: Iterable) -> str:
@@ -29,88 +33,135 @@ def digest(networks: nn.Module, facts: Iterable) -> str:
     return result.hexdigest()
 
 
-def lock_feature_folder(folder: Path, run: Path) -> None:
-    """Take --save_feat_dir for the run in -p, as long as this process lives.
+@contextmanager
+def feature_folder(folder: Path, run: Path) -> Iterator[None]:
+    """Keep a feature folder for the run in -p within the block.
 
     A note in it says whose features it holds: files of all runs have the same names.
 
     Raises:
         UserError: another run is at work in it, or has left features there, or it cannot be made.
     """
-    if folder.resolve() == run.resolve():
-        return  # -p is taken
-    lock_folder(folder, "--save_feat_dir")
-    note, owner = folder / "owner.json", {"run": str(run.resolve())}
-    left = next(folder.glob("round[0-9][0-9]_*"), None)
-    if left and not (note.is_file() and read_json(note, "remove it") == owner):
-        raise UserError(
-            f"--save_feat_dir {folder}: holds features of another run ({left.name}); "
-            "choose another folder, or remove them"
-        )
-    write_json(note, owner)
+    if folder.resolve() == run.resolve():  # -p is locked already
+        yield
+        return
+    with locked_folder(folder, "--save_feat_dir"):
+        note, owner = folder / "owner.json", {"run": str(run.resolve())}
+        left = next(folder.glob("round[0-9][0-9]_*"), None)
+        if left and not (note.is_file() and read_json(note, "remove it") == owner):
+            raise UserError(
+                f"--save_feat_dir {folder}: holds features of another run ({left.name}); "
+                "choose another folder, or remove them"
+            )
+        write_json(note, owner)
+        yield
 
 
-class TableFiles:
-    """Files ``<name>_<column>.npy`` in a folder.
+class ColumnFiles:
+    """Files ``<name>_<column>.npy`` in a folder; see :meth:`open`.
 
-    Args:
-        folder: made if need be.
-        name: of the table, such as "round00_target".
-        fingerprint: see :func:`digest`.
-        types: dtype, and shape of a row, of each column.
+    Attributes:
+        columns: the mapped arrays, by column name.
+        images_done: how many images were measured before.
     """
 
-    def __init__(self, folder: Path, name: str, fingerprint: str, types: ColumnTypes):
-        self.folder = folder
-        self.name = name
-        self.fingerprint = fingerprint
+    def __init__(self, folder: Path, name: str, rows: int, types: ColumnTypes, fingerprint: str):
+        self.paths = {column: folder / f"{name}_{column}.npy" for column in types}
+        self.note_path = folder / f"{name}_progress.json"
+        self.rows = rows
         self.types = types
-        self.note = folder / f"{name}_progress.json"
+        self.fingerprint = fingerprint
         self.columns: dict[str, np.ndarray] = {}
+        self.images_done = self.rows_done = 0
+        self.hashes = {column: hashlib.blake2b(digest_size=16) for column in types}
 
-    def open(self, rows: int) -> int:
-        """Open the columns, of a pass that was begun or new; returns how many images are done.
+    @classmethod
+    def open(
+        cls, folder: Path, name: str, rows: int, types: ColumnTypes, fingerprint: str
+    ) -> "ColumnFiles":
+        """Open the columns of a pass that was begun, or make new ones.
+
+        Args:
+            folder: made if need be.
+            name: of the table, such as "round00_target".
+            rows: of every column.
+            types: dtype, and shape of a row, of each column.
+            fingerprint: see :func:`digest`.
 
         Raises:
             UserError: the folder cannot be written, or has too little space.
         """
-        done = self._images_done()
+        files = cls(folder, name, rows, types, fingerprint)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for column, (dtype, shape) in self.types.items():
-                path = self._path(column)
-                if done:
-                    self.columns[column] = open_memmap(path, "r+")
-                else:
-                    self.columns[column] = open_memmap(path, "w+", dtype, (rows, *shape))
-                    reserve(path)
+            if not files._reopen():
+                files._make(folder)
         except OSError as error:
             raise UserError(
-                f"{self.folder}: region features cannot be written ({error.strerror}); "
+                f"{folder}: region features cannot be written ({error.strerror or error}); "
                 "see --save_feat_dir"
             ) from error
-        return done
+        return files
 
-    def _path(self, column: str) -> Path:
-        return self.folder / f"{self.name}_{column}.npy"
+    def _reopen(self) -> bool:
+        """Open what a stopped pass left, unless it is of something else or damaged."""
+        note = self._read_note()
+        if note is None:
+            return False
+        for column, (dtype, shape) in self.types.items():
+            try:
+                array = open_memmap(self.paths[column], "r+")
+            except (OSError, ValueError, EOFError, SyntaxError):
+                return False
+            whole = array.offset + array.nbytes == self.paths[column].stat().st_size
+            if array.dtype != dtype or array.shape != (self.rows, *shape) or not whole:
+                return False
+            self.columns[column] = array
+        self._hash_rows(note["rows"])
+        if {column: h.hexdigest() for column, h in self.hashes.items()} != note["digests"]:
+            return False
+        self.images_done = note["images"]
+        return True
 
-    def _images_done(self) -> int:
-        if not self.note.is_file() or not all(self._path(c).is_file() for c in self.types):
-            return 0
-        note = read_json(self.note, "remove it")
-        return note["images"] if note["fingerprint"] == self.fingerprint else 0
+    def _read_note(self) -> dict[str, Any] | None:
+        """The note of the finished rows, if it is one of this pass."""
+        try:
+            note = read_json(self.note_path, "")
+        except UserError:  # absent or damaged
+            return None
+        if not isinstance(note, dict) or note.get("fingerprint") != self.fingerprint:
+            return None
+        counts = note.get("images"), note.get("rows")
+        whole = all(type(count) is int for count in counts) and 0 <= counts[1] <= self.rows
+        return note if whole and "digests" in note else None
 
-    def save(self, images: int) -> None:
-        """Note that the first ``images`` images are done, once their rows are on disk."""
+    def _make(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.note_path.unlink(missing_ok=True)
+        for column, (dtype, shape) in self.types.items():
+            path = self.paths[column]
+            path.unlink(missing_ok=True)  # what a link of this name points to stays as it is
+            path.open("xb").close()
+            self.columns[column] = open_memmap(path, "w+", dtype, (self.rows, *shape))
+            reserve(path)
+            self.hashes[column] = hashlib.blake2b(digest_size=16)
+        self.rows_done = 0
+
+    def _hash_rows(self, end: int) -> None:
+        """Add the rows up to ``end`` to the digests."""
+        for start in range(self.rows_done, end, HASH_ROWS):
+            for column, array in self.columns.items():
+                block = np.ascontiguousarray(array[start : min(start + HASH_ROWS, end)])
+                self.hashes[column].update(block.reshape(-1).view(np.uint8))
+        self.rows_done = end
+
+    def save(self, images: int, rows: int) -> None:
+        """Note that the first ``images`` images, of ``rows`` rows, are done and on disk."""
+        self._hash_rows(rows)
         for column in self.columns.values():
             column.flush()
-        write_json(self.note, {"images": images, "fingerprint": self.fingerprint})
-
-    def remove(self) -> None:
-        """Remove all files."""
-        self.columns.clear()
-        for path in (self.note, *map(self._path, self.types)):
-            path.unlink(missing_ok=True)
+        digests = {column: h.hexdigest() for column, h in self.hashes.items()}
+        note = {"images": images, "rows": rows, "fingerprint": self.fingerprint}
+        write_json(self.note_path, {**note, "digests": digests})
 
 
 def reserve(path: Path) -> None:

@@ -13,9 +13,9 @@ measured by :func:`active_selection.pooling.pixel_predictions` as the region tab
 import numpy as np
 
 from active_selection.ranking import Ranking, largest_first
-from active_selection.region_table import SCORES, RegionTable
+from active_selection.region_table import UNCERTAINTIES, RegionTable
 
 
 def rank_by_uncertainty(target: RegionTable, pool: np.ndarray, name: str) -> Ranking:
-    """Rank the unlabelled target regions by ``name``, one of :data:`SCORES`, largest first."""
-    return largest_first(target.score[:, SCORES.index(name)], pool)
+    """Rank the unlabelled target regions by one of :data:`UNCERTAINTIES`, largest first."""
+    return largest_first(target.uncertainty[:, UNCERTAINTIES.index(name)], pool)

@@ -19,9 +19,10 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from active_selection.density import DensityOptions
-from active_selection.region_table import SCORES, RegionTable, column_types, make_table
 from active_selection.selection import spend
+
+from active_selection.density import DensityOptions
+from active_selection.region_table import UNCERTAINTIES, RegionTable, column_types, make_table
 from active_selection.strategies import METHODS, Candidates, phases
 from active_selection.table_files import TableFiles
 from benchmarks.inputs import CLASSES, REGIONS, made_up_features
@@ -83,7 +84,7 @@ def measure(
         areas = {item.superpixel: dict.fromkeys(range(REGIONS), AREA) for item in target.items}
         active = ActiveSet([], target.items, areas)
         budget = round(0.01 * len(target) * AREA)
-        plan = phases(method, SCORES[0], 2, budget, alpha=1, beta=1)
+        plan = phases(method, UNCERTAINTIES[0], 2, budget, alpha=1, beta=1)
         edge = np.random.default_rng(2).random(len(target), np.float32)
         evidence = Candidates(target, source, 0, density, edge)
         since = time.perf_counter()
@@ -129,7 +130,7 @@ def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTabl
         around = centres[classes, rng.integers(0, 20, n)]
         table.feature[block] = made_up_features(around, spread, rng)
         table.prob[block] = 0.01 + 0.81 * np.eye(CLASSES)[classes]
-        table.score[block] = rng.random((n, len(SCORES)))
+        table.score[block] = rng.random((n, len(UNCERTAINTIES)))
         table.predicted[block] = rng.dirichlet(np.full(CLASSES, 0.1), n)
         table.domain[block] = rng.random(n)
         table.pixels[block] = AREA

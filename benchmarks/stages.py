@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from active_selection.selection import TableBuilder, spend
 
 from active_selection.density import fit_mixture, take_turns
 from active_selection.mixture import Mixture
 from active_selection.pooling import pool_features, pool_predictions, sum_by_region
-from active_selection.region_table import SCORES
+from active_selection.region_table import UNCERTAINTIES
 from active_selection.schedule import weighted_round_robin
-from active_selection.selection import TableBuilder, spend
 from active_selection.strategies import Candidates, phases
 from benchmarks import references
 from benchmarks.inputs import (
@@ -150,7 +150,7 @@ def target_passes() -> Stage:
         for path in folder.glob("*_selection_01.pkl"):
             path.unlink()
 
-    plan = phases("d2ada", SCORES[0], 2, 100_000, 1, 1)
+    plan = phases("d2ada", UNCERTAINTIES[0], 2, 100_000, 1, 1)
 
     def passes(plans: list[list[tuple[str, int]]]) -> tuple[int, dict]:
         calls.clear()

@@ -1,34 +1,75 @@
-"""One domain (source, target or validation) as the flags describe it."""
+"""One domain (source, target or validation): a dataset, its root, images and regions."""
 
-import argparse
-from dataclasses import dataclass
+import logging
+from argparse import Namespace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 
 from torch import nn
 
+from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
+from dataloader.edges import check_edges
 from dataloader.images import check_files
 from dataloader.loaders import evaluation_loader
+from dataloader.regions import Regions, check_maps, load_regions
 from utils.errors import UserError
 from utils.runtime import Runtime
-from utils.validation import Validator
+from utils.validation import Scores, validate
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Domain:
-    """A dataset, its root and the images used of it."""
+    """The images of a domain.
+
+    Attributes:
+        info: the dataset that they belong to.
+        root: where its files lie.
+        items: the images, in datalist order.
+        regions: absolute superpixel path -> {region id: area in pixels of the superpixel map};
+            empty where regions are not needed.
+    """
 
     info: DatasetInfo
     root: str
-    split: str
     items: list[Item]
+    regions: Regions = field(default_factory=dict)
+
+    def with_regions(self, split: str) -> "Domain":
+        """The same domain, its regions read from the region dictionary of a split."""
+        return replace(self, regions=load_regions(self.items, self.root, split))
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all regions."""
+        return sum(sum(areas.values()) for areas in self.regions.values())
+
+    def area(self, regions: Mapping[str, Iterable[int]]) -> int:
+        """Pixels of some regions, given as superpixel path -> region ids."""
+        return sum(self.regions[path][region] for path, ids in regions.items() for region in ids)
 
 
-def load_domain(args: argparse.Namespace, prefix: str, split: str, *columns: str) -> Domain:
+def load_domain(
+    args: Namespace,
+    prefix: str,
+    split: str,
+    *columns: str,
+    items: Sequence[Item] | None = None,
+) -> Domain:
     """The domain of ``--<prefix>_dataset``, ``_data_dir`` and ``_datalist``.
 
-    ``columns`` ("image", "label", "superpixel") are those that must be readable.
+    Args:
+        args: the flags.
+        prefix: src, trg or val.
+        split: train or val.
+        columns: those of "image", "label" and "superpixel" that must be readable.
+        items: the images, where they are known from elsewhere than the flags.
 
     Raises:
         UserError: names the flag's data or the first files that cannot be read.
@@ -41,22 +82,55 @@ def load_domain(args: argparse.Namespace, prefix: str, split: str, *columns: str
             f"--num_classes {args.num_classes}: {dataset} has train ids up to "
             f"{max(info.label_to_train.values())}; the default of 19 fits every data set here"
         )
-    items = find_or_make_datalist(info, root, split, path, args.relocate)
+    if items is None:
+        items = find_or_make_datalist(info, root, split, path, args.relocate)
     check_files(items, info, *columns)
-    return Domain(info, root, split, items)
+    return Domain(info, root, list(items))
 
 
-def make_validator(args: argparse.Namespace, model: nn.Module, runtime: Runtime) -> Validator:
-    """Validation of ``model`` on the validation images, at --image_size."""
+def make_validator(args: Namespace, model: nn.Module, runtime: Runtime) -> Callable[[], Scores]:
+    """A function that validates ``model`` on the validation images, at --image_size."""
     domain = load_domain(args, "val", "val", "image", "label")
     data = EvaluationSet(domain.items, domain.info, tuple(args.image_size), label=True)
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
-    source = load_dataset(args.src_dataset)
-    return Validator(
-        model,
-        loader,
-        args.num_classes,
-        runtime,
-        source.missing_classes,
-        source.star_classes_without,
-    )
+    source, names = load_dataset(args.src_dataset), domain.info.class_names
+    names = [*names, *(f"class {number}" for number in range(len(names), args.num_classes))]
+    missing, star = source.missing_classes, source.star_classes_without
+    return partial(validate, model, loader, names[: args.num_classes], runtime, missing, star)
+
+
+def load_domains(
+    args: Namespace, needs: Collection[str], datalist: Path | None
+) -> tuple[Domain, Domain, ActiveSet]:
+    """Source, target and what is labelled: that of a datalist, else every region in the pool.
+
+    Args:
+        args: the flags.
+        needs: of "network", "source" and "edges", what selection will look at.
+        datalist: to go on from.
+
+    Raises:
+        UserError: names the first files that cannot be used.
+    """
+    listed = None
+    if datalist:
+        listed = ActiveSet.load(datalist, args.src_data_dir, args.trg_data_dir, args.relocate)
+    columns = ("image", "label", "superpixel")
+    source_columns = columns if "source" in needs else columns[:2]
+    source = load_domain(args, "src", "train", *source_columns, items=listed and listed.source)
+    target = load_domain(args, "trg", "train", *columns, items=listed and listed.target)
+    target = target.with_regions("train")
+    if "source" in needs:
+        source = source.with_regions("train")
+    if "network" not in needs:  # a pass over the images would check this
+        check_maps(target.regions)
+    if "edges" in needs:
+        check_edges(target.items, target.root)
+    if listed is None:
+        return source, target, ActiveSet(source.items, target.items, target.regions)
+    if dropped := listed.drop_unknown(target.regions):
+        log.warning(
+            "%s: %d of its regions are not in the superpixel maps and are left out",
+            *(datalist, dropped),
+        )
+    return source, target, listed

@@ -89,16 +89,20 @@ class Loader(DataLoader):
 class TrainingLoader(Loader):
     """Endless batches (images (N, 3, H, W) float32, labels (N, H, W) uint8)."""
 
+    def start_at(self, iteration: int) -> None:
+        """Begin with the batch of this iteration, when iterated the next time."""
+        self.batch_sampler.start = iteration
+
     def names(self, iteration: int) -> list[str]:
         """Paths of the images of an iteration's batch."""
         return [self.dataset.path(draw.index) for draw in self.batch_sampler.batch(iteration)]
 
 
 def training_loader(
-    data: TrainingSet, batch_size: int, seed: int, num_workers: int, start: int = 0
+    data: TrainingSet, batch_size: int, seed: int, num_workers: int
 ) -> TrainingLoader:
-    """The loader of a training, from iteration ``start`` on."""
-    sampler = InfiniteSampler(len(data), batch_size, seed, start)
+    """The loader of a training, from its first iteration on."""
+    sampler = InfiniteSampler(len(data), batch_size, seed)
     return TrainingLoader(data, num_workers, batch_sampler=sampler)
 
 

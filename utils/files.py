@@ -1,6 +1,5 @@
 """Files that are whole or absent: written beside their place, flushed, then moved into it."""
 
-import errno
 import json
 import os
 import shutil
@@ -10,21 +9,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from filelock import FileLock, Timeout
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from utils.errors import UserError
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
 
+@contextmanager
+def locked_folder(folder: str | Path, flag: str) -> Iterator[None]:
+    """Make a folder, and keep other runs out of it within the block.
 
-def lock_folder(folder: str | Path, flag: str) -> int | None:
-    """Make and lock a folder until this process ends, however; returns the descriptor to keep.
-
-    None where the file system, or the machine, has no such locks.
+    A file system that knows no locks keeps nobody out.
 
     Args:
         folder: to be this process's alone.
@@ -33,38 +29,42 @@ def lock_folder(folder: str | Path, flag: str) -> int | None:
     Raises:
         UserError: another process has it, or it cannot be made.
     """
-    if fcntl is None:
-        return None
+    lock = FileLock(Path(folder) / ".lock", timeout=0)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"{flag} {folder}: another run is at work in it; wait for it to end"
+        ) from error
+    except NotImplementedError:
+        pass
     except OSError as error:
         raise UserError(
             f"{flag} {folder}: cannot be used ({error.strerror}); choose another folder"
         ) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            return None
-        raise UserError(
-            f"{flag} {folder}: another run is at work in it; wait for it to end"
-        ) from error
-    return descriptor
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open ``path`` for binary writing; it appears (or is replaced) only when the block succeeds.
 
-    Parent folders are made. Raises :class:`UserError` when the disk refuses.
+    Parent folders are made. The temporary file is always a new one: a link of its name, which
+    somebody might have put there, is removed and never followed.
+
+    Raises:
+        UserError: the disk refuses.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -74,6 +74,16 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         raise UserError(f"{path}: cannot be written ({reason}); free space or move it") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left of :func:`atomic_write` in a folder that is locked.
+
+    Folders below it are not looked into: they may be those of other runs.
+    """
+    for path in folder.glob(".*.*.tmp"):
+        if path.name.split(".")[-2].isdecimal():
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -36,8 +36,12 @@ class SupervisedStep:
         batches: endless (images (N, 3, H, W), labels (N, H, W) of any integer type).
         loss: of (logits, labels), a key of :data:`LOSSES`.
         runtime: device and precision.
+        discriminator: goes along into checkpoints; not trained here.
 
     Attributes:
+        networks: those that are trained, by name.
+        optimizers: of each.
+        loaders: of the batches, that a continuation starts anew.
         waited: seconds spent waiting for batches so far.
     """
 
@@ -48,12 +52,14 @@ class SupervisedStep:
         batches: Iterable[Batch],
         loss: str,
         runtime: Runtime,
+        discriminator: nn.Module | None = None,
     ):
         self.model = model
+        self.discriminator = discriminator
         self.networks = {"model": model}
         self.optimizers = [optimizer]
+        self.loaders = [batches]
         self.batches = iter(batches)
-        self.sources = [batches]
         self.loss = LOSSES[loss]
         self.runtime = runtime
         self.waited = 0.0
@@ -94,12 +100,11 @@ class AdversarialStep(SupervisedStep):
         discriminator_optimizer: Optimizer,
         target_batches: Iterable[Batch],
     ):
-        super().__init__(model, optimizer, batches, loss, runtime)
-        self.discriminator = discriminator
+        super().__init__(model, optimizer, batches, loss, runtime, discriminator)
         self.networks = {"model": model, "discriminator": discriminator}
         self.optimizers = [optimizer, discriminator_optimizer]
+        self.loaders = [batches, target_batches]
         self.target_batches = iter(target_batches)
-        self.sources = [batches, target_batches]
 
     def __call__(self) -> dict[str, Tensor]:
         source, labels = self.load(self.batches)
@@ -116,16 +121,18 @@ class AdversarialStep(SupervisedStep):
         self.runtime.backward(ADVERSARIAL_WEIGHT * adversarial)
 
         self.discriminator.requires_grad_(True)
-        told_source = self.domain_loss(source_logits.detach(), SOURCE)
-        told_target = self.domain_loss(target_logits.detach(), TARGET)
-        loss_d = (told_source + told_target) / 2
+        source_loss = self.domain_loss(source_logits.detach(), SOURCE)
+        target_loss = self.domain_loss(target_logits.detach(), TARGET)
+        loss_d = (source_loss + target_loss) / 2
         self.runtime.backward(loss_d)
 
         self.runtime.update(*self.optimizers)
         return {"loss": loss.detach(), "adv": adversarial.detach(), "D": loss_d.detach()}
 
     def domain_loss(self, logits: Tensor, domain: float) -> Tensor:
-        """Binary cross-entropy of the discriminator's opinion on a prediction against a domain."""
+        """Binary cross-entropy of the discriminator's logits for a prediction against a domain."""
         with self.runtime.autocast():
-            opinion = self.discriminator(F.softmax(logits.float(), dim=1)).float()
-        return F.binary_cross_entropy_with_logits(opinion, torch.full_like(opinion, domain))
+            domain_logits = self.discriminator(F.softmax(logits.float(), dim=1)).float()
+        return F.binary_cross_entropy_with_logits(
+            domain_logits, torch.full_like(domain_logits, domain)
+        )

@@ -1,7 +1,9 @@
 """Validation of a network on labelled images."""
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,11 +17,64 @@ from utils.stopping import STOP
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Scores:
+    """What a validation found.
+
+    Attributes:
+        miou: mean IoU, 0..1; -1 where nothing was validated yet.
+        iou: class name -> IoU, 0..1, NaN for a class that is in neither labels nor predictions.
+    """
+
+    miou: float = -1.0
+    iou: dict[str, float] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """As a state of a run holds them."""
+        return asdict(self)
+
+    def percent(self) -> dict[str, Any]:
+        """``mIoU`` and ``IoU`` by class name, in percent, as records and metrics hold them.
+
+        A class that does not occur has None.
+        """
+        shares = {name: None if iou != iou else 100 * iou for name, iou in self.iou.items()}
+        return {"mIoU": 100 * self.miou, "IoU": shares}
+
+
+def validate(
+    model: nn.Module,
+    loader: Iterable,
+    class_names: Sequence[str],
+    runtime: Runtime,
+    missing: Collection[int] = (),
+    star: Collection[int] = (),
+) -> Scores:
+    """Measure a network on labelled images, and log the validation line.
+
+    Args:
+        model: the network, of as many classes as there are names.
+        loader: batches (_, images (N, 3, H, W), labels (N, H, W) uint8, _).
+        class_names: one a class.
+        runtime: device and precision.
+        missing, star: see :func:`validation_line`.
+
+    Raises:
+        UserError: no pixel of the labels counts.
+    """
+    confusion = confusion_of(model, loader, len(class_names), runtime)
+    log.info("validation %s", validation_line(confusion, missing, star))
+    if not confusion.counts.any():
+        raise UserError("no pixel of the validation labels counts; see --val_dataset, --val_*")
+    iou = dict(zip(class_names, confusion.iou().tolist(), strict=True))
+    return Scores(confusion.mean_iou(missing), iou)
+
+
 @torch.inference_mode()
-def evaluate(
+def confusion_of(
     model: nn.Module, loader: Iterable, num_classes: int, runtime: Runtime
 ) -> ConfusionMatrix:
-    """Confusion matrix of a network over batches (_, images, labels (N, H, W) uint8, _)."""
+    """Confusion matrix of a network over the batches of :func:`validate`."""
     model.eval()
     confusion = ConfusionMatrix(num_classes)
     for _, images, labels, _ in tqdm(loader, desc="validate", disable=None, leave=False):
@@ -33,39 +88,13 @@ def evaluate(
 def validation_line(
     confusion: ConfusionMatrix, missing: Collection[int] = (), star: Collection[int] = ()
 ) -> str:
-    """mIoU[,mIoU*] and the IoU of each class, in percent, comma-separated.
+    """mIoU[,mIoU*] and the IoU of each class that counts, in percent, comma-separated.
 
-    ``missing`` classes count in no mean; mIoU* is given when ``star`` names classes, and leaves
-    these out too.
+    ``missing`` classes are left out; mIoU* is given when ``star`` names classes, and leaves these
+    out as well.
     """
     means = [confusion.mean_iou(missing)]
     if star:
         means.append(confusion.mean_iou({*missing, *star}))
-    return ",".join(percent(value) for value in [*means, *confusion.iou()])
-
-
-class Validator:
-    """Validates one network on one loader, logs the line, and returns mIoU (0..1)."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        loader: Iterable,
-        num_classes: int,
-        runtime: Runtime,
-        missing: Collection[int] = (),
-        star: Collection[int] = (),
-    ):
-        self.model = model
-        self.loader = loader
-        self.num_classes = num_classes
-        self.runtime = runtime
-        self.missing = missing
-        self.star = star
-
-    def __call__(self) -> float:
-        confusion = evaluate(self.model, self.loader, self.num_classes, self.runtime)
-        log.info("validation %s", validation_line(confusion, self.missing, self.star))
-        if not confusion.counts.any():
-            raise UserError("no pixel of the validation labels counts; see --val_dataset, --val_*")
-        return confusion.mean_iou(self.missing)
+    shares = [iou for c, iou in enumerate(confusion.iou()) if c not in missing]
+    return ",".join(percent(value) for value in [*means, *shares])

@@ -95,8 +95,8 @@ def table(classes, features, area=10):
         pixels=np.full(n, area, np.int64),
         feature=np.asarray(features, np.float32),
         prob=prob,
-        score=np.zeros((n, 3), np.float32),
-        predicted=prob,
+        uncertainty=np.zeros((n, 3), np.float32),
+        predicted_share=prob,
     )
 
 

@@ -14,14 +14,12 @@ from active_selection.pooling import (
     sum_by_region,
     sum_runs,
 )
-from active_selection.region_table import (
-    column_types,
-    make_table,
-    measure_image,
-    resize_superpixels,
-)
+from active_selection.region_table import column_types, make_table
+from active_selection.table_pass import measure_image, resize_superpixels
 from benchmarks.measure import peak_mb
 from dataloader.datalist import Item
+from dataloader.dataset_info import load_dataset
+from dataloader.domain import Domain
 from utils.errors import UserError
 
 
@@ -105,10 +103,11 @@ def test_shrinking_is_nearest_neighbour_at_pixel_centres():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_features_that_are_no_numbers_name_their_image(bad):
     regions = {"/d/map.png": {0: 32, 1: 32}}
-    types = column_types(num_classes=3, with_domain=False) | {"features": (np.float32, (4,))}
+    types = column_types(num_classes=3, with_domain=False) | {"feature": (np.float32, (4,))}
     columns = {name: np.zeros((2, *shape), dtype) for name, (dtype, shape) in types.items()}
     item = Item("/d/street.png", "/d/label.png", "/d/map.png")
-    table = make_table([item], regions, columns)
+    domain = Domain(load_dataset("camvid"), "/d", [item], regions)
+    table = make_table(domain, columns)
     superpixels = torch.arange(8).repeat(8, 1) // 4
     features, logits = torch.ones(4, 2, 2), torch.ones(3, 2, 2)
     arguments = (table, slice(0, 2), features, logits, superpixels.to(torch.uint8), (8, 8))

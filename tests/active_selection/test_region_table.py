@@ -6,16 +6,17 @@ import torch
 import torch.nn.functional as F
 
 from active_selection.ranking import largest_first
-from active_selection.region_table import SCORES, column_types, fill_table, make_table
+from active_selection.region_table import UNCERTAINTIES, column_types, make_table
 from active_selection.schedule import cut_at_budget
 from active_selection.strategies import STRATEGIES, Candidates
+from active_selection.table_pass import fill_table
 from active_selection.uncertainty import rank_by_uncertainty
 from dataloader.datalist import read_datalist
 from dataloader.dataset_info import load_dataset
 from dataloader.datasets import EvaluationSet
+from dataloader.domain import Domain
 from dataloader.images import read_superpixels
 from dataloader.loaders import evaluation_loader
-from dataloader.regions import load_regions
 from models import get_model
 from models.discriminator import Discriminator
 from utils.runtime import Runtime
@@ -32,15 +33,15 @@ def filled(toy_city):
     model = get_model("deeplabv3plus_mobilenet", 19, pretrained_backbone=False)
     discriminator = Discriminator(19).eval()
     discriminator.classifier.weight.data *= 100  # an opinion that differs from place to place
-    regions = load_regions(items, root, "train")
-    n = sum(len(regions[item.superpixel]) for item in items)
+    domain = Domain(load_dataset("cityscapes"), str(root), items).with_regions("train")
+    n = sum(map(len, domain.regions.values()))
     types = column_types(num_classes=19, with_domain=True).items()
     columns = {
         name: np.full((n, *shape), np.nan if dtype == np.float32 else 0, dtype)
         for name, (dtype, shape) in types
     }
-    table = make_table(items, regions, columns)
-    data = EvaluationSet(items, load_dataset("cityscapes"), SIZE, superpixels=True)
+    table = make_table(domain, columns)
+    data = EvaluationSet(items, domain.info, SIZE, superpixels=True)
     runtime = Runtime(torch.device("cpu"))
     loader = evaluation_loader(data, 4, 0)
     done = list(fill_table(table, model, loader, runtime, discriminator))
@@ -69,7 +70,13 @@ def pixel_maps(networks, images):
 
 def measured(table):
     """A table's columns in the order of :func:`pixel_maps`."""
-    return table.feature, table.prob, table.score, table.predicted, table.domain[:, None]
+    return (
+        table.feature,
+        table.prob,
+        table.uncertainty,
+        table.predicted_share,
+        table.domain[:, None],
+    )
 
 
 def test_every_row_is_its_regions_mean(filled):
@@ -107,20 +114,21 @@ def test_equal_scores_keep_datalist_order():
     assert flat.rows.tolist() == list(range(5000))
 
 
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", UNCERTAINTIES)
 def test_uncertainty_ranks_the_pool_by_its_column(filled, name):
     table, *_ = filled
     pool = np.arange(len(table)) % 2 == 0
     ranking = rank_by_uncertainty(table, pool, name)
     assert sorted(ranking.rows) == np.flatnonzero(pool).tolist()
-    column = table.score[:, SCORES.index(name)]
+    column = table.uncertainty[:, UNCERTAINTIES.index(name)]
     assert ranking.scores.tolist() == sorted(column[pool].tolist(), reverse=True)
 
 
 def test_random_is_a_permutation_that_its_seed_decides(filled):
     table, *_ = filled
     pool = np.ones(len(table), bool)
-    orders = [STRATEGIES["random"](Candidates(table, None, s, pool=pool)).rows for s in (0, 0, 1)]
+    rank = STRATEGIES["random"].rank
+    orders = [rank(Candidates(table, seed=seed), pool, 0).rows for seed in (0, 0, 1)]
     assert orders[0].tolist() == orders[1].tolist() != orders[2].tolist()
     assert sorted(orders[0]) == list(range(len(table)))
 
@@ -131,19 +139,19 @@ def test_every_strategy_ranks_unlabelled_regions_and_spends_any_budget(filled, n
     table, *_ = filled
     regions_left = table.image > 1  # the first two images are labelled
     edge = np.linspace(0, 1, len(table), dtype=np.float32)
-    evidence = Candidates(table, table, seed=0, edge=edge)
+    candidates = Candidates(table, table, edge=edge)
     if mode == "scan":
-        evidence = evidence.per_image(regions_left)
-    target = evidence.target
-    evidence.pool = target.image > 1
+        candidates = candidates.per_image(regions_left)
+    target = candidates.target
+    pool = target.image > 1
     for share in (0.1, 0.5, 1):
-        evidence.budget = share * target.area[evidence.pool].sum()
-        rows, scores = STRATEGIES[name](evidence)
+        budget = share * target.area[pool].sum()
+        rows, scores = STRATEGIES[name].rank(candidates, pool, budget)
         assert len(rows) == len(scores) == len(set(rows.tolist()))
-        assert evidence.pool[rows].all()
+        assert pool[rows].all()
         assert np.issubdtype(rows.dtype, np.integer)
-        taken = cut_at_budget(rows, target.area, evidence.budget)
-        assert target.area[taken].sum() >= evidence.budget
+        taken = cut_at_budget(rows, target.area, budget)
+        assert target.area[taken].sum() >= budget
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -151,8 +159,6 @@ def test_the_same_seed_ranks_the_same(filled, name):
     table, *_ = filled
     pool = table.image > 0
     edge = np.zeros(len(table), np.float32)
-    rankings = [
-        STRATEGIES[name](Candidates(table, table, 7, edge=edge, pool=pool, budget=9e3))
-        for _ in range(2)
-    ]
+    candidates = Candidates(table, table, 7, edge=edge)
+    rankings = [STRATEGIES[name].rank(candidates, pool, 9e3) for _ in range(2)]
     assert rankings[0].rows.tolist() == rankings[1].rows.tolist()

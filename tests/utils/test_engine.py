@@ -2,9 +2,7 @@
 
 import copy
 import itertools
-import re
 import shutil
-import time
 from functools import partial
 
 import pytest
@@ -14,12 +12,15 @@ from torch import nn
 
 import warmup
 from models import get_model
-from utils.engine import train
+from utils.engine import Training, TrainingPlan
 from utils.errors import UserError
 from utils.losses import cross_entropy, focal_loss
-from utils.optim import discriminator_optimizer, schedule, segmentation_optimizer
+from utils.optim import discriminator_optimizer, segmentation_optimizer
+from utils.recorder import Recorder, read_metrics
+from utils.resume import StateFile
 from utils.runtime import COMPILERS, Runtime, get_device
 from utils.steps import AdversarialStep, SupervisedStep, train_mode
+from utils.validation import Scores
 
 CPU = torch.device("cpu")
 
@@ -157,46 +158,44 @@ def test_adversarial_step_gives_each_network_its_own_gradients():
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-4, atol=1e-7)
 
 
+def training(folder, step, plan, validate):
+    recorder = Recorder(folder / "metrics.jsonl")
+    state_file = StateFile(folder / "state.tar", "test")
+    return Training(step, plan, validate, folder / "best.tar", state_file, recorder)
+
+
 @pytest.mark.parametrize("amp", ["none", "bf16"])
-def test_training_learns_and_validates_when_due(amp):
+def test_training_learns_and_validates_when_due(amp, tmp_path):
     torch.manual_seed(0)
     net = Net()
-    seen = []
     step = SupervisedStep(
         net, segmentation_optimizer(net, 0.05, 0), batches(0), "cross_entropy", Runtime(CPU, amp)
     )
     first = step()["loss"].item()
-    scores = iter([0.2, 0.5, 0.4])
-    best = train(
-        step,
-        25,
-        schedule(25),
-        freeze_bn=False,
-        val_due=lambda done: done % 10 == 0,
-        validate=lambda: next(scores),
-        on_best=lambda: seen.append("kept"),
-    )
-    assert best == 0.5
-    assert seen == ["kept", "kept"]
+    weights, scores = [], iter([0.2, 0.5, 0.4])
+
+    def validate():
+        weights.append(copy.deepcopy(net.state_dict()))
+        return Scores(next(scores))
+
+    plan = TrainingPlan(25, val_period=10, freeze_bn=False)
+    best = training(tmp_path, step, plan, validate).run()
+    assert best.miou == 0.5
+    kept = torch.load(tmp_path / "best.tar", weights_only=True)["model_state_dict"]
+    assert all(torch.equal(kept[name], weights[1][name]) for name in kept)
+    measured = [e for e in read_metrics(tmp_path / "metrics.jsonl") if e["kind"] == "validation"]
+    assert [(e["iteration"], e["mIoU"]) for e in measured] == [(10, 20), (20, 50), (25, 40)]
     assert step()["loss"].item() < 0.9 * first
 
 
-def test_a_loss_that_turns_nan_stops_the_run_before_its_weights_are_validated():
+def test_a_loss_that_turns_nan_stops_the_run_before_its_weights_are_validated(tmp_path):
     net = Net()
     step = SupervisedStep(
         net, segmentation_optimizer(net, 1e30, 0), batches(0), "cross_entropy", Runtime(CPU)
     )
     with pytest.raises(UserError, match=r"loss\) became nan in iteration 2; lower"):
-        train(
-            step,
-            20,
-            schedule(20),
-            freeze_bn=True,
-            val_due=lambda done: done == 10,
-            validate=pytest.fail,
-            on_best=pytest.fail,
-            log_period=10,
-        )
+        training(tmp_path, step, TrainingPlan(20, 10, log_period=10), pytest.fail).run()
+    assert not (tmp_path / "best.tar").exists()
 
 
 def test_unknown_device_is_refused_by_its_flag():
@@ -281,39 +280,33 @@ def test_compiled_network_is_the_same_in_training_and_selection(monkeypatch):
 
 @pytest.fixture
 def slow_step():
-    """A step of a small network whose loader takes 0.05 s a batch."""
+    """A step that, by its clock, waits 3 s for a batch and computes for 1 s."""
 
-    def slow():
-        for batch in batches(0):
-            time.sleep(0.05)
-            yield batch
+    class SlowStep(SupervisedStep):
+        def __call__(self):
+            self.waited += 3
+            self.clock[0] += 4
+            return super().__call__()
 
     net = Net()
     optimizer = segmentation_optimizer(net, 0.01, 0)
-    return SupervisedStep(net, optimizer, slow(), "cross_entropy", Runtime(CPU))
+    return SlowStep(net, optimizer, batches(0), "cross_entropy", Runtime(CPU))
 
 
-def test_time_spent_waiting_for_data_is_logged(slow_step, caplog):
-    caplog.set_level("INFO")
-    for _ in range(2):
-        train(slow_step, 5, schedule(5), False, lambda _: False, lambda: 0.5, lambda: None)
-    shares = re.findall(r"s/it, (\d+) % of it waiting", caplog.text)
-    assert len(shares) == 2
-    assert all(30 < int(share) <= 100 for share in shares)
-
-
-def test_waiting_is_a_share_of_training_not_of_what_comes_between(slow_step, caplog):
-    caplog.set_level("INFO")
+def test_time_spent_waiting_is_a_share_of_training_alone(slow_step, tmp_path, monkeypatch):
+    """Validation and writing, which take long here, count as no iteration's time."""
+    clock = [0.0]
+    monkeypatch.setattr("utils.engine.time.monotonic", lambda: clock[0])
+    slow_step.clock = clock
 
     def validate():
-        time.sleep(1)
-        return 0.5
+        clock[0] += 1000
+        return Scores(0.5)
 
-    def write(*_):
-        time.sleep(1)
-
-    due = {4}.__contains__
-    train(slow_step, 8, schedule(8), False, due, validate, write, write, save_period=6)
-    shares = re.findall(r"([\d.]+) s/it, (\d+) % of it waiting", caplog.text)
-    assert len(shares) == 2
-    assert all(float(seconds) < 0.2 and int(share) > 30 for seconds, share in shares)
+    plan = TrainingPlan(8, val_period=4, freeze_bn=False, save_period=6)
+    training(tmp_path, slow_step, plan, validate).run()
+    measured = [e for e in read_metrics(tmp_path / "metrics.jsonl") if e["kind"] == "train"]
+    assert [e["iteration"] for e in measured] == [4, 8]
+    for entry in measured:
+        assert entry["seconds_per_iteration"] == pytest.approx(4)
+        assert entry["waiting_percent"] == pytest.approx(75)

@@ -1,0 +1,222 @@
+"""The forward pass over a domain that fills its region table."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Subset
+from tqdm import tqdm
+
+from active_selection.pooling import pool_features, pool_predictions
+from active_selection.region_table import RegionTable, column_types, make_table
+from active_selection.table_files import ColumnFiles, digest
+from dataloader.datasets import EvaluationSet
+from dataloader.domain import Domain
+from dataloader.loaders import evaluation_loader
+from dataloader.regions import check_areas, region_areas
+from models.folding import folded_copy
+from utils.errors import UserError
+from utils.runtime import Runtime
+from utils.stopping import STOP, Stopped
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """How a pass over a domain is made.
+
+    Attributes:
+        size: (H, W) that images are resized to.
+        batch_size: images a batch.
+        num_workers: loader processes.
+        runtime: device and precision.
+        folder: where the table's columns lie, as mapped files.
+        save_period: batches between saved states.
+    """
+
+    size: tuple[int, int]
+    batch_size: int
+    num_workers: int
+    runtime: Runtime
+    folder: Path
+    save_period: int = 1000
+
+
+def measure(
+    name: str,
+    domain: Domain,
+    model: nn.Module,
+    discriminator: nn.Module | None,
+    options: PassOptions,
+) -> RegionTable:
+    """The region table of a domain, seen by a network; a pass that was stopped goes on.
+
+    Args:
+        name: of the table's files, such as "round00_target".
+        domain: whose regions are measured.
+        model: the network (:class:`models.deeplab.DeepLab`).
+        discriminator: tells the domains apart, for a table with the column ``domain``.
+        options: how the pass is made.
+
+    Raises:
+        UserError: a map is not that of the domain's regions, or a feature is no number.
+        Stopped: a signal asked to stop; what is done is saved.
+    """
+    classes = model.classifier.final.out_channels
+    facts = (domain.items, domain.regions, options.size, classes)
+    facts += (options.batch_size, options.runtime.dtype)
+    networks = nn.ModuleList(filter(None, [model, discriminator]))
+    files = ColumnFiles.open(
+        options.folder,
+        name,
+        sum(len(domain.regions[item.superpixel]) for item in domain.items),
+        column_types(classes, with_domain=discriminator is not None),
+        digest(networks, facts),
+    )
+    table = make_table(domain, files.columns)
+    if files.images_done:
+        log.info("%s: %d of %d images are measured", name, files.images_done, len(table.items))
+    if files.images_done < len(table.items):
+        data = EvaluationSet(domain.items, domain.info, options.size, superpixels=True)
+        _fill(name, table, files, data, model, discriminator, options)
+    return table
+
+
+def _fill(
+    name: str,
+    table: RegionTable,
+    files: ColumnFiles,
+    data: EvaluationSet,
+    model: nn.Module,
+    discriminator: nn.Module | None,
+    options: PassOptions,
+) -> None:
+    """Measure the images that are not done, saving now and then and when asked to stop."""
+    done, runtime = files.images_done, options.runtime
+    rest = Subset(data, range(done, len(data)))
+    loader = evaluation_loader(rest, options.batch_size, options.num_workers)
+    bar = tqdm(loader, desc=name, disable=None, leave=False)
+    ends = np.searchsorted(table.image, np.arange(len(data) + 1))
+    if not runtime.compiled:  # a compiled function is bound to the network itself
+        model = runtime.prepare(folded_copy(model))
+    try:
+        filling = fill_table(table, model, bar, runtime, discriminator)
+        for count, done in enumerate(filling, 1):
+            if count % options.save_period == 0:
+                files.save(done, int(ends[done]))
+            STOP.check()
+    except Stopped:
+        files.save(done, int(ends[done]))
+        raise
+    files.save(done, int(ends[done]))
+
+
+@torch.inference_mode()
+def fill_table(
+    table: RegionTable,
+    model: nn.Module,
+    loader: Iterable,
+    runtime: Runtime,
+    discriminator: nn.Module | None = None,
+) -> Iterator[int]:
+    """Measure regions image by image; yields how many images are done after each batch.
+
+    Args:
+        table: rows laid out.
+        model: the network.
+        loader: batches (indices, images, _, superpixel maps) of the table's images, in order.
+        runtime: device and precision.
+        discriminator: what tells domains apart, for a table that has that column.
+
+    Raises:
+        UserError: a map is not that of the table's regions, or a feature is no number.
+    """
+    model.eval()
+    first = np.searchsorted(table.image, np.arange(len(table.items) + 1))
+    for indices, images, _, superpixels in loader:
+        with runtime.autocast():
+            features, logits = model.forward_features(images.to(runtime.device))
+        for i, index in enumerate(indices):
+            rows, size = slice(first[index], first[index + 1]), images.shape[-2:]
+            ranks = measure_image(table, rows, features[i], logits[i], superpixels[i], size)
+            if discriminator is not None:
+                with runtime.autocast():
+                    domain = domain_probability(discriminator, logits[i], size)
+                regions = rows.stop - rows.start
+                table.domain[rows] = pool_features(domain, ranks, regions)[:, 0].cpu().numpy()
+        yield indices[-1] + 1
+
+
+def measure_image(
+    table: RegionTable,
+    rows: slice,
+    features: Tensor,
+    logits: Tensor,
+    superpixels: Tensor,
+    size: Sequence[int],
+) -> Tensor:
+    """Fill an image's rows from its features (256, h, w), logits (C, h, w) and map (H0, W0).
+
+    Returns:
+        (H, W) int64: which of the rows each pixel belongs to.
+    """
+    ids, item = table.region[rows], table.items[table.image[rows.start]]
+    known = dict(zip(ids.tolist(), table.area[rows].tolist(), strict=True))
+    check_areas(item.superpixel, region_areas(superpixels.numpy()), known)
+    small = resize_superpixels(superpixels, ids, size)
+    rank_of = np.zeros(256, np.int64)
+    rank_of[ids] = np.arange(len(ids))
+    ranks = torch.from_numpy(rank_of[small]).to(features.device)
+    prob, uncertainty, predicted_share = pool_predictions(logits, ranks, len(ids))
+    feature = pool_features(features, ranks, len(ids))
+    if not (feature.isfinite().all() and prob.isfinite().all()):
+        raise UserError(
+            f"{item.image}: the network's features of it are no numbers (NaN or infinite); "
+            "look at the image, or go back to a checkpoint from before"
+        )
+    table.feature[rows] = feature.cpu().numpy()
+    table.prob[rows] = prob.cpu().numpy()
+    table.uncertainty[rows] = uncertainty.cpu().numpy()
+    table.predicted_share[rows] = predicted_share.cpu().numpy()
+    table.pixels[rows] = np.bincount(ranks.cpu().numpy().ravel(), minlength=len(ids))
+    return ranks
+
+
+def domain_probability(discriminator: nn.Module, logits: Tensor, size: Sequence[int]) -> Tensor:
+    """(1, h', w') float32 probability of *target*, for logits (C, h, w) of an image (H, W)."""
+    whole = F.interpolate(logits[None].float(), tuple(size), mode="bilinear", align_corners=False)
+    return discriminator(whole.softmax(1)).float().sigmoid()[0]
+
+
+def resize_superpixels(superpixels: Tensor, ids: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Resize a map to evaluation size by nearest neighbour, so that no region is lost.
+
+    A region too small to keep a pixel gets the one nearest to its own middle, of those that
+    another region can spare.
+
+    Args:
+        superpixels: (H0, W0) uint8.
+        ids: the region ids that occur, ascending.
+        size: (H, W) wanted.
+
+    Returns:
+        (H, W) uint8 region ids.
+    """
+    small = F.interpolate(superpixels[None, None], tuple(size), mode="nearest-exact")[0, 0].numpy()
+    for lost in ids[np.bincount(small.ravel(), minlength=256)[ids] == 0]:
+        places = np.argwhere(superpixels.numpy() == lost)
+        middle = (places[len(places) // 2] + 0.5) * size / superpixels.shape - 0.5
+        spare = np.argwhere(np.bincount(small.ravel(), minlength=256)[small] > 1)
+        if not len(spare):
+            raise UserError(
+                f"--image_size {size[0]} {size[1]}: fewer pixels than an image has regions"
+            )
+        y, x = spare[((spare - middle) ** 2).sum(1).argmin()]
+        small[y, x] = lost
+    return small
