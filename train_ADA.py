@@ -26,11 +26,11 @@ from utils.common import (
     Parser,
     check_training,
     number,
-    start_log,
     training_parser,
 )
 from utils.errors import UserError, run
 from utils.files import locked_folder
+from utils.logs import start_log
 from utils.resume import RunSettings
 from utils.stopping import STOP
 

@@ -16,10 +16,11 @@ from dataloader.loaders import training_loader
 from models import MODEL_NAMES, get_model, load_backbone
 from models.discriminator import Discriminator
 from utils.checkpoint import load_model
-from utils.common import COUNT, Parser, check_training, start_log, training_parser
+from utils.common import COUNT, Parser, check_training, training_parser
 from utils.engine import Training, TrainingPlan
 from utils.errors import run
 from utils.files import locked_folder
+from utils.logs import start_log
 from utils.optim import discriminator_optimizer, segmentation_optimizer
 from utils.recorder import Recorder, Step
 from utils.resume import RunSettings, StateFile
@@ -37,16 +38,21 @@ def parser() -> Parser:
         "--warmup",
         default="uda_warmup",
         choices=("uda_warmup", "sup_warmup", "target_supervised"),
-        help="adversarial adaptation; source labels alone; or all target labels (upper bound)",
+        help="adversarial adaptation, source labels alone, or all target labels (upper bound)",
     )
     result.add_argument(
         "--backbone_weights",
         default="imagenet",
         metavar="imagenet|none|PATH",
-        help="where the backbone starts when no checkpoint is given",
+        help="what the backbone starts from without --init_checkpoint",
     )
-    result.add_argument("--init_checkpoint", help="start from these weights")
-    result.add_argument("--ramp_itrs", type=COUNT, default=5000, help="linear ramp of the rates")
+    result.add_argument("--init_checkpoint", help="checkpoint that training starts from")
+    result.add_argument(
+        "--ramp_itrs",
+        type=COUNT,
+        default=5000,
+        help="iterations over which learning rates rise linearly",
+    )
     return result
 
 
@@ -132,10 +138,10 @@ def build_step(
     optimizer = segmentation_optimizer(model, args.train_lr, args.weight_decay)
     supervised = (model, optimizer, batches[0], args.loss_type, runtime)
     if args.warmup != "uda_warmup":
-        return SupervisedStep(*supervised)
+        return SupervisedStep(*supervised, focal_gamma=args.focal_gamma)
     discriminator = runtime.prepare(Discriminator(args.num_classes))
     adam = discriminator_optimizer(discriminator, args.train_lr_D)
-    return AdversarialStep(*supervised, discriminator, adam, batches[1])
+    return AdversarialStep(*supervised, discriminator, adam, batches[1], args.focal_gamma)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,9 @@ class Experiment:
             self._training_set(), args.train_batch_size, args.seed + n, args.num_workers
         )
         step = SupervisedStep(
-            self.model, optimizer, loader, args.loss_type, self.runtime, self.discriminator
+            *(self.model, optimizer, loader, args.loss_type, self.runtime),
+            discriminator=self.discriminator,
+            focal_gamma=args.focal_gamma,
         )
         plan = TrainingPlan(
             args.finetune_itrs,

@@ -1,7 +1,6 @@
 """The command line: every flag that scripts share, with the published names and defaults."""
 
 import argparse
-import logging
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -68,22 +67,28 @@ POSITIVE = number(float, 0, 1e9, open_low=True)
 
 def add_model_arguments(parser: Parser, names: Sequence[str], default: str) -> None:
     """Which network, of those in ``names``."""
-    group = parser.add_argument_group("network")
-    group.add_argument("-m", "--model", default=default, choices=names, help="network")
-    group.add_argument(
+    add = parser.add_argument_group("network").add_argument
+    add("-m", "--model", default=default, choices=names, help="head and backbone of the network")
+    add(
         "--separable_conv",
         action="store_true",
-        help="depthwise separable convolutions in the head (DeepLabV3+ only)",
+        help="use depthwise separable convolutions in the head (DeepLabV3+ only)",
     )
-    group.add_argument("--output_stride", type=int, default=16, choices=(8, 16), help="of ASPP")
-    group.add_argument("--num_classes", type=number(int, 2, 254), default=19, help="classes")
+    add(
+        "--output_stride",
+        type=int,
+        default=16,
+        choices=(8, 16),
+        help="input size over the size of the backbone's last feature map",
+    )
+    add("--num_classes", type=number(int, 2, 254), default=19, help="number of classes")
 
 
 def add_machine_arguments(parser: Parser, num_workers: int = 4) -> None:
     """Where and how it runs."""
-    group = parser.add_argument_group("machine")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    group.add_argument(
+    add = parser.add_argument_group("machine").add_argument
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add(
         "--image_size",
         type=POSITIVE_INT,
         nargs=2,
@@ -91,31 +96,30 @@ def add_machine_arguments(parser: Parser, num_workers: int = 4) -> None:
         metavar=("H", "W"),
         help="size that images are resized to",
     )
-    group.add_argument(
+    add(
         "--num_workers",
         type=COUNT,
         default=num_workers,
-        help="loader processes; a warm-up with two domains has as many for each",
+        help="data loading processes (adversarial warm-up: for each of the two domains)",
     )
-    group.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0, help="random seed")
-    group.add_argument(
-        "--amp", default="none", choices=("none", "bf16", "fp16"), help="mixed precision"
-    )
-    group.add_argument("--channels_last", action="store_true", help="memory order; often faster")
-    group.add_argument(
-        "--compile", action="store_true", help="torch.compile; pays off in long runs"
-    )
-    group.add_argument(
-        "--deterministic", action="store_true", help="GPU kernels that repeat exactly; slower"
+    add("--seed", type=number(int, 0, 2**32 - 1), default=0, help="seed of all random draws")
+    add("--amp", default="none", choices=("none", "bf16", "fp16"), help="mixed precision")
+    add("--channels_last", action="store_true", help="channels-last memory order; often faster")
+    add("--compile", action="store_true", help="run networks through torch.compile")
+    add(
+        "--deterministic",
+        action="store_true",
+        help="ask for GPU kernels that give the same result every time; slower",
     )
 
 
 def add_domain_arguments(parser: Parser, prefix: str, dataset: str, root: str) -> None:
     """Where one domain's data lies; ``prefix`` is src, trg or val."""
-    group = parser.add_argument_group(f"data ({prefix})")
-    group.add_argument(f"--{prefix}_dataset", default=dataset, help="a folder of init_data")
-    group.add_argument(f"--{prefix}_data_dir", default=root, help="root of the data")
-    group.add_argument(f"--{prefix}_datalist", help="image list (default: the data set's own)")
+    domain = {"src": "source", "trg": "target", "val": "validation"}[prefix]
+    add = parser.add_argument_group(f"{domain} data").add_argument
+    add(f"--{prefix}_dataset", default=dataset, help="name in init_data, or path of an info.json")
+    add(f"--{prefix}_data_dir", default=root, help="root folder of the data")
+    add(f"--{prefix}_datalist", help="image list (default: all images below the root)")
 
 
 def add_relocation_argument(parser: Parser) -> None:
@@ -126,64 +130,51 @@ def add_relocation_argument(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="OLD=NEW",
-        help="where files that a datalist of another machine has below OLD are here; repeatable",
+        help="read files that a datalist has below OLD from below NEW; may be given repeatedly",
     )
 
 
 def training_parser(description: str, model_names: Sequence[str]) -> Parser:
-    """The parser of ``warmup.py`` and ``train_ADA.py``, less their own flags."""
+    """The parser of ``warmup.py`` and ``train_ADA.py``, without the flags of only one of them."""
     parser = Parser(description)
-    parser.add_argument("-p", "--model_save_dir", type=Path, default=Path("test"), help="results")
+    add_help = "folder of the results"
+    parser.add_argument("-p", "--model_save_dir", type=Path, default=Path("test"), help=add_help)
     add_model_arguments(parser, model_names, "deeplabv3plus_resnet101")
     add_domain_arguments(parser, "src", "GTA5", "./data/GTA5")
     add_domain_arguments(parser, "trg", "cityscapes", "./data/Cityscapes")
     add_domain_arguments(parser, "val", "cityscapes", "./data/Cityscapes")
     add_relocation_argument(parser)
-    group = parser.add_argument_group("going on")
-    group.add_argument("--resume", action="store_true", help="go on where the run in -p stopped")
-    group.add_argument("--save_period", type=POSITIVE_INT, default=1000, help="iterations")
-    group = parser.add_argument_group("training")
-    group.add_argument(
+    add = parser.add_argument_group("continuing").add_argument
+    add("--resume", action="store_true", help="continue the run in -p where it stopped")
+    add("--save_period", type=POSITIVE_INT, default=1000, help="iterations between saved states")
+    add_training_arguments(parser)
+    add_machine_arguments(parser)
+    return parser
+
+
+def add_training_arguments(parser: Parser) -> None:
+    """How networks are trained and validated."""
+    add = parser.add_argument_group("training").add_argument
+    add(
         "--freeze_bn",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="keep BatchNorm statistics and affine parameters as they are",
     )
-    group.add_argument("--ignore_idx", type=int, default=255, choices=(255,), help="ignored label")
-    group.add_argument("--train_batch_size", type=POSITIVE_INT, default=1, help="a domain")
-    group.add_argument("--val_batch_size", type=POSITIVE_INT, default=4, help="images")
-    group.add_argument("--weight_decay", type=NON_NEGATIVE, default=5e-4, help="of SGD")
-    group.add_argument("--total_itrs", type=POSITIVE_INT, default=100_000, help="of the warm-up")
-    group.add_argument("--val_period", type=POSITIVE_INT, default=1000, help="iterations")
-    group.add_argument("--train_lr", type=POSITIVE, default=2.5e-4, help="backbone; head is 10x")
-    group.add_argument("--train_lr_D", type=POSITIVE, default=2.5e-4, help="discriminator")
-    group.add_argument(
-        "--loss_type", default="cross_entropy", choices=("cross_entropy", "focal_loss")
-    )
-    add_machine_arguments(parser)
-    return parser
+    add("--ignore_idx", type=int, default=255, choices=(255,), help="train id of ignored pixels")
+    add("--train_batch_size", type=POSITIVE_INT, default=1, help="images per batch, per domain")
+    add("--val_batch_size", type=POSITIVE_INT, default=4, help="images per batch when not training")
+    add("--weight_decay", type=NON_NEGATIVE, default=5e-4, help="weight decay of the network's SGD")
+    add("--total_itrs", type=POSITIVE_INT, default=100_000, help="iterations of the warm-up")
+    add("--val_period", type=POSITIVE_INT, default=1000, help="iterations between validations")
+    add("--train_lr", type=POSITIVE, default=2.5e-4, help="backbone's rate; the head's is 10x")
+    add("--train_lr_D", type=POSITIVE, default=2.5e-4, help="discriminator's learning rate")
+    losses = ("cross_entropy", "focal_loss")
+    add("--loss_type", default="cross_entropy", choices=losses, help="segmentation loss")
+    add("--focal_gamma", type=NON_NEGATIVE, default=2.0, help="exponent of the focal loss")
 
 
 def check_training(args: argparse.Namespace) -> None:
     """Refuse combinations of flags that cannot train."""
     if not args.freeze_bn and args.train_batch_size < 2 and "deeplabv3" in args.model:
         raise UserError("--no-freeze_bn: image pooling needs --train_batch_size 2 or more")
-
-
-def start_log(path: Path | None = None) -> None:
-    """Log to the terminal and, when a path is given, to the end of that file."""
-    logging.raiseExceptions = False  # a log line that cannot be written ends nothing
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
-    if path is not None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(logging.FileHandler(path))
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror}); see -p") from error
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-        handlers=handlers,
-        force=True,
-    )

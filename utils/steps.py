@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,7 @@ class SupervisedStep:
         loss: of (logits, labels), a key of :data:`LOSSES`.
         runtime: device and precision.
         discriminator: goes along into checkpoints; not trained here.
+        focal_gamma: exponent of the focal loss.
 
     Attributes:
         networks: those that are trained, by name.
@@ -53,6 +55,7 @@ class SupervisedStep:
         loss: str,
         runtime: Runtime,
         discriminator: nn.Module | None = None,
+        focal_gamma: float = 2.0,
     ):
         self.model = model
         self.discriminator = discriminator
@@ -61,6 +64,8 @@ class SupervisedStep:
         self.loaders = [batches]
         self.batches = iter(batches)
         self.loss = LOSSES[loss]
+        if loss == "focal_loss":
+            self.loss = partial(self.loss, gamma=focal_gamma)
         self.runtime = runtime
         self.waited = 0.0
 
@@ -99,8 +104,9 @@ class AdversarialStep(SupervisedStep):
         discriminator: nn.Module,
         discriminator_optimizer: Optimizer,
         target_batches: Iterable[Batch],
+        focal_gamma: float = 2.0,
     ):
-        super().__init__(model, optimizer, batches, loss, runtime, discriminator)
+        super().__init__(model, optimizer, batches, loss, runtime, discriminator, focal_gamma)
         self.networks = {"model": model, "discriminator": discriminator}
         self.optimizers = [optimizer, discriminator_optimizer]
         self.loaders = [batches, target_batches]

@@ -1,0 +1,29 @@
+"""The log, which is for people."""
+
+import logging
+from pathlib import Path
+
+from utils.errors import UserError
+
+
+def start_log(path: Path | None = None) -> None:
+    """Log to the terminal and, when a path is given, to the end of that file.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    logging.raiseExceptions = False  # a log line that cannot be written ends nothing
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(logging.FileHandler(path))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror}); see -p") from error
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+        handlers=handlers,
+        force=True,
+    )
