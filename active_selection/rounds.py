@@ -178,8 +178,8 @@ class Experiment:
                 path.unlink()
         total, after = self.target.pixels, self.target.area(self.active_set.labelled)
         before = after - sum(result.pixels for result in results)
-        share = 100 * before / total
-        log.info("round %02d: mIoU %.2f with %.2f %% labelled", n, 100 * scores.miou, share)
+        share = before / total
+        log.info("round %02d: mIoU %.2f with %.2f %% labelled", n, 100 * scores.miou, 100 * share)
         if results:
             spent = (after - before, after, 100 * after / total)
             log.info("round %02d: spent %d px, %d px (%.2f %%) in total", n, *spent)
@@ -190,7 +190,7 @@ class Experiment:
             "round": n,
             **scores.percent(),
             "labelled_pixels": before,
-            "labelled_percent": share,
+            "labelled_percent": 100 * share,
             "target_pixels": total,
             "selection": [asdict(result) for result in results],
             "labelled_pixels_after": after,
