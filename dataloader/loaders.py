@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dataloader.datasets import SeededIndex, TrainingSet
 from utils.errors import UserError
+from utils.resources import resource_problem
 from utils.stopping import STOP
 
 
@@ -80,6 +81,8 @@ class Loader(DataLoader):
             if not died:
                 raise
             STOP.check()  # who stops a whole group of processes stops workers, too
+            if problem := resource_problem(error):
+                raise UserError(problem) from error
             raise UserError(
                 f"a data worker died (out of memory?): {died[0]}; "
                 "run again with fewer --num_workers"

@@ -1,9 +1,12 @@
 """How a script ends when it cannot go on: one clear line, never a traceback."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
+from utils.resources import resource_problem
 from utils.stopping import Stopped
 
 
@@ -16,24 +19,73 @@ class UserError(Exception):
     @property
     def line(self) -> str:
         """The message, also when a data worker wrapped it into a traceback of its own."""
-        last = str(self).strip().splitlines()[-1]
-        return last.removeprefix(f"{type(self).__module__}.{type(self).__name__}: ")
+        text = str(self).strip()
+        marker = f"{type(self).__module__}.{type(self).__name__}: "
+        if text.startswith("Caught ") and marker in text:
+            text = text.rpartition(marker)[2]
+        return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """Text with its control characters, as file names may hold them, escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class _Console:
+    """An output stream whose reader may go away, or whose disk may fill up: the run goes on."""
+
+    def __init__(self, stream: Any):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self.stream.write(text)
+        except OSError:
+            self._discard()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except OSError:
+            self._discard()
+
+    def _discard(self) -> None:
+        """Send what follows, and what is buffered, nowhere."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 def run(main: Callable[[], None]) -> None:
     """Run a script's ``main``.
 
-    A :class:`UserError` ends it with one line and exit code 2; SIGTERM and Ctrl-C with 128 and the
-    signal's number, scripts that listen for them (:class:`utils.stopping.StopRequest`) not before
-    their state is saved.
+    A :class:`UserError`, or too little memory, ends it with one line and exit code 2; SIGTERM and
+    Ctrl-C with 128 and the signal's number, scripts that listen for them
+    (:class:`utils.stopping.StopRequest`) not before their state is saved.
     """
+    for name in ("stdout", "stderr"):  # None where the shell closed it
+        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: PTH123, SIM115
+        setattr(sys, name, _Console(stream))
     try:
         main()
+        sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error.line}", file=sys.stderr)
-        sys.exit(2)
+        _end(f"error: {error.line}", 2)
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        sys.exit(stopped.exit_code)
+        _end(str(stopped), stopped.exit_code)
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        _end("stopped by SIGINT", 128 + signal.SIGINT)
+    except Exception as error:
+        problem = resource_problem(error)
+        if problem is None:
+            raise
+        _end(f"error: {problem}", 2)
+
+
+def _end(line: str, code: int) -> None:
+    print(line, file=sys.stderr)
+    sys.exit(code)
