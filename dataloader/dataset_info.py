@@ -169,7 +169,8 @@ def load_dataset(name: str) -> DatasetInfo:
     fields["ignored_ids"] = frozenset(table) - frozenset(fields["label_to_train"])
     colors = fields.get("label_colors", {})
     fields["label_colors"] = {int(label_id): color for label_id, color in colors.items()}
-    own_name = path.resolve().parent.name if path.name == "info.json" else path.stem
+    folder = path.resolve().parent.name
+    own_name = folder if folder and path.name == "info.json" else path.stem
     return DatasetInfo(name=own_name, path=path, **fields)
 
 

@@ -220,7 +220,7 @@ def _classes(info: Mapping[str, Any]) -> Iterator[Problem]:
         if first != train_id:
             yield "class_names", f"has {_shown(name)} twice, for train ids {first} and {train_id}"
     if len(palette) != len(names):
-        yield "palette", f"has {len(palette)} colours for {len(names)} class_names; give one a class"
+        yield "palette", f"has {len(palette)} colours for {len(names)} classes; give one a class"
 
 
 def _label_ids(info: Mapping[str, Any]) -> Iterator[Problem]:
@@ -229,10 +229,8 @@ def _label_ids(info: Mapping[str, Any]) -> Iterator[Problem]:
     for label_id, train_id in classes.items():
         key = f"label_to_train.{label_id}"
         if train_id >= count:
-            yield key, (
-                f"is train id {train_id}, but class_names has {count} names (train ids 0 to "
-                f"{count - 1}); name every class, or write 255 for ignored"
-            )
+            names = f"{count} names (train ids 0 to {count - 1})"
+            yield key, f"is train id {train_id}, but class_names has {names}; 255 means ignored"
         if label_id < 0:
             yield key, f"is train id {train_id}, but no label file can hold -1; write 255"
         if label_id > 255 and info["label_reader"] == "red8":
@@ -240,7 +238,7 @@ def _label_ids(info: Mapping[str, Any]) -> Iterator[Problem]:
     for key in ("label_to_train", "label_colors"):
         for label_id in info.get(key, {}):
             if int(label_id) > MAX_LABEL_ID:
-                yield f"{key}.{label_id}", f"is beyond {MAX_LABEL_ID}, the last id of a 16-bit label"
+                yield f"{key}.{label_id}", f"is beyond {MAX_LABEL_ID}, the last of a 16-bit label"
     if not classes:
         yield "label_to_train", "maps every label id to ignored; map some to a class"
 
@@ -271,10 +269,8 @@ def _excluded(entries: list[str]) -> Iterator[Problem]:
         if not last:
             continue
         if last != str(int(last)).zfill(len(first)) or int(last) < int(first):
-            yield "exclude", (
-                f"has the range {_shown(entry)}; expected the smaller number first, and both "
-                "with as many digits as the file names have"
-            )
+            expected = "the smaller number first, both with the digits of the file names"
+            yield "exclude", f"has the range {_shown(entry)}; expected {expected}"
         if int(last) - int(first) >= MAX_RANGE:
             yield "exclude", f"has the range {_shown(entry)} of more than {MAX_RANGE:,} images"
 
