@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from dataloader.info_file import MAX_LABEL_ID, read_info
-from dataloader.path_templates import pattern, static_folder
+from dataloader.path_templates import fill, parse, static_folder
 from utils.errors import UserError
 from utils.metrics import IGNORE
 
@@ -132,18 +132,16 @@ class DatasetInfo:
             or superpixel map that lies among the images.
         """
         text = self.splits[split]
-        found = pattern(self.image, text, any_suffix=True).fullmatch(image)
-        if found is None:
+        names = parse(self.image, text, image, any_suffix=True)
+        if names is None:
             return None
         for template in (self.label, self.superpixel, self.ignore_mask):
-            other = template and "{stem}" in template and pattern(template, text).fullmatch(image)
-            if other and len(other["stem"]) <= len(found["stem"]):
+            other = template and "{stem}" in template and parse(template, text, image)
+            if other and len(other.stem) <= len(names.stem):
                 return None  # the template says more about the name than that of the images does
-        names = {"split": text, "group": "", **found.groupdict()}
-        mask = self.ignore_mask and self.ignore_mask.format(**names)
-        return ImageFiles(
-            names["stem"], self.label.format(**names), self.superpixel.format(**names), mask
-        )
+        label, superpixel = (fill(t, text, names) for t in (self.label, self.superpixel))
+        mask = self.ignore_mask and fill(self.ignore_mask, text, names)
+        return ImageFiles(names.stem, label, superpixel, mask)
 
 
 def dataset_names() -> list[str]:

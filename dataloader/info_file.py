@@ -25,6 +25,7 @@ MAX_LABEL_ID = 65535
 MAX_RANGE = 1_000_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 _TEMPLATES = ("image", "label", "superpixel", "ignore_mask")
+_EXAMPLE = path_templates.Names("stem", "group")
 
 Problem = tuple[str, str]
 """A key of the file, and what is wrong there."""
@@ -172,7 +173,7 @@ def _templates(info: Mapping[str, Any]) -> Iterator[Problem]:
         for split, text in info["splits"].items():
             yield from _place(key, info[key], split, text)
     for split, text in info["splits"].items():
-        paths = {k: info[k].format(split=text, stem="stem", group="group") for k in held}
+        paths = {k: path_templates.fill(info[k], text, _EXAMPLE) for k in held}
         for key in held:
             for other in list(held)[: list(held).index(key)]:
                 if paths[key] == paths[other]:
@@ -199,7 +200,7 @@ def _placeholders(info: Mapping[str, Any], held: Mapping[str, list[str]]) -> Ite
 
 def _place(key: str, template: str, split: str, text: str) -> Iterator[Problem]:
     """A template filled in for one split must be a file below the root."""
-    path = template.format(split=text, stem="stem", group="group")
+    path = path_templates.fill(template, text, _EXAMPLE)
     try:
         path_templates.check_relative(path)
     except ValueError as error:

@@ -9,9 +9,17 @@ import re
 from functools import lru_cache
 from pathlib import PurePosixPath
 from string import Formatter
+from typing import NamedTuple
 
 PLACEHOLDERS = ("split", "group", "stem")
 _WILD = {"group": "(?P<group>[^/]+)", "stem": "(?P<stem>.+)"}
+
+
+class Names(NamedTuple):
+    """What ``{stem}`` and ``{group}`` stand for in the paths of one image."""
+
+    stem: str
+    group: str = ""
 
 
 def placeholders(template: str) -> list[str]:
@@ -47,26 +55,43 @@ def check_relative(path: str) -> None:
             raise ValueError(f'has the folder name "{part}"; name only folders below the data root')
 
 
-@lru_cache(maxsize=64)
-def pattern(template: str, split: str, any_suffix: bool = False) -> re.Pattern[str]:
-    """What matches the paths of a template, with the groups ``stem`` and perhaps ``group``.
+def fill(template: str, split: str, names: Names) -> str:
+    """The path of a valid template; ``split`` is the text that stands for ``{split}``."""
+    return template.format(split=split, **names._asdict())
+
+
+def parse(template: str, split: str, path: str, any_suffix: bool = False) -> Names | None:
+    """The inverse of :func:`fill`: what the placeholders stand for in ``path``.
 
     Args:
-        template: a valid one.
+        template: a valid one with ``{stem}``.
         split: the text that stands for ``{split}``.
-        any_suffix: the paths may have another suffix than the template.
+        path: relative to the data root, with "/".
+        any_suffix: whether the path may have another suffix than the template.
+
+    Returns:
+        None if the path is not one of the template's.
     """
-    if any_suffix:
-        template = template.removesuffix(PurePosixPath(template).suffix)
-    expression = ""
-    for literal, name, _, _ in Formatter().parse(template):
-        expression += re.escape(literal)
-        if name is not None:
-            expression += re.escape(split) if name == "split" else _WILD[name]
-    return re.compile(expression + (r"\.[^./]+" if any_suffix else ""), re.DOTALL)
+    found = _pattern(template, split, any_suffix).fullmatch(path)
+    return found and Names(**found.groupdict())
 
 
 def static_folder(template: str, split: str) -> str:
     """The folder below the root in which all paths of a template lie; "" for the root itself."""
-    head = template.format(split=split, group="\0", stem="\0").partition("\0")[0]
+    head = fill(template, split, Names("\0", "\0")).partition("\0")[0]
     return head.rpartition("/")[0]
+
+
+@lru_cache(maxsize=64)
+def _pattern(template: str, split: str, any_suffix: bool) -> re.Pattern[str]:
+    if any_suffix:
+        template = template.removesuffix(PurePosixPath(template).suffix)
+    expression = ""
+    wild = {**_WILD, "split": re.escape(split)}
+    for literal, name, _, _ in Formatter().parse(template):
+        expression += re.escape(literal)
+        if name is not None:
+            expression += wild[name]
+            if name != "split":
+                wild[name] = f"(?P={name})"  # the same text again
+    return re.compile(expression + (r"\.[^./]+" if any_suffix else ""), re.DOTALL)

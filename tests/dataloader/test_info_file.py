@@ -314,6 +314,25 @@ def test_labels_and_maps_beside_the_images_are_no_images(load, image, label):
     assert info.image_folder("train") == ""
 
 
+def test_groups_keep_equal_names_apart(load):
+    info = load(
+        {
+            "image": "rgb/{group}/{split}/{stem}.png",
+            "label": "gt/{group}/{split}/{group}_{stem}.png",
+            "superpixel": "rgb/{group}/{split}/{group}_{stem}_superpixel.png",
+        }
+    )
+    assert info.image_folder("val") == "rgb"
+    for group in ("fog", "night (1)"):
+        files = info.files_of("val", f"rgb/{group}/test/a/1.jpeg")
+        assert files.stem == "a/1"
+        assert files.label == f"gt/{group}/test/{group}_a/1.png"
+        assert files.superpixel == f"rgb/{group}/test/{group}_a/1_superpixel.png"
+        assert info.files_of("val", files.superpixel) is None
+    for other in ("rgb/test/1.png", "rgb/a/b/test/1.png", "rgb/fog/train/1.png"):
+        assert info.files_of("val", other) is None
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
