@@ -1,44 +1,46 @@
 """What a dataset is: its folders, label encoding, classes and colours.
 
-A dataset is described by ``dataloader/init_data/<name>/info.json``; a new dataset is a new folder
-there, no code. Keys of ``info.json``:
-
-``image``, ``label``, ``superpixel``
-    Path templates below the data root, with ``{split}`` and ``{stem}`` (the stem may hold folders).
-``splits``
-    Split name (``train``, ``val``) -> the text that stands for ``{split}``.
-``label_to_train``
-    Label id -> train id. Every other value is ignored (255).
-``label_reader``
-    ``index`` (palette or grey 8-bit PNG) or ``red16`` (16-bit RGB PNG, the id in the red channel).
-``class_names``, ``palette``
-    A name and an RGB colour per train id.
-``random_scale``
-    Whether training images are randomly scaled (default true).
-``exclude``
-    Stems that are not listed, single ("15188") or ranges ("20801-20860").
-``missing_classes``, ``star_classes_without``
-    Train ids that the dataset does not have, and those that its second mean (mIoU*) leaves out too.
+A dataset is described by an ``info.json``, either ``dataloader/init_data/<name>/info.json`` or a
+file anywhere; a new dataset needs no code. ``docs/datasets.md`` has a table of the keys,
+``info.schema.json`` their types, and :mod:`dataloader.info_file` checks both and the rest.
 """
 
-import json
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 
+from dataloader.info_file import MAX_LABEL_ID, read_info
+from dataloader.path_templates import fill, parse, static_folder
 from utils.errors import UserError
 from utils.metrics import IGNORE
 
 INIT_DATA = Path(__file__).parent / "init_data"
 
 
+class ImageFiles(NamedTuple):
+    """What belongs to one image; paths are relative to the data root, and need not exist."""
+
+    stem: str
+    label: str
+    superpixel: str
+    ignore_mask: str | None
+
+
 @dataclass(frozen=True)
 class DatasetInfo:
-    """One dataset's ``info.json``; see the module's docstring for the fields."""
+    """One dataset's ``info.json``; ``docs/datasets.md`` explains the fields of the same names.
+
+    ``label_to_train`` holds the label ids that stand for a class; those that the file maps to 255
+    or -1 are in ``ignored_ids``.
+    """
 
     name: str
+    path: Path
     image: str
     label: str
     superpixel: str
@@ -47,18 +49,54 @@ class DatasetInfo:
     label_reader: str
     class_names: list[str]
     palette: list[list[int]]
+    ignored_ids: frozenset[int] = frozenset()
+    label_colors: dict[int, list[int]] = field(default_factory=dict)
+    ignore_mask: str | None = None
     random_scale: bool = True
     exclude: list[str] = field(default_factory=list)
     missing_classes: list[int] = field(default_factory=list)
     star_classes_without: list[int] = field(default_factory=list)
 
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are; train ids are 0 to this, exclusive."""
+        return len(self.class_names)
+
+    @property
+    def present_classes(self) -> list[int]:
+        """Train ids, sorted, that a label of this dataset can have; others count in no mean."""
+        return sorted(set(self.label_to_train.values()) - set(self.missing_classes))
+
+    @property
+    def known_ids(self) -> frozenset[int]:
+        """Label ids that the description names, ignored ones included."""
+        return frozenset(self.label_to_train) | self.ignored_ids | frozenset(self.label_colors)
+
     @cached_property
-    def label_table(self) -> np.ndarray:
-        """(256,) uint8: label id -> train id, 255 where the id is not listed."""
-        table = np.full(256, IGNORE, np.uint8)
+    def _train_ids(self) -> np.ndarray:
+        """(65537,) uint8: label id -> train id, 255 where the id is not listed, as the last is."""
+        table = np.full(MAX_LABEL_ID + 2, IGNORE, np.uint8)
         for label_id, train_id in self.label_to_train.items():
             table[label_id] = train_id
         return table
+
+    @property
+    def label_table(self) -> np.ndarray:
+        """(256,) uint8: label id of an 8-bit label -> train id, 255 where the id is not listed."""
+        return self._train_ids[:256]
+
+    def train_ids(self, ids: np.ndarray) -> np.ndarray:
+        """Map label ids to train ids.
+
+        Args:
+            ids: (H, W) label ids of an unsigned type.
+
+        Returns:
+            (H, W) uint8 train ids, 255 for ids that are ignored or not listed.
+        """
+        if ids.dtype == np.uint8:
+            return cv2.LUT(ids, self.label_table)
+        return np.take(self._train_ids, ids, mode="clip")  # what no label can hold: the last entry
 
     @cached_property
     def color_table(self) -> np.ndarray:
@@ -77,6 +115,34 @@ class DatasetInfo:
             stems.update(str(number).zfill(len(first)) for number in numbers)
         return frozenset(stems)
 
+    def image_folder(self, split: str) -> str:
+        """The folder below the root that holds all images of a split; "" for the root itself."""
+        return static_folder(self.image, self.splits[split])
+
+    def files_of(self, split: str, image: str) -> ImageFiles | None:
+        """What belongs to an image of a split, by the path templates.
+
+        Args:
+            split: a key of ``splits``.
+            image: path of a file relative to the data root, with "/"; it may have another suffix
+                than the template has.
+
+        Returns:
+            None if the file is no image of the split, but of another split or folder, or a label
+            or superpixel map that lies among the images.
+        """
+        text = self.splits[split]
+        names = parse(self.image, text, image, any_suffix=True)
+        if names is None:
+            return None
+        for template in (self.label, self.superpixel, self.ignore_mask):
+            other = template and "{stem}" in template and parse(template, text, image)
+            if other and len(other.stem) <= len(names.stem):
+                return None  # the template says more about the name than that of the images does
+        label, superpixel = (fill(t, text, names) for t in (self.label, self.superpixel))
+        mask = self.ignore_mask and fill(self.ignore_mask, text, names)
+        return ImageFiles(names.stem, label, superpixel, mask)
+
 
 def dataset_names() -> list[str]:
     """Names of all datasets that have an ``info.json``, sorted without regard to case."""
@@ -84,17 +150,44 @@ def dataset_names() -> list[str]:
 
 
 def load_dataset(name: str) -> DatasetInfo:
-    """Read ``init_data/<name>/info.json``.
+    """Read the description of a dataset.
+
+    Args:
+        name: a folder of ``init_data``, or the path of an ``info.json`` or of a folder that holds
+            one, relative to the working directory or absolute. Names go before paths.
 
     Raises:
         UserError: no such dataset, or its file is not valid.
     """
-    path = INIT_DATA / name / "info.json"
-    if not path.is_file():
-        raise UserError(f"dataset {name!r} is unknown; choose from {', '.join(dataset_names())}")
+    path = _find(name)
+    fields = read_info(path)
+    fields.pop("$schema", None)
+    table = {int(label_id): train_id for label_id, train_id in fields["label_to_train"].items()}
+    fields["label_to_train"] = {k: v for k, v in table.items() if v not in (-1, IGNORE)}
+    fields["ignored_ids"] = frozenset(table) - frozenset(fields["label_to_train"])
+    colors = fields.get("label_colors", {})
+    fields["label_colors"] = {int(label_id): color for label_id, color in colors.items()}
+    folder = path.resolve().parent.name
+    own_name = folder if folder and path.name == "info.json" else path.stem
+    return DatasetInfo(name=own_name, path=path, **fields)
+
+
+def _find(name: str) -> Path:
+    """The file that describes a dataset."""
+    names = dataset_names()
+    if name in names:
+        return INIT_DATA / name / "info.json"
     try:
-        fields = json.loads(path.read_text())
-        fields["label_to_train"] = {int(k): v for k, v in fields["label_to_train"].items()}
-        return DatasetInfo(name=name, **fields)
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: not a valid dataset description ({error}); mend it") from error
+        path = Path(name)
+        if name and path.is_dir():
+            path = path / "info.json"
+        if name and path.is_file():
+            return path
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read ({error.strerror}); name another file") from error
+    near = get_close_matches(name, names, 1)
+    nearest = f" (did you mean {near[0]}?)" if near else ""
+    raise UserError(
+        f"dataset {name!r} is unknown{nearest}; choose from {', '.join(names)}, "
+        "or give the path of an info.json"
+    )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dataloader import dataset_info
 from dataloader.datalist import Item
 from dataloader.dataset_info import dataset_names, load_dataset
 from dataloader.images import check_files, map_label, read_image, read_label, read_superpixels
@@ -25,10 +26,20 @@ SYNTHIA = {3: 0, 4: 1, 2: 2, 21: 3, 5: 4, 7: 5, 15: 6, 9: 7, 6: 8, 16: 9, 1: 10,
 SYNTHIA |= {8: 13, 18: 14, 19: 15, 20: 16, 12: 17, 11: 18}
 CAMVID = {3: 0, 4: 1, 1: 2, 7: 4, 2: 5, 6: 7, 5: 8, 0: 10, 9: 11, 10: 18, 8: 13}
 TABLES = {"GTA5": CITYSCAPES, "cityscapes": CITYSCAPES, "SYNTHIA": SYNTHIA, "camvid": CAMVID}
+TABLES |= {"ACDC": CITYSCAPES, "DarkZurich": CITYSCAPES}
+TABLES |= {name: {i: i for i in range(19)} for name in ("BDD100K", "UrbanSyn")}
 
 
-def test_there_are_four_datasets():
-    assert dataset_names() == ["camvid", "cityscapes", "GTA5", "SYNTHIA"]
+def test_every_folder_is_a_dataset(tmp_path, monkeypatch):
+    assert {*TABLES, "camvid32"} <= set(dataset_names())
+    for name in dataset_names():
+        assert load_dataset(name).name == name
+    folder = tmp_path / "own camera"
+    folder.mkdir()
+    (folder / "info.json").write_text(load_dataset("camvid").path.read_text())
+    monkeypatch.setattr(dataset_info, "INIT_DATA", tmp_path)
+    assert dataset_names() == ["own camera"]
+    assert load_dataset("own camera").class_names[0] == "road"
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -37,15 +48,16 @@ def test_every_value_maps_as_published_and_all_others_are_ignored(name):
     ids = np.arange(65536 if info.label_reader == "red16" else 256)
     expected = [TABLES[name].get(i, 255) for i in ids.tolist()]
     stored = ids.astype(np.uint16 if info.label_reader == "red16" else np.uint8)
-    mapped = map_label(stored, info)
-    assert mapped.dtype == np.uint8
-    assert mapped.tolist() == expected
+    for mapped in (map_label(stored, info), info.train_ids(stored[None])[0]):
+        assert mapped.dtype == np.uint8
+        assert mapped.ravel().tolist() == expected
 
 
 def test_cityscapes_mapping_is_the_official_one():
     from cityscapesscripts.helpers.labels import id2label
 
     info = load_dataset("cityscapes")
+    assert info.known_ids == set(id2label)
     for label_id, label in id2label.items():
         assert info.label_table[label_id] == (255 if label.trainId < 0 else label.trainId)
         if label.trainId in range(19):
@@ -114,8 +126,11 @@ def test_files_of_the_wrong_kind_are_named_before_training(tmp_path):
 
 
 def test_unknown_dataset_lists_those_there_are():
-    with pytest.raises(UserError, match="camvid, cityscapes, GTA5, SYNTHIA"):
-        load_dataset("kitti")
+    for name in ("kitti", "", "../x", "no/such/info.json", "x" * 1000):
+        with pytest.raises(UserError, match=r"camvid, .*SYNTHIA, .*path of an info\.json|too long"):
+            load_dataset(name)
+    with pytest.raises(UserError, match="did you mean cityscapes"):
+        load_dataset("Cityscape")
 
 
 def test_files_of_another_picture_are_named_before_training(tmp_path):
