@@ -1,15 +1,16 @@
-"""Time and memory of a selection round as its regions grow in number, on made-up features.
+"""Time and memory of a round's selection as the number of regions grows, on made-up features.
 
-Each size runs in a process of its own. The features lie in mapped files, as those of a real round
-do; what is measured is all that comes after the network: reading them, ranking the target's by
---active_method (for d2ada: fitting the mixtures of every class in both domains, and by density and
-uncertainty), and spending the budgets.
+Each size runs in a process of its own. As in a real round, the features lie in memory-mapped files.
+Everything that comes after the network is measured: reading the features, ranking the target
+regions by --active_method (for d2ada: fitting the mixtures of every class in both domains, then
+ranking by density and by uncertainty), and labelling regions up to the budget.
 """
 
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,33 +32,50 @@ from utils.common import POSITIVE_INT, Parser, number
 from utils.errors import run
 
 FEATURES = 256
-CITYSCAPES_SHARE = 2975 / 27_879  # of GTA5's and Cityscapes' images
-BLOCK = 20_000
-AREA = 1024 * 2048 // REGIONS
+CITYSCAPES_SHARE = 2975 / 27_879  # Cityscapes' share of its and GTA5's training images
+BLOCK = 20_000  # rows
+AREA = 1024 * 2048 // REGIONS  # pixels
 
 
 def parser() -> Parser:
     """The command line of this script."""
     result = Parser(__doc__)
     sizes = [1_000, 10_000, 100_000, 1_115_160]
-    result.add_argument("--regions", nargs="+", type=POSITIVE_INT, default=sizes, help="sizes")
-    result.add_argument("--active_method", nargs="+", default=["d2ada"], choices=METHODS)
+    result.add_argument(
+        "--regions",
+        nargs="+",
+        type=POSITIVE_INT,
+        default=sizes,
+        help="regions of source and target together",
+    )
+    result.add_argument(
+        "--active_method", nargs="+", default=["d2ada"], choices=METHODS, help="methods to measure"
+    )
     result.add_argument(
         "--target_share",
         type=number(float, 0, 1),
         default=CITYSCAPES_SHARE,
-        help="of the regions, those of the target (default: Cityscapes' beside GTA5's)",
+        help="target regions' share of all regions; the default is that of GTA5 -> Cityscapes",
     )
-    result.add_argument("--max_source_regions", type=number(int, 2), help="as train_ADA.py's")
-    result.add_argument("--here", action="store_true", help="measure in this very process")
+    result.add_argument(
+        "--max_source_regions",
+        type=number(int, 2),
+        help="source regions of a class that its mixture is fitted to at most (default: all)",
+    )
+    result.add_argument(
+        "--here",
+        action="store_true",
+        help="measure the first method and size in this very process, and print JSON",
+    )
     return result
 
 
-def main() -> None:
-    args = parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a line for each method and size."""
+    args = parser().parse_args(argv)
     if args.here:
         options = DensityOptions(max_source_regions=args.max_source_regions)
-        result = measure(args.regions[0], args.active_method[0], args.target_share, options)
+        result = time_selection(args.regions[0], args.active_method[0], args.target_share, options)
         print(json.dumps(result))
         return
     print("active_method       regions  select_s  us_per_region  peak_mb")
@@ -74,10 +92,10 @@ def main() -> None:
         print(f"{method:18s}  {regions:7d}  {seconds:8.1f}  {share:13.0f}  {peak:7.0f}", flush=True)
 
 
-def measure(
+def time_selection(
     regions: int, method: str, target_share: float, density: DensityOptions
 ) -> dict[str, float]:
-    """Seconds of a round's selection, and the most memory that the process had."""
+    """Select 1 % of the target's pixels: ``seconds``, and ``peak_mb`` of the whole process."""
     with TemporaryDirectory() as folder:
         source, target = made_up_domains(Path(folder), regions, target_share)
         areas = {item.superpixel: dict.fromkeys(range(REGIONS), AREA) for item in target.items}
@@ -85,23 +103,23 @@ def measure(
         budget = round(0.01 * len(target) * AREA)
         plan = phases(method, SCORES[0], 2, budget, alpha=1, beta=1)
         edge = np.random.default_rng(2).random(len(target), np.float32)
-        evidence = Candidates(target, source, 0, density, edge)
-        since = time.perf_counter()
-        spent = spend(plan, evidence, active, areas, Path(folder), 1)
-        seconds = time.perf_counter() - since
-    assert sum(phase.pixels for phase in spent) >= budget
+        candidates = Candidates(target, source, 0, density, edge)
+        start = time.perf_counter()
+        results = spend(plan, candidates, active, areas, Path(folder), 1)
+        seconds = time.perf_counter() - start
+    assert sum(phase.pixels for phase in results) >= budget
     return {"seconds": seconds, "peak_mb": process_peak_mb()}
 
 
 def made_up_domains(
     folder: Path, regions: int, target_share: float
 ) -> tuple[RegionTable, RegionTable]:
-    """The tables of source and target, together of so many regions, of an image each at the least.
+    """Filled region tables of source and target, of at least one image each.
 
     Args:
-        folder: that their columns are to lie in.
-        regions: of both, 40 an image.
-        target_share: of the images.
+        folder: where the files of their columns go.
+        regions: rows of both tables together, 40 per image.
+        target_share: share of the images that belong to the target.
     """
     images = max(2, regions // REGIONS)
     target_images = min(max(1, round(images * target_share)), images - 1)
@@ -110,7 +128,7 @@ def made_up_domains(
 
 
 def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTable:
-    """A filled table, its columns mapped files that are written block by block."""
+    """A filled region table, whose columns are memory-mapped files written block by block."""
     items = [Item(f"{name}/{i}", f"{name}/{i}.label", f"{name}/{i}.map") for i in range(images)]
     files = TableFiles(folder, name, "made up", column_types(CLASSES, with_domain=True))
     rows = images * REGIONS
@@ -137,7 +155,10 @@ def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTabl
 
 
 def process_peak_mb() -> float:
-    """Most memory of this process, in MB; pages of mapped files, which can be dropped, included."""
+    """The most memory that this process has used, in MB.
+
+    It includes pages of memory-mapped files, which the system can drop.
+    """
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset / 1e6
     import resource
