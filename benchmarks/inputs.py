@@ -10,7 +10,8 @@ from PIL import Image
 from torch import nn
 
 from dataloader.datalist import Item, read_datalist
-from dataloader.dataset_info import DatasetInfo
+from dataloader.dataset_info import DatasetInfo, load_dataset
+from dataloader.domain import Domain
 from dataloader.images import read_superpixels
 from models import get_model
 
@@ -41,6 +42,12 @@ def street() -> tuple[list[Item], Path]:
     draw_city()
     root = CITY / "Cityscapes"
     return read_datalist(root / "train.txt", root), root
+
+
+def street_domain() -> Domain:
+    """The training images of the drawn city, with their regions."""
+    items, root = street()
+    return Domain(load_dataset("cityscapes"), str(root), items).with_regions("train")
 
 
 def superpixels() -> tuple[torch.Tensor, int]:

@@ -21,14 +21,16 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from active_selection.density import DensityOptions
-from active_selection.region_table import SCORES, RegionTable, column_types, make_table
-from active_selection.selection import spend
-from active_selection.strategies import METHODS, Candidates, phases
-from active_selection.table_files import TableFiles
+from active_selection.phases import plan_phases, run_phases
+from active_selection.region_table import UNCERTAINTIES, RegionTable, column_types, make_table
+from active_selection.strategies import Candidates, method_names
+from active_selection.table_files import ColumnFiles
 from benchmarks.inputs import CLASSES, REGIONS, made_up_features
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item
-from utils.common import POSITIVE_INT, Parser, number
+from dataloader.dataset_info import load_dataset
+from dataloader.domain import Domain
+from utils.common import POSITIVE_INT, Parser, count_or_all, number
 from utils.errors import run
 
 FEATURES = 256
@@ -49,7 +51,11 @@ def parser() -> Parser:
         help="regions of source and target together",
     )
     result.add_argument(
-        "--active_method", nargs="+", default=["d2ada"], choices=METHODS, help="methods to measure"
+        "--active_method",
+        nargs="+",
+        default=["d2ada"],
+        choices=method_names(),
+        help="methods to measure",
     )
     result.add_argument(
         "--target_share",
@@ -59,8 +65,10 @@ def parser() -> Parser:
     )
     result.add_argument(
         "--max_source_regions",
-        type=number(int, 2),
-        help="source regions of a class that its mixture is fitted to at most (default: all)",
+        type=count_or_all,
+        default=20_000,
+        metavar="N|all",
+        help="source regions of a class, drawn at random, that its mixture is fitted to at most",
     )
     result.add_argument(
         "--here",
@@ -74,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print a line for each method and size."""
     args = parser().parse_args(argv)
     if args.here:
-        options = DensityOptions(max_source_regions=args.max_source_regions)
+        limit = args.max_source_regions
+        options = DensityOptions(max_source_regions=None if limit == "all" else limit)
         result = time_selection(args.regions[0], args.active_method[0], args.target_share, options)
         print(json.dumps(result))
         return
@@ -82,8 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for method, regions in product(args.active_method, args.regions):
         flags = ["--regions", str(regions), "--active_method", method]
         flags += ["--target_share", str(args.target_share)]
-        if args.max_source_regions is not None:
-            flags += ["--max_source_regions", str(args.max_source_regions)]
+        flags += ["--max_source_regions", str(args.max_source_regions)]
         command = [sys.executable, __file__, "--here", *flags]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         result = json.loads(done.stdout.splitlines()[-1])
@@ -98,14 +106,14 @@ def time_selection(
     """Select 1 % of the target's pixels: ``seconds``, and ``peak_mb`` of the whole process."""
     with TemporaryDirectory() as folder:
         source, target = made_up_domains(Path(folder), regions, target_share)
-        areas = {item.superpixel: dict.fromkeys(range(REGIONS), AREA) for item in target.items}
-        active = ActiveSet([], target.items, areas)
-        budget = round(0.01 * len(target) * AREA)
-        plan = phases(method, SCORES[0], 2, budget, alpha=1, beta=1)
+        domain = made_up_images("target", len(target.items))
+        active = ActiveSet([], domain.items, domain.regions)
+        budget = round(0.01 * domain.pixels)
+        plan = plan_phases(method, UNCERTAINTIES[0], 2, budget, alpha=1, beta=1)
         edge = np.random.default_rng(2).random(len(target), np.float32)
         candidates = Candidates(target, source, 0, density, edge)
         start = time.perf_counter()
-        results = spend(plan, candidates, active, areas, Path(folder), 1)
+        results = run_phases(plan, candidates, active, domain, Path(folder), 1)
         seconds = time.perf_counter() - start
     assert sum(phase.pixels for phase in results) >= budget
     return {"seconds": seconds, "peak_mb": process_peak_mb()}
@@ -127,14 +135,18 @@ def made_up_domains(
     return source, made_up_table(folder, "target", target_images, 1)
 
 
+def made_up_images(name: str, images: int) -> Domain:
+    """Images that exist by name only, each of 40 regions of the same area."""
+    items = [Item(f"{name}/{i}", f"{name}/{i}.label", f"{name}/{i}.map") for i in range(images)]
+    regions = {item.superpixel: dict.fromkeys(range(REGIONS), AREA) for item in items}
+    return Domain(load_dataset("cityscapes"), name, items, regions)
+
+
 def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTable:
     """A filled region table, whose columns are memory-mapped files written block by block."""
-    items = [Item(f"{name}/{i}", f"{name}/{i}.label", f"{name}/{i}.map") for i in range(images)]
-    files = TableFiles(folder, name, "made up", column_types(CLASSES, with_domain=True))
-    rows = images * REGIONS
-    files.open(rows)
-    regions = {item.superpixel: dict.fromkeys(range(REGIONS), AREA) for item in items}
-    table = make_table(items, regions, files.columns)
+    rows, types = images * REGIONS, column_types(CLASSES, with_domain=True)
+    files = ColumnFiles.open(folder, name, rows, types, fingerprint="made up")
+    table = make_table(made_up_images(name, images), files.columns)
     rng = np.random.default_rng(0)
     frequency = rng.dirichlet(np.full(CLASSES, 0.5))
     centres = 0.3 * rng.normal(size=(CLASSES, 20, FEATURES))
@@ -147,8 +159,8 @@ def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTabl
         around = centres[classes, rng.integers(0, 20, n)]
         table.feature[block] = made_up_features(around, spread, rng)
         table.prob[block] = 0.01 + 0.81 * np.eye(CLASSES)[classes]
-        table.score[block] = rng.random((n, len(SCORES)))
-        table.predicted[block] = rng.dirichlet(np.full(CLASSES, 0.1), n)
+        table.uncertainty[block] = rng.random((n, len(UNCERTAINTIES)))
+        table.predicted_share[block] = rng.dirichlet(np.full(CLASSES, 0.1), n)
         table.domain[block] = rng.random(n)
         table.pixels[block] = AREA
     return table

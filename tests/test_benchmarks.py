@@ -9,7 +9,7 @@ from torch import nn
 
 from active_selection.density import DensityOptions, fit_mixture, take_turns
 from active_selection.pooling import pool_features, pool_predictions, sum_by_region
-from active_selection.strategies import METHODS
+from active_selection.strategies import method_names
 from benchmarks import agreement, bench, loader, scale
 from benchmarks.inputs import clustered_features
 from benchmarks.measure import measure_stage, peak_mb
@@ -138,7 +138,7 @@ def test_peak_memory_counts_what_freed_memory_could_serve():
     assert 40 < peak_mb(lambda: bytearray(50_000_000)) < 70
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", method_names())
 def test_every_method_selects_among_made_up_regions(method):
     result = scale.time_selection(400, method, 0.5, DensityOptions())
     assert result["peak_mb"] > 0

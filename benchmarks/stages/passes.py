@@ -1,17 +1,20 @@
 """A network's forward passes: over a domain for its region table, and to predict labels."""
 
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import torch
 
-from active_selection.region_table import SCORES
-from active_selection.selection import TableBuilder, spend
-from active_selection.strategies import Candidates, phases
-from benchmarks.inputs import CITY, CLASSES, network, street
+from active_selection.phases import Phase, plan_phases, run_phases
+from active_selection.region_table import UNCERTAINTIES
+from active_selection.strategies import Candidates
+from active_selection.table_pass import PassOptions, measure
+from benchmarks.inputs import CITY, network, street_domain
 from benchmarks.stage import Work, stage
 from dataloader.active_set import ActiveSet
-from dataloader.dataset_info import load_dataset
 from dataloader.datasets import EvaluationSet
-from dataloader.regions import load_regions
 from models.folding import fold_batch_norm
 from utils.runtime import Runtime
 
@@ -30,15 +33,16 @@ def selection_overhead() -> tuple[Work, Work]:
 
     A pass begins with a fingerprint of the weights; over every image twice, that counts for less.
     """
-    (items, root), size = street(), (512, 1024)
-    items = 2 * items
+    domain, size = street_domain(), (512, 1024)
+    domain = replace(domain, items=2 * domain.items)
     model = network("deeplabv3plus_resnet101")
-    info, regions = load_dataset("cityscapes"), load_regions(items, root, "train")
-    images = [EvaluationSet(items, info, size)[index][1][None] for index in range(len(items))]
+    data = EvaluationSet(domain.items, domain.info, size)
+    images = [data[index][1][None] for index in range(len(data))]
 
     def ours() -> int:
-        builder = TableBuilder(model, CLASSES, size, 1, 0, Runtime(CPU), CITY / "features")
-        with builder.table("bench", items, info, regions) as table:
+        with TemporaryDirectory(dir=CITY) as folder:
+            options = PassOptions(size, 1, 0, Runtime(CPU), Path(folder))
+            table = measure("bench", domain, model, None, options)
             return len(np.unique(table.image[table.pixels > 0]))
 
     @torch.inference_mode()
@@ -58,24 +62,22 @@ def one_pass_against_two(ours: tuple[int, dict], reference: tuple[int, dict]) ->
 @stage(target_ratio=1, check=one_pass_against_two)
 def target_passes() -> tuple[Work, Work]:
     """A selection by density and uncertainty: one table for both, or a table for each."""
-    (items, root), size = street(), (128, 256)
+    domain, size = street_domain(), (128, 256)
     model = network("deeplabv3plus_mobilenet")
-    info, regions = load_dataset("cityscapes"), load_regions(items, root, "train")
-    folder = CITY / "features"
     calls = []
     model.backbone.register_forward_hook(lambda *_: calls.append(1))
-    plan = phases("d2ada", SCORES[0], 2, 100_000, alpha=1, beta=1)
+    plan = plan_phases("d2ada", UNCERTAINTIES[0], 2, 100_000, alpha=1, beta=1)
 
-    def select(parts: list[list[tuple[str, int]]]) -> tuple[int, dict]:
-        """Run the phases of each part on a table of its own."""
+    def select(plans: list[list[Phase]]) -> tuple[int, dict]:
+        """Run the phases of each plan on a table of its own."""
         calls.clear()
-        active = ActiveSet([], items, regions)
-        for part in parts:
-            builder = TableBuilder(model, CLASSES, size, len(items), 0, Runtime(CPU), folder)
-            with builder.table("target", items, info, regions) as target:
-                spend(part, Candidates(target, target, seed=0), active, regions, folder, 1)
-        for path in folder.glob("*_selection_01.pkl"):
-            path.unlink()
+        active = ActiveSet([], domain.items, domain.regions)
+        for phases in plans:
+            with TemporaryDirectory(dir=CITY) as name:
+                folder = Path(name)
+                options = PassOptions(size, len(domain.items), 0, Runtime(CPU), folder)
+                table = measure("target", domain, model, None, options)
+                run_phases(phases, Candidates(table, table), active, domain, folder, 1)
         return len(calls), active.labelled
 
     return lambda: select([plan]), lambda: select([[phase] for phase in plan])
