@@ -1,4 +1,4 @@
-"""What the benchmark works on: street scenes of full size, made-up features, networks."""
+"""The benchmark's inputs: street scenes of full size, made-up features, networks."""
 
 import subprocess
 import sys
@@ -10,7 +10,8 @@ from PIL import Image
 from torch import nn
 
 from dataloader.datalist import Item, read_datalist
-from dataloader.dataset_info import DatasetInfo
+from dataloader.dataset_info import DatasetInfo, load_dataset
+from dataloader.domain import Domain
 from dataloader.images import read_superpixels
 from models import get_model
 
@@ -20,8 +21,8 @@ FULL, CELLS = (1024, 2048), (256, 512)
 REGIONS, CLASSES = 40, 19
 
 
-def make_data() -> None:
-    """Draw street scenes of full size, with superpixels, once."""
+def draw_city() -> None:
+    """Draw street scenes of full size, with superpixels, unless that was done before."""
     if (CITY / "Cityscapes" / "superpixel" / "train.dict").is_file():
         return
     for command in (
@@ -38,26 +39,33 @@ def make_data() -> None:
 
 def street() -> tuple[list[Item], Path]:
     """The training images of the drawn city, and their root."""
-    make_data()
+    draw_city()
     root = CITY / "Cityscapes"
     return read_datalist(root / "train.txt", root), root
 
 
-def superpixels() -> torch.Tensor:
-    """(1024, 2048) int64 ids of a street scene."""
+def street_domain() -> Domain:
+    """The training images of the drawn city, with their regions."""
+    items, root = street()
+    return Domain(load_dataset("cityscapes"), str(root), items).with_regions("train")
+
+
+def superpixels() -> tuple[torch.Tensor, int]:
+    """(1024, 2048) int64 region ids of a street scene, from 0 on; and how many there are."""
     items, _ = street()
-    return torch.from_numpy(read_superpixels(items[0].superpixel).astype(np.int64))
+    ids = torch.from_numpy(read_superpixels(items[0].superpixel).astype(np.int64))
+    return ids, int(ids.max()) + 1
 
 
 def made_up_features(
     centres: np.ndarray, spread: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """(n, d) float32 like a network's: around (n, d) centres, of low rank, noisy, none below 0.
+    """(n, d) float32 features that resemble a network's: correlated, noisy, none below 0.
 
     Args:
-        centres: of each row.
+        centres: (n, d), the centre that each row is drawn around.
         spread: (r, d) directions in which rows vary.
-        rng: draws them.
+        rng: source of the random numbers.
     """
     features = centres + rng.normal(size=(len(centres), len(spread))) @ spread
     return np.maximum(features + 0.3 * rng.normal(size=centres.shape), 0).astype(np.float32)
@@ -71,10 +79,11 @@ def clustered_features(rows: int, seed: int) -> np.ndarray:
 
 
 def draw_pairs(items: list[Item], pairs: int, folder: Path, info: DatasetInfo) -> None:
-    """Labels and predictions, once: of each as our script reads it and as the official one does.
+    """Write labels and predictions for this project's evaluation and for Cityscapes' own.
 
-    In the folder are ``data`` (Cityscapes' layout), ``predictions`` (train ids), and, in label ids,
-    ``official/truth`` and ``official/predictions``.
+    The folder gets ``data`` (Cityscapes' layout) and ``predictions`` (train ids) for the one, and
+    ``official/truth`` and ``official/predictions`` (label ids) for the other. If it exists, nothing
+    is done.
     """
     from cityscapesscripts.helpers.labels import trainId2label
 
@@ -90,8 +99,8 @@ def draw_pairs(items: list[Item], pairs: int, folder: Path, info: DatasetInfo) -
         )
         truth = info.label_table[label_ids]
         blocks = np.kron(rng.random((32, 64)) < 0.3, np.ones((32, 32), bool))
-        anew = np.kron(rng.integers(0, CLASSES, (32, 64)), np.ones((32, 32), int))
-        predicted = np.where(blocks | (truth == 255), anew, truth).astype(np.uint8)
+        others = np.kron(rng.integers(0, CLASSES, (32, 64)), np.ones((32, 32), int))
+        predicted = np.where(blocks | (truth == 255), others, truth).astype(np.uint8)
         for path, pixels in (
             (f"data/leftImg8bit/val/city/{name}_leftImg8bit.png", np.zeros((1, 1), np.uint8)),
             (f"data/gtFine/val/city/{name}_gtFine_labelIds.png", label_ids),
@@ -105,6 +114,6 @@ def draw_pairs(items: list[Item], pairs: int, folder: Path, info: DatasetInfo) -
 
 
 def network(name: str) -> nn.Module:
-    """A network with random weights."""
+    """A network with random weights, for 19 classes, in evaluation mode."""
     torch.manual_seed(0)
     return get_model(name, CLASSES, pretrained_backbone=False).eval()

@@ -1,61 +1,97 @@
-"""Share of an iteration that training waits for its data, at 1024 x 2048 and a batch of one.
+"""Share of an iteration that training waits for its data, at a batch size of one.
 
-The network's step is played by a pause, as long as a GPU might take, in which the loader's workers
-have the cores to themselves.
+A pause takes the place of the network's step: as long as a GPU might take, while the loader's
+workers have the cores to themselves.
 """
 
 import sys
 import time
+from collections.abc import Sequence
 from itertools import islice, product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.inputs import FULL, street
+from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import load_dataset
 from dataloader.datasets import Sample, TrainingSet
+from dataloader.images import check_files
 from dataloader.loaders import training_loader
 from dataloader.regions import load_regions
-from utils.common import COUNT, POSITIVE, Parser
+from utils.common import COUNT, POSITIVE, POSITIVE_INT, Parser
 from utils.errors import run
 
-FIRST, COUNTED = 4, 40  # iterations until the workers are at work, and those measured
+WARM_UP = 4  # iterations before the workers keep up a steady pace
 
 
 def parser() -> Parser:
     """The command line of this script."""
     result = Parser(__doc__)
     result.add_argument(
-        "--step", nargs="+", type=POSITIVE, default=[0.05, 0.1, 0.3], help="seconds"
+        "--step", nargs="+", type=POSITIVE, default=[0.05, 0.1, 0.3], help="seconds of a step"
     )
-    result.add_argument("--num_workers", nargs="+", type=COUNT, default=[0, 1, 2])
+    result.add_argument(
+        "--num_workers", nargs="+", type=COUNT, default=[0, 1, 2], help="loader processes"
+    )
+    result.add_argument(
+        "--iterations", type=POSITIVE_INT, default=40, help="iterations that are measured"
+    )
+    result.add_argument(
+        "--trg_data_dir", type=Path, help="root of Cityscapes (default: a few drawn street scenes)"
+    )
+    result.add_argument(
+        "--image_size",
+        type=POSITIVE_INT,
+        nargs=2,
+        default=FULL,
+        metavar=("H", "W"),
+        help="size that images are resized to",
+    )
     return result
 
 
-def main() -> None:
-    args = parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a line for each step and number of workers."""
+    args = parser().parse_args(argv)
+    data = training_set(args.trg_data_dir, tuple(args.image_size))
     print("step_s  num_workers  s_per_iteration  waiting_%")
     for step, workers in product(args.step, args.num_workers):
-        seconds, share = measure(step, workers)
-        print(f"{step:6.2f}  {workers:11d}  {seconds:15.3f}  {100 * share:9.0f}", flush=True)
+        seconds, waiting = time_iterations(data, step, workers, args.iterations)
+        print(f"{step:6.3f}  {workers:11d}  {seconds:15.3f}  {100 * waiting:9.0f}", flush=True)
 
 
-def measure(step: float, workers: int) -> tuple[float, float]:
-    """Seconds of an iteration, and the share of them spent waiting."""
-    items, root = street()
-    info, regions = load_dataset("cityscapes"), load_regions(items, root, "train")
-    data = TrainingSet([Sample(item, info, list(regions[item.superpixel])) for item in items], FULL)
+def training_set(root: Path | None, size: tuple[int, int]) -> TrainingSet:
+    """The training images below a root of Cityscapes (None: drawn scenes), all regions labelled."""
+    info = load_dataset("cityscapes")
+    if root is None:
+        items, root = street()
+    else:
+        items = find_or_make_datalist(info, root, "train")
+        check_files(items, info, *Item._fields)
+    regions = load_regions(items, root, "train")
+    return TrainingSet([Sample(item, info, list(regions[item.superpixel])) for item in items], size)
+
+
+def time_iterations(
+    data: TrainingSet, step: float, workers: int, iterations: int
+) -> tuple[float, float]:
+    """Time the iterations of a training whose network takes ``step`` seconds for each.
+
+    Returns:
+        Seconds per iteration, and the share of them spent waiting for data.
+    """
     batches = iter(training_loader(data, 1, 0, workers))
-    for _ in islice(batches, FIRST):
+    for _ in islice(batches, WARM_UP):
         time.sleep(step)
-    waited, start = 0.0, time.monotonic()
-    for _ in range(COUNTED):
-        since = time.monotonic()
+    waited, start = 0.0, time.perf_counter()
+    for _ in range(iterations):
+        asked = time.perf_counter()
         next(batches)
-        waited += time.monotonic() - since
+        waited += time.perf_counter() - asked
         time.sleep(step)
-    total = time.monotonic() - start
-    return total / COUNTED, waited / total
+    total = time.perf_counter() - start
+    return total / iterations, waited / total
 
 
 if __name__ == "__main__":

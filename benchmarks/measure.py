@@ -1,4 +1,4 @@
-"""Time and peak memory of two functions that do the same, run in turn."""
+"""Time and peak memory of a stage, ours and the reference's."""
 
 import ctypes
 import gc
@@ -6,83 +6,57 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import psutil
 
+from benchmarks.stage import Stage
 
-@dataclass
-class Stage:
-    """A piece of work, done by the project and by a plain reference.
 
-    Attributes:
-        ours, reference: the same work.
-        check: raises AssertionError unless the two results, in this order, agree; returns a note.
-        runs: of each, in turn; the median counts.
-        target_ratio: reference / ours that is aimed at.
-        own_memory: whether the work is done in this process, whose memory is measured.
+def measure_stage(stage: Stage) -> dict[str, Any]:
+    """Time both ways of a stage in turn, after a check that their results agree.
+
+    Returns:
+        ours, reference: median seconds; ratio: reference / ours; target_ratio: as the stage has
+        it; peak_mb: of ours and reference, memory that a call needs beyond its inputs, in MB, or
+        None where the work is done in other processes; note: what the check found.
+
+    Raises:
+        AssertionError: the results do not agree.
     """
-
-    ours: Callable[[], Any]
-    reference: Callable[[], Any]
-    check: Callable[[Any, Any], str | None]
-    runs: int = 5
-    target_ratio: float = 1.0
-    own_memory: bool = True
-
-
-def close(tolerance: float) -> Callable[[Any, Any], str]:
-    """A check of arrays, or tuples of them; the note tells the largest difference."""
-
-    def check(ours: Any, reference: Any) -> str:
-        worst = 0.0
-        both = (ours, reference) if isinstance(ours, tuple) else ((ours,), (reference,))
-        for a, b in zip(*both, strict=True):
-            a, b = np.asarray(a), np.asarray(b)
-            assert a.shape == b.shape, (a.shape, b.shape)
-            assert np.array_equal(np.isnan(a), np.isnan(b))
-            worst = max(worst, float(np.nanmax(np.abs(a - b))))
-        assert worst <= tolerance, worst
-        return f"largest difference {worst:.1e}"
-
-    return check
-
-
-def measure(stage: Stage) -> dict[str, Any]:
-    """Seconds (medians), their ratio, and peak memory beyond what the inputs take, in MB."""
-    note = stage.check(stage.ours(), stage.reference())  # and both are warm now
-    seconds: dict[str, list[float]] = {"ours": [], "reference": []}
+    work = dict(zip(("ours", "reference"), stage.prepare(), strict=True))
+    note = stage.check(work["ours"](), work["reference"]())  # these calls also warm both up
+    seconds: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(stage.runs):
-        for name, taken in seconds.items():
-            since = time.perf_counter()
-            getattr(stage, name)()
-            taken.append(time.perf_counter() - since)
-    ours, reference = median(seconds["ours"]), median(seconds["reference"])
-    peak = {name: peak_mb(getattr(stage, name)) for name in seconds} if stage.own_memory else None
+        for name, function in work.items():
+            start = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - start)
+    medians = {name: median(times) for name, times in seconds.items()}
+    peak = None
+    if stage.own_memory:
+        peak = {name: peak_mb(function) for name, function in work.items()}
     return {
-        "ours": ours,
-        "reference": reference,
-        "ratio": reference / ours,
+        **medians,
+        "ratio": medians["reference"] / medians["ours"],
         "target_ratio": stage.target_ratio,
         "peak_mb": peak,
-        "note": note or "",
+        "note": note,
     }
 
 
 def peak_mb(function: Callable[[], Any]) -> float:
-    """Most memory, in MB, that this process has during a call, beyond what it had before."""
+    """The most memory, in MB, that this process uses during a call beyond what it used before."""
     gc.collect()
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)  # else memory that was freed, but kept, would serve the call unseen
+        libc.malloc_trim(0)  # freed memory that the allocator keeps could serve the call uncounted
     process = psutil.Process()
     start = process.memory_info().rss
     reset = Path("/proc/self/clear_refs")
     if reset.exists():
-        reset.write_text("5")  # the kernel's own high-water mark, from here on
+        reset.write_text("5")  # resets the kernel's high-water mark
         function()
         status = Path("/proc/self/status").read_text()
         peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
@@ -92,7 +66,7 @@ def peak_mb(function: Callable[[], Any]) -> float:
 
 
 def sampled_peak(process: psutil.Process, function: Callable[[], Any]) -> int:
-    """The same by looking every millisecond, where the kernel keeps no mark."""
+    """The peak of a process in bytes, read every millisecond: for systems without such a mark."""
     peak, done = [process.memory_info().rss], threading.Event()
 
     def watch() -> None:

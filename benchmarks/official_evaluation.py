@@ -1,4 +1,7 @@
-"""The official Cityscapes evaluator on FOLDER/predictions and FOLDER/truth; class IoUs to JSON."""
+"""Cityscapes' own evaluation: official_evaluation.py FOLDER OUT.json
+
+Reads FOLDER/predictions and FOLDER/truth, and writes the IoU of every class.
+"""
 
 import json
 import sys

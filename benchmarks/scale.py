@@ -1,15 +1,16 @@
-"""Time and memory of a selection round as its regions grow in number, on made-up features.
+"""Time and memory of a round's selection as the number of regions grows, on made-up features.
 
-Each size runs in a process of its own. The features lie in mapped files, as those of a real round
-do; what is measured is all that comes after the network: reading them, ranking the target's by
---active_method (for d2ada: fitting the mixtures of every class in both domains, and by density and
-uncertainty), and spending the budgets.
+Each size runs in a process of its own. As in a real round, the features lie in memory-mapped files.
+Everything that comes after the network is measured: reading the features, ranking the target
+regions by --active_method (for d2ada: fitting the mixtures of every class in both domains, then
+ranking by density and by uncertainty), and labelling regions up to the budget.
 """
 
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,54 +20,78 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from active_selection.selection import spend
-
 from active_selection.density import DensityOptions
+from active_selection.phases import plan_phases, run_phases
 from active_selection.region_table import UNCERTAINTIES, RegionTable, column_types, make_table
-from active_selection.strategies import METHODS, Candidates, phases
-from active_selection.table_files import TableFiles
+from active_selection.strategies import Candidates, method_names
+from active_selection.table_files import ColumnFiles
 from benchmarks.inputs import CLASSES, REGIONS, made_up_features
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item
-from utils.common import POSITIVE_INT, Parser, number
+from dataloader.dataset_info import load_dataset
+from dataloader.domain import Domain
+from utils.common import POSITIVE_INT, Parser, count_or_all, number
 from utils.errors import run
 
 FEATURES = 256
-CITYSCAPES_SHARE = 2975 / 27_879  # of GTA5's and Cityscapes' images
-BLOCK = 20_000
-AREA = 1024 * 2048 // REGIONS
+CITYSCAPES_SHARE = 2975 / 27_879  # Cityscapes' share of its and GTA5's training images
+BLOCK = 20_000  # rows
+AREA = 1024 * 2048 // REGIONS  # pixels
 
 
 def parser() -> Parser:
     """The command line of this script."""
     result = Parser(__doc__)
     sizes = [1_000, 10_000, 100_000, 1_115_160]
-    result.add_argument("--regions", nargs="+", type=POSITIVE_INT, default=sizes, help="sizes")
-    result.add_argument("--active_method", nargs="+", default=["d2ada"], choices=METHODS)
+    result.add_argument(
+        "--regions",
+        nargs="+",
+        type=POSITIVE_INT,
+        default=sizes,
+        help="regions of source and target together",
+    )
+    result.add_argument(
+        "--active_method",
+        nargs="+",
+        default=["d2ada"],
+        choices=method_names(),
+        help="methods to measure",
+    )
     result.add_argument(
         "--target_share",
         type=number(float, 0, 1),
         default=CITYSCAPES_SHARE,
-        help="of the regions, those of the target (default: Cityscapes' beside GTA5's)",
+        help="target regions' share of all regions; the default is that of GTA5 -> Cityscapes",
     )
-    result.add_argument("--max_source_regions", type=number(int, 2), help="as train_ADA.py's")
-    result.add_argument("--here", action="store_true", help="measure in this very process")
+    result.add_argument(
+        "--max_source_regions",
+        type=count_or_all,
+        default=20_000,
+        metavar="N|all",
+        help="source regions of a class, drawn at random, that its mixture is fitted to at most",
+    )
+    result.add_argument(
+        "--here",
+        action="store_true",
+        help="measure the first method and size in this very process, and print JSON",
+    )
     return result
 
 
-def main() -> None:
-    args = parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a line for each method and size."""
+    args = parser().parse_args(argv)
     if args.here:
-        options = DensityOptions(max_source_regions=args.max_source_regions)
-        result = measure(args.regions[0], args.active_method[0], args.target_share, options)
+        limit = args.max_source_regions
+        options = DensityOptions(max_source_regions=None if limit == "all" else limit)
+        result = time_selection(args.regions[0], args.active_method[0], args.target_share, options)
         print(json.dumps(result))
         return
     print("active_method       regions  select_s  us_per_region  peak_mb")
     for method, regions in product(args.active_method, args.regions):
         flags = ["--regions", str(regions), "--active_method", method]
         flags += ["--target_share", str(args.target_share)]
-        if args.max_source_regions is not None:
-            flags += ["--max_source_regions", str(args.max_source_regions)]
+        flags += ["--max_source_regions", str(args.max_source_regions)]
         command = [sys.executable, __file__, "--here", *flags]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         result = json.loads(done.stdout.splitlines()[-1])
@@ -75,34 +100,34 @@ def main() -> None:
         print(f"{method:18s}  {regions:7d}  {seconds:8.1f}  {share:13.0f}  {peak:7.0f}", flush=True)
 
 
-def measure(
+def time_selection(
     regions: int, method: str, target_share: float, density: DensityOptions
 ) -> dict[str, float]:
-    """Seconds of a round's selection, and the most memory that the process had."""
+    """Select 1 % of the target's pixels: ``seconds``, and ``peak_mb`` of the whole process."""
     with TemporaryDirectory() as folder:
         source, target = made_up_domains(Path(folder), regions, target_share)
-        areas = {item.superpixel: dict.fromkeys(range(REGIONS), AREA) for item in target.items}
-        active = ActiveSet([], target.items, areas)
-        budget = round(0.01 * len(target) * AREA)
-        plan = phases(method, UNCERTAINTIES[0], 2, budget, alpha=1, beta=1)
+        domain = made_up_images("target", len(target.items))
+        active = ActiveSet([], domain.items, domain.regions)
+        budget = round(0.01 * domain.pixels)
+        plan = plan_phases(method, UNCERTAINTIES[0], 2, budget, alpha=1, beta=1)
         edge = np.random.default_rng(2).random(len(target), np.float32)
-        evidence = Candidates(target, source, 0, density, edge)
-        since = time.perf_counter()
-        spent = spend(plan, evidence, active, areas, Path(folder), 1)
-        seconds = time.perf_counter() - since
-    assert sum(phase.pixels for phase in spent) >= budget
+        candidates = Candidates(target, source, 0, density, edge)
+        start = time.perf_counter()
+        results = run_phases(plan, candidates, active, domain, Path(folder), 1)
+        seconds = time.perf_counter() - start
+    assert sum(phase.pixels for phase in results) >= budget
     return {"seconds": seconds, "peak_mb": process_peak_mb()}
 
 
 def made_up_domains(
     folder: Path, regions: int, target_share: float
 ) -> tuple[RegionTable, RegionTable]:
-    """The tables of source and target, together of so many regions, of an image each at the least.
+    """Filled region tables of source and target, of at least one image each.
 
     Args:
-        folder: that their columns are to lie in.
-        regions: of both, 40 an image.
-        target_share: of the images.
+        folder: where the files of their columns go.
+        regions: rows of both tables together, 40 per image.
+        target_share: share of the images that belong to the target.
     """
     images = max(2, regions // REGIONS)
     target_images = min(max(1, round(images * target_share)), images - 1)
@@ -110,14 +135,18 @@ def made_up_domains(
     return source, made_up_table(folder, "target", target_images, 1)
 
 
-def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTable:
-    """A filled table, its columns mapped files that are written block by block."""
+def made_up_images(name: str, images: int) -> Domain:
+    """Images that exist by name only, each of 40 regions of the same area."""
     items = [Item(f"{name}/{i}", f"{name}/{i}.label", f"{name}/{i}.map") for i in range(images)]
-    files = TableFiles(folder, name, "made up", column_types(CLASSES, with_domain=True))
-    rows = images * REGIONS
-    files.open(rows)
     regions = {item.superpixel: dict.fromkeys(range(REGIONS), AREA) for item in items}
-    table = make_table(items, regions, files.columns)
+    return Domain(load_dataset("cityscapes"), name, items, regions)
+
+
+def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTable:
+    """A filled region table, whose columns are memory-mapped files written block by block."""
+    rows, types = images * REGIONS, column_types(CLASSES, with_domain=True)
+    files = ColumnFiles.open(folder, name, rows, types, fingerprint="made up")
+    table = make_table(made_up_images(name, images), files.columns)
     rng = np.random.default_rng(0)
     frequency = rng.dirichlet(np.full(CLASSES, 0.5))
     centres = 0.3 * rng.normal(size=(CLASSES, 20, FEATURES))
@@ -130,15 +159,18 @@ def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTabl
         around = centres[classes, rng.integers(0, 20, n)]
         table.feature[block] = made_up_features(around, spread, rng)
         table.prob[block] = 0.01 + 0.81 * np.eye(CLASSES)[classes]
-        table.score[block] = rng.random((n, len(UNCERTAINTIES)))
-        table.predicted[block] = rng.dirichlet(np.full(CLASSES, 0.1), n)
+        table.uncertainty[block] = rng.random((n, len(UNCERTAINTIES)))
+        table.predicted_share[block] = rng.dirichlet(np.full(CLASSES, 0.1), n)
         table.domain[block] = rng.random(n)
         table.pixels[block] = AREA
     return table
 
 
 def process_peak_mb() -> float:
-    """Most memory of this process, in MB; pages of mapped files, which can be dropped, included."""
+    """The most memory that this process has used, in MB.
+
+    It includes pages of memory-mapped files, which the system can drop.
+    """
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset / 1e6
     import resource

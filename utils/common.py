@@ -51,6 +51,11 @@ def number(
     return convert
 
 
+def count_or_all(text: str) -> int | str:
+    """An argparse type: "all", or a whole number of at least 2."""
+    return text if text == "all" else number(int, 2)(text)
+
+
 def move(text: str) -> tuple[str, str]:
     """An argparse type: ``OLD=NEW`` as a pair of folders."""
     old, equals, new = text.partition("=")
