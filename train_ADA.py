@@ -17,6 +17,7 @@ from active_selection.rounds import Experiment
 from active_selection.run_folder import RunFolder
 from active_selection.strategies import method_names
 from active_selection.table_files import feature_folder
+from dataloader.domain import agree_on_classes
 from models import MODEL_NAMES
 from utils.common import (
     COUNT,
@@ -49,8 +50,8 @@ def parser() -> Parser:
     add("--max_iterations", type=COUNT, default=5, help="number of the last round")
     add("--finetune_itrs", type=POSITIVE_INT, default=120_000, help="training iterations a round")
     add("--finetune_lr", type=POSITIVE, default=2.5e-4, help="backbone's rate; the head's is 10x")
-    size_help = "budget of a round, in images' worth of pixels"
-    add("--active_selection_size", type=NON_NEGATIVE, default=29.0, help=size_help)
+    size_help = "budget of a round: images' worth of pixels, or per cent of the target's"
+    add("--active_selection_size", type=size, default=29.0, metavar="N|N%", help=size_help)
     add("--active_mode", default="region", choices=("region", "scan"), help="or whole images")
     add("--active_method", default="d2ada", choices=method_names(), help="selection strategy")
     uncertainty_help = "that d2ada selects by beside density"
@@ -73,6 +74,14 @@ def parser() -> Parser:
     add("--alpha", type=NON_NEGATIVE, default=1.0, help="share of density in the first selection")
     add("--beta", type=NON_NEGATIVE, default=1.0, help="how fast that share falls: 2^(-beta)")
     return result
+
+
+def size(text: str) -> float | str:
+    """An argparse type: images' worth of pixels, or a percentage such as "1%"."""
+    if text.endswith("%"):
+        number(float, 0, 100)(text[:-1])
+        return text
+    return NON_NEGATIVE(text)
 
 
 def count_or_all(text: str) -> int | str:
@@ -100,6 +109,8 @@ def run_rounds(args: Namespace, folder: RunFolder) -> None:
         log.info("the rounds in %s are finished", folder.path)
         return
     log.info("%s", vars(args))
+    if args.train_lr != parser().get_default("train_lr"):
+        log.warning("--train_lr is that of the warm-up; rounds are trained with --finetune_lr")
     experiment = Experiment(args, folder, first_round)
     if not continued:
         folder.forget_open_round()
@@ -115,6 +126,7 @@ def run_rounds(args: Namespace, folder: RunFolder) -> None:
 def check_arguments(args: Namespace) -> None:
     """Refuse combinations of flags that make no experiment."""
     check_training(args)
+    agree_on_classes(args, "src", "trg", "val")
     if args.init_iteration > args.max_iterations:
         raise UserError(
             f"--init_iteration {args.init_iteration}: beyond --max_iterations {args.max_iterations}"

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dataloader.datasets import Sample, TrainingSet
-from dataloader.domain import Domain, load_domain, make_validator
+from dataloader.domain import Domain, agree_on_classes, load_domain, make_validator
 from dataloader.loaders import training_loader
 from models import MODEL_NAMES, get_model, load_backbone
 from models.discriminator import Discriminator
@@ -30,6 +30,9 @@ from utils.stopping import STOP
 
 log = logging.getLogger("warmup")
 
+DOMAINS = {"uda_warmup": ("src", "trg"), "sup_warmup": ("src",), "target_supervised": ("trg",)}
+"""The domains that each warm-up trains on; only the first one's labels are read."""
+
 
 def parser() -> Parser:
     """The command line of this script."""
@@ -37,7 +40,7 @@ def parser() -> Parser:
     result.add_argument(
         "--warmup",
         default="uda_warmup",
-        choices=("uda_warmup", "sup_warmup", "target_supervised"),
+        choices=DOMAINS,
         help="adversarial adaptation, source labels alone, or all target labels (upper bound)",
     )
     result.add_argument(
@@ -59,6 +62,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     check_training(args)
+    agree_on_classes(args, *DOMAINS[args.warmup], "val")
     STOP.listen()
     start_log(args.model_save_dir / "log_train.txt")
     with locked_folder(args.model_save_dir, "-p"):
@@ -111,12 +115,9 @@ def start_model(args: Namespace) -> nn.Module:
 
 def load_domains(args: Namespace) -> list[Domain]:
     """The labelled domain that --warmup trains on, and the unlabelled target of adaptation."""
-    if args.warmup == "target_supervised":
-        return [load_domain(args, "trg", "train", "image", "label")]
-    domains = [load_domain(args, "src", "train", "image", "label")]
-    if args.warmup == "uda_warmup":
-        domains.append(load_domain(args, "trg", "train", "image"))
-    return domains
+    labelled, *unlabelled = DOMAINS[args.warmup]
+    domains = [load_domain(args, labelled, "train", "image", "label")]
+    return domains + [load_domain(args, prefix, "train", "image") for prefix in unlabelled]
 
 
 def build_step(

@@ -12,6 +12,7 @@ from active_selection.density import DensityOptions
 from active_selection.phases import Phase, PhaseResult, plan_phases, run_phases, unlabelled_rows
 from active_selection.region_table import RegionTable, areas_only
 from active_selection.run_folder import RunFolder
+from active_selection.schedule import budget_pixels
 from active_selection.strategies import Candidates, needs_of
 from active_selection.table_pass import PassOptions, measure
 from dataloader.datasets import Sample, TrainingSet
@@ -116,8 +117,9 @@ class Experiment:
 
     def select(self, n: int) -> list[PhaseResult]:
         """Choose regions worth the budget, label them, and write the datalist."""
-        image_pixels = self.target.pixels / len(self.target.items)
-        plan = self._plan(n + 1, round(self.args.active_selection_size * image_pixels))
+        size = self.args.active_selection_size
+        budget = budget_pixels(size, self.target.pixels, len(self.target.items))
+        plan = self._plan(n + 1, budget)
         rest = [
             strategy
             for strategy, pixels in plan

@@ -1,9 +1,36 @@
 """Budgets: how many pixels a round may spend, on what, and in which order regions are taken."""
 
+import logging
 from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
+
+log = logging.getLogger(__name__)
+
+LARGE_SHARE = 0.1
+"""Share of the target's pixels beyond which a round's budget is probably a mistake."""
+
+
+def budget_pixels(size: float | str, pixels: int, images: int) -> int:
+    """The budget of ``--active_selection_size`` in pixels, with a warning where it is large.
+
+    Args:
+        size: images' worth of pixels, or a percentage of the target's pixels such as "1%".
+        pixels: of all target regions.
+        images: of the target.
+    """
+    if isinstance(size, str):
+        budget = float(size.removesuffix("%")) / 100 * pixels
+    else:
+        budget = size * pixels / images
+    if budget > LARGE_SHARE * pixels:
+        log.warning(
+            "--active_selection_size %s: a round takes %.0f %% of the %d target images; the paper "
+            "takes 1 %%, which is --active_selection_size 1%%",
+            *(size, min(100.0, 100 * budget / pixels), images),
+        )
+    return round(budget)
 
 
 def budgets(round_index: int, total: int, alpha: float, beta: float) -> tuple[int, int]:

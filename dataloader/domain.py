@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 from torch import nn
@@ -55,6 +56,35 @@ class Domain:
         return sum(self.regions[path][region] for path, ids in regions.items() for region in ids)
 
 
+def agree_on_classes(args: Namespace, *prefixes: str) -> None:
+    """Make sure that domains have one list of classes, and set --num_classes where not given.
+
+    Args:
+        args: the flags; ``num_classes`` may be None, and is a number afterwards.
+        prefixes: the domains, of src, trg and val.
+
+    Raises:
+        UserError: names the first class that differs, or a --num_classes that is too small.
+    """
+    first, *others = prefixes
+    name = getattr(args, f"{first}_dataset")
+    classes = load_dataset(name).class_names
+    for prefix in others:
+        other = getattr(args, f"{prefix}_dataset")
+        pairs = zip_longest(classes, load_dataset(other).class_names, fillvalue="nothing")
+        for number, (ours, theirs) in enumerate(pairs):
+            if ours != theirs:
+                raise UserError(
+                    f"--{prefix}_dataset {other}: its class {number} is {theirs}, that of "
+                    f"--{first}_dataset {name} is {ours}; all datasets must have the same classes"
+                )
+    args.num_classes = args.num_classes or len(classes)
+    if args.num_classes < len(classes):
+        raise UserError(
+            f"--num_classes {args.num_classes}: {name} has {len(classes)}; leave the flag out"
+        )
+
+
 def load_domain(
     args: Namespace,
     prefix: str,
@@ -77,11 +107,6 @@ def load_domain(
     flags = (getattr(args, f"{prefix}_{name}") for name in ("dataset", "data_dir", "datalist"))
     dataset, root, path = flags
     info = load_dataset(dataset)
-    if args.num_classes <= max(info.label_to_train.values()):
-        raise UserError(
-            f"--num_classes {args.num_classes}: {dataset} has train ids up to "
-            f"{max(info.label_to_train.values())}; the default of 19 fits every data set here"
-        )
     if items is None:
         items = find_or_make_datalist(info, root, split, path, args.relocate)
     check_files(items, info, *columns)
@@ -93,10 +118,19 @@ def make_validator(args: Namespace, model: nn.Module, runtime: Runtime) -> Calla
     domain = load_domain(args, "val", "val", "image", "label")
     data = EvaluationSet(domain.items, domain.info, tuple(args.image_size), label=True)
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
-    source, names = load_dataset(args.src_dataset), domain.info.class_names
+    names = domain.info.class_names
     names = [*names, *(f"class {number}" for number in range(len(names), args.num_classes))]
-    missing, star = source.missing_classes, source.star_classes_without
-    return partial(validate, model, loader, names[: args.num_classes], runtime, missing, star)
+    source = load_dataset(args.src_dataset)
+    return partial(
+        validate,
+        model,
+        loader,
+        names,
+        runtime,
+        missing=source.missing_classes,
+        star=source.star_classes_without,
+        absent=set(range(args.num_classes)).difference(domain.info.present_classes),
+    )
 
 
 def load_domains(

@@ -86,7 +86,7 @@ def add_model_arguments(parser: Parser, names: Sequence[str], default: str) -> N
         choices=(8, 16),
         help="input size over the size of the backbone's last feature map",
     )
-    add("--num_classes", type=number(int, 2, 254), default=19, help="number of classes")
+    add("--num_classes", type=number(int, 2, 254), help="classes (default: the dataset's)")
 
 
 def add_machine_arguments(parser: Parser, num_workers: int = 4) -> None:

@@ -49,6 +49,7 @@ def validate(
     runtime: Runtime,
     missing: Collection[int] = (),
     star: Collection[int] = (),
+    absent: Collection[int] = (),
 ) -> Scores:
     """Measure a network on labelled images, and log the validation line.
 
@@ -57,17 +58,17 @@ def validate(
         loader: batches (_, images (N, 3, H, W), labels (N, H, W) uint8, _).
         class_names: one a class.
         runtime: device and precision.
-        missing, star: see :func:`validation_line`.
+        missing, star, absent: classes, see :func:`validation_line`.
 
     Raises:
         UserError: no pixel of the labels counts.
     """
     confusion = confusion_of(model, loader, len(class_names), runtime)
-    log.info("validation %s", validation_line(confusion, missing, star))
+    log.info("validation %s", validation_line(confusion, missing, star, absent))
     if not confusion.counts.any():
         raise UserError("no pixel of the validation labels counts; see --val_dataset, --val_*")
     iou = dict(zip(class_names, confusion.iou().tolist(), strict=True))
-    return Scores(confusion.mean_iou(missing), iou)
+    return Scores(confusion.mean_iou({*missing, *absent}), iou)
 
 
 @torch.inference_mode()
@@ -86,15 +87,22 @@ def confusion_of(
 
 
 def validation_line(
-    confusion: ConfusionMatrix, missing: Collection[int] = (), star: Collection[int] = ()
+    confusion: ConfusionMatrix,
+    missing: Collection[int] = (),
+    star: Collection[int] = (),
+    absent: Collection[int] = (),
 ) -> str:
-    """mIoU[,mIoU*] and the IoU of each class that counts, in percent, comma-separated.
+    """mIoU[,mIoU*] and the IoU of each class, in percent, comma-separated.
 
-    ``missing`` classes are left out; mIoU* is given when ``star`` names classes, and leaves these
-    out as well.
+    Args:
+        confusion: of the validation.
+        missing: classes that are left out of the line.
+        star: classes that mIoU*, which is given if there are any, leaves out as well.
+        absent: classes that the validation data cannot have; like ``missing`` in no mean.
     """
-    means = [confusion.mean_iou(missing)]
+    uncounted = {*missing, *absent}
+    means = [confusion.mean_iou(uncounted)]
     if star:
-        means.append(confusion.mean_iou({*missing, *star}))
+        means.append(confusion.mean_iou({*uncounted, *star}))
     shares = [iou for c, iou in enumerate(confusion.iou()) if c not in missing]
     return ",".join(percent(value) for value in [*means, *shares])
