@@ -156,7 +156,7 @@ class Experiment:
             active_set = ActiveSet(source.items, target.items, {})
         self.target_regions = load_regions(active_set.target, args.trg_data_dir, "train")
         if args.active_method in NEED_NO_NETWORK:  # the others' pass over the images checks this
-            check_maps(self.target_regions)
+            check_maps(active_set.target, self.target_regions)
         if args.active_method in NEED_EDGES:
             check_edges(active_set.target, args.trg_data_dir)
         if self.needs_source:

@@ -34,13 +34,14 @@ from benchmarks.inputs import (
 )
 from benchmarks.measure import Stage, close
 from benchmarks.other_slics import Cut, by_fast_slic, by_scikit_image
-from data_preprocessing.slic import achievable_segmentation_accuracy, slic
+from data_preprocessing.slic import slic
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item
 from dataloader.dataset_info import load_dataset
 from dataloader.datasets import EvaluationSet, Sample, SeededIndex, TrainingSet
 from dataloader.images import read_image, read_label
 from dataloader.regions import load_regions
+from experiments.superpixel_quality import achievable_segmentation_accuracy
 from models.folding import fold_batch_norm
 from utils.metrics import ConfusionMatrix
 from utils.runtime import Runtime
