@@ -1,8 +1,8 @@
 """What the scripts that go over all images of a dataset share: flags, images, processes."""
 
 import os
-import shutil
 import signal
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -97,10 +97,13 @@ def map_images(
 
 def progress(steps: Iterable[Result], total: int, what: str) -> Iterable[Result]:
     """The same steps, with a progress bar where stderr is a terminal."""
-    # A terminal that does not tell its width (0 columns, as within `script`) counts as 80 wide:
-    # tqdm would print an empty bar there.
-    columns = shutil.get_terminal_size().columns
-    return tqdm(steps, total=total, desc=what, unit="image", disable=None, ncols=columns)
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    except OSError:  # not a terminal
+        columns = 0
+    # tqdm prints an empty bar on a terminal of 0 x 0, as within `script` and some containers.
+    shape = {} if columns else {"ncols": 80, "nrows": 24}
+    return tqdm(steps, total=total, desc=what, unit="image", disable=None, **shape)
 
 
 @contextmanager
