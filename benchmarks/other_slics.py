@@ -1,4 +1,4 @@
-"""Superpixels by other packages, for ours to be compared with; each is imported when asked for."""
+"""Superpixels by other programs, to compare ours with; each is imported only when it is used."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,15 +9,15 @@ Cut = Callable[[np.ndarray], np.ndarray]
 """(H, W, 3) uint8 image -> (H, W) ids of its superpixels."""
 
 
-def by_scikit_image(count: int, compactness: float) -> Cut:
-    """scikit-image's slic; it joins what is not connected, so there may be fewer than ``count``."""
+def by_scikit_image(count: int, compactness: float, **options: float) -> Cut:
+    """scikit-image's SLIC at the image's own size; the number of regions is not quite ``count``."""
     from skimage.segmentation import slic
 
-    return partial(slic, n_segments=count, compactness=compactness, start_label=0)
+    return partial(slic, n_segments=count, compactness=compactness, start_label=0, **options)
 
 
 def by_fast_slic(count: int, compactness: float, **options: float) -> Cut:
-    """fast-slic, which the published release used, in the fastest of its builds that runs here."""
+    """fast-slic, which the published release used, in its fastest build for this processor."""
     from cfast_slic import is_supported_arch
 
     if is_supported_arch("x64/avx2"):

@@ -1,11 +1,14 @@
-"""What scripts that make something of every image of a dataset share: flags, images, all cores."""
+"""What the scripts that go over all images of a dataset share: flags, images, processes."""
 
 import os
 import signal
+import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
@@ -20,27 +23,54 @@ from utils.common import POSITIVE_INT, Parser, add_relocation_argument
 from utils.errors import UserError
 
 Result = TypeVar("Result")
+DEFAULT_ROOTS = {
+    "cityscapes": Path("data/Cityscapes"),
+    "GTA5": Path("data/GTA5"),
+    "SYNTHIA": Path("data/SYNTHIA"),
+    "camvid": Path("data/CamVid"),
+}
 
 
 def add_split_arguments(parser: Parser) -> None:
-    """Which images: a dataset, where it lies, and its split."""
-    parser.add_argument("--dataset", required=True, help="a folder of dataloader/init_data")
-    parser.add_argument("--datadir", required=True, type=Path, help="root of the data")
-    parser.add_argument("--split", default="train", help="train or val")
+    """Add the flags that name a dataset, its folder and its split."""
+    parser.add_argument(
+        "--dataset", default="cityscapes", help="dataset, a folder of dataloader/init_data"
+    )
+    parser.add_argument(
+        "--datadir",
+        type=Path,
+        help="root folder of the dataset (default: ./data/Cityscapes for cityscapes, and so on)",
+    )
+    parser.add_argument("--split", default="train", help="split of the dataset, train or val")
 
 
 def add_images_arguments(parser: Parser) -> None:
-    """The same, perhaps by a list, and how many at a time."""
+    """Add the flags that name the images, and how many processes work on them."""
     add_split_arguments(parser)
-    parser.add_argument("--datalist", help="image list (default: the data set's own)")
-    parser.add_argument("--workers", type=POSITIVE_INT, help="processes (default: all cores)")
+    parser.add_argument("--datalist", help="list of images (default: the dataset's own list)")
+    parser.add_argument(
+        "--workers", type=POSITIVE_INT, help="number of processes (default: one per core)"
+    )
     add_relocation_argument(parser)
+
+
+def data_root(args: Namespace) -> Path:
+    """The root folder of the dataset: --datadir, or the dataset's default.
+
+    Raises:
+        UserError: neither is there.
+    """
+    root = args.datadir or DEFAULT_ROOTS.get(args.dataset)
+    if root is None:
+        raise UserError(f"--dataset {args.dataset} has no default folder; give --datadir")
+    return root
 
 
 def images_from_args(args: Namespace) -> list[Item]:
     """The images that the flags of :func:`add_images_arguments` name, all of which can be read."""
     info = load_dataset(args.dataset)
-    items = find_or_make_datalist(info, args.datadir, args.split, args.datalist, args.relocate)
+    root = data_root(args)
+    items = find_or_make_datalist(info, root, args.split, args.datalist, args.relocate)
     check_files(items, info, "image")
     return items
 
@@ -48,25 +78,52 @@ def images_from_args(args: Namespace) -> list[Item]:
 def map_images(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int | None, what: str
 ) -> list[Result]:
-    """``function`` of each item, in order, in processes, with a progress bar.
+    """``function`` of each item, in order, computed in processes of one core each.
+
+    Progress is shown on a terminal.
 
     Args:
         function: can be pickled.
-        items: images.
-        workers: processes, of one core each; as many as there are cores when None.
-        what: is made, for the bar.
+        items: the images.
+        workers: number of processes; as many as there are cores if None. One is this process.
+        what: name of the results, for the progress bar.
 
     Raises:
         UserError: a process died.
     """
+    with _mapper(workers or os.cpu_count() or 1) as each:
+        return list(progress(each(function, items), len(items), what))
+
+
+def progress(steps: Iterable[Result], total: int, what: str) -> Iterable[Result]:
+    """The same steps, with a progress bar where stderr is a terminal."""
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    except OSError:  # not a terminal
+        columns = 0
+    # tqdm prints an empty bar on a terminal of 0 x 0, as within `script` and some containers.
+    shape = {} if columns else {"ncols": 80, "nrows": 24}
+    return tqdm(steps, total=total, desc=what, unit="image", disable=None, **shape)
+
+
+@contextmanager
+def _mapper(workers: int) -> Iterator[Callable]:
+    """``map`` in this process, or over worker processes."""
+    if workers == 1:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            yield map
+        finally:
+            cv2.setNumThreads(threads)
+        return
     pool = ProcessPoolExecutor(
-        workers or os.cpu_count() or 1,
+        workers,
         mp_context=get_context("spawn"),  # a threaded process must not be forked
         initializer=_start_worker,
     )
     try:
-        made = pool.map(function, items, chunksize=4)
-        return list(tqdm(made, total=len(items), desc=what, unit="image", disable=None))
+        yield partial(pool.map, chunksize=1)
     except BrokenProcessPool as error:
         raise UserError("a worker died (out of memory?); run again with fewer --workers") from error
     finally:

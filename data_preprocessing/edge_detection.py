@@ -1,10 +1,12 @@
 """Edge maps of a dataset's images, for ReDAL: Gaussian blur 5 x 5, then Canny 50/150.
 
-They go to ``edge/`` below the root, named as the superpixel maps are. Maps that are there already
-are kept, so a run that was stopped goes on where it was.
+They go to ``edge/`` below the root, named as the superpixel maps are. A map that is there already
+is kept if its image is the same, so a run that was stopped goes on where it was; maps of images
+that were replaced are made again. Maps made by other programs are kept.
 """
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,20 +14,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from data_preprocessing.each_image import add_images_arguments, images_from_args, map_images
+from data_preprocessing.each_image import (
+    add_images_arguments,
+    data_root,
+    images_from_args,
+    map_images,
+)
+from data_preprocessing.map_writer import MapWriter
 from dataloader.datalist import Item
 from dataloader.edges import edge_path
-from dataloader.images import INDEX_MODES, READ_ERRORS, read_image
+from dataloader.images import read_edges, read_image
 from utils.common import Parser
-from utils.errors import UserError, run
-from utils.files import write_png
+from utils.errors import run
 
 BLUR = (5, 5)
 LOW, HIGH = 50, 150
-NOTE = f"Canny {LOW}/{HIGH}"
-PNG = b"\x89PNG\r\n\x1a\n"
+WRITER = MapWriter("an edge map", "Canny ", f"Canny {LOW}/{HIGH}")
 
 
 def parser() -> Parser:
@@ -35,46 +40,23 @@ def parser() -> Parser:
     return result
 
 
-def main() -> None:
-    args = parser().parse_args()
-    items = images_from_args(args)
-    shares = map_images(partial(draw, root=args.datadir), items, args.workers, "edges")
+def main(argv: Sequence[str] | None = None) -> None:
+    """Make the maps that the command line asks for."""
+    args = parser().parse_args(argv)
+    items, root = images_from_args(args), data_root(args)
+    WRITER.check([edge_path(item, root) for item in items], items, root)
+    shares = map_images(partial(write_edges, root=root), items, args.workers, "edges")
     print(
-        f"{len(items)} edge maps in {args.datadir / 'edge'}; "
+        f"{len(items)} edge maps in {root / 'edge'}; "
         f"{100 * np.mean(shares):.1f} % of the pixels are edges"
     )
 
 
-def draw(item: Item, root: Path) -> float:
+def write_edges(item: Item, root: Path) -> float:
     """Write an image's edge map, unless it is there already; the share of edge pixels."""
-    path, image = edge_path(item, root), read_image(item.image)
-    edges = read_whole(path, image.shape[:2])
-    if edges is None:
-        edges = detect_edges(image)
-        write_png(path, edges, note=NOTE)
-    return float((edges > 0).mean())
-
-
-def read_whole(path: Path, size: tuple[int, int]) -> np.ndarray | None:
-    """The edge map of an image (H, W) that is there, ours or one made elsewhere.
-
-    None where it is missing, or is ours but of another size or damaged.
-
-    Raises:
-        UserError: the file there is no such map, and would be lost.
-    """
-    try:
-        with Image.open(path) as stored:
-            ours, mode, edges = stored.info.get("Comment") == NOTE, stored.mode, np.asarray(stored)
-    except READ_ERRORS:
-        if not path.is_file() or path.read_bytes()[: len(PNG)] == PNG:
-            return None
-        ours, mode, edges = False, "", np.empty(0)
-    if mode in INDEX_MODES and edges.shape == size:
-        return edges
-    if not ours:
-        raise UserError(f"{path}: an edge map would overwrite this; move it, or mend the datalist")
-    return None
+    path = edge_path(item, root)
+    WRITER.write(path, item.image, lambda: detect_edges(read_image(item.image)))
+    return float((read_edges(path) > 0).mean())
 
 
 def detect_edges(image: np.ndarray) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Write a datalist (image, label and superpixel path of each image) from what is on disk."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data_preprocessing.each_image import add_split_arguments
+from data_preprocessing.each_image import add_split_arguments, data_root
 from dataloader.datalist import default_path, item_of, scan, write_datalist
 from dataloader.dataset_info import load_dataset
 from utils.common import Parser
@@ -16,22 +17,25 @@ def parser() -> Parser:
     """The command line of this script."""
     result = Parser(__doc__)
     add_split_arguments(result)
-    result.add_argument("--filter", default="*", metavar="GLOB", help="only images that match")
-    result.add_argument("--out", type=Path, help="the list (default: DATADIR/SPLIT.txt)")
+    result.add_argument(
+        "--filter", default="*", metavar="GLOB", help="list only images that match this pattern"
+    )
+    result.add_argument("--out", type=Path, help="file to write (default: DATADIR/SPLIT.txt)")
     return result
 
 
-def main() -> None:
-    args = parser().parse_args()
-    info = load_dataset(args.dataset)
-    items = scan(info, args.datadir, args.split, args.filter)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the list that the command line asks for."""
+    args = parser().parse_args(argv)
+    info, root = load_dataset(args.dataset), data_root(args)
+    items = scan(info, root, args.split, args.filter)
     if not items:
         image, label, _ = item_of(info, args.split, "*")
         raise UserError(
-            f"--datadir {args.datadir}: no image matches; expected {image} with {label}"
+            f"--datadir {root}: no image matches; expected {image} with {label}"
             + (f", --filter {args.filter}" if args.filter != "*" else "")
         )
-    path = args.out or default_path(args.datadir, args.split)
+    path = args.out or default_path(root, args.split)
     write_datalist(path, items)
     print(f"{len(items)} images in {path}")
 

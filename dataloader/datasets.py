@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from dataloader.datalist import Item
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.images import read_image, read_label, read_superpixels
+from dataloader.provenance import check_provenance
 from dataloader.transforms import EvaluationTransform, TrainingTransform
 
 
@@ -66,6 +67,7 @@ class TrainingSet(Dataset):
         else:
             maps = [torch.full(image.shape[-2:], IGNORE, dtype=torch.uint8)]
         if regions is not None:
+            check_provenance(item.superpixel, item.image)
             maps.append(unlabelled_mask(item.superpixel, regions))
         transform = TrainingTransform(self.size, random_scale=info.random_scale)
         image, (label, *masks) = transform(image, maps, torch.Generator().manual_seed(drawn.seed))
@@ -104,6 +106,7 @@ class EvaluationSet(Dataset):
         image, maps = self.transform(to_tensor(read_image(item.image)), maps)
         superpixels = None
         if self.with_superpixels:
+            check_provenance(item.superpixel, item.image)
             superpixels = torch.from_numpy(read_superpixels(item.superpixel).copy())
         return index, image, maps[0] if maps else None, superpixels
 

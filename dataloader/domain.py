@@ -157,7 +157,7 @@ def load_domains(
     if "source" in needs:
         source = source.with_regions("train")
     if "network" not in needs:  # a pass over the images would check this
-        check_maps(target.regions)
+        check_maps(target.items, target.regions)
     if "edges" in needs:
         check_edges(target.items, target.root)
     if listed is None:

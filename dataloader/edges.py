@@ -9,20 +9,22 @@ import numpy as np
 
 from dataloader.datalist import Item
 from dataloader.images import READ_ERRORS, read_edges, read_head, read_superpixels, reason
+from dataloader.provenance import check_provenance
 from dataloader.regions import Regions
 from utils.errors import UserError
 
 
 def edge_path(item: Item, root: str | Path) -> Path:
     """An image's edge map: where its superpixel map is, with ``edge`` for ``superpixel``."""
-    relative = Path(os.path.relpath(item.superpixel, os.path.abspath(root)))
+    root = os.path.abspath(root)
+    relative = Path(os.path.relpath(item.superpixel, root))
     folders = [part for part in relative.parts[:-1] if part not in ("superpixel", os.pardir)]
     name = relative.name.replace("superpixel", "edge")
-    return Path(root).absolute().joinpath("edge", *folders, name)
+    return Path(root, "edge").joinpath(*folders, name)
 
 
 def check_edges(items: Sequence[Item], root: str | Path) -> None:
-    """Make sure that all edge maps are there, and of their superpixel maps' sizes.
+    """Make sure that all edge maps are there, of their superpixel maps' sizes and up to date.
 
     Raises:
         UserError: names the first that is not.
@@ -37,6 +39,7 @@ def check_edges(items: Sequence[Item], root: str | Path) -> None:
             problem = reason(error)
         if problem:
             raise UserError(f"{path}: edge map for ReDAL: {problem}; run edge_detection.py")
+        check_provenance(path, item.image, "edge_detection.py")
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(check, items))

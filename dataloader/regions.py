@@ -15,6 +15,7 @@ import numpy as np
 
 from dataloader.datalist import Item
 from dataloader.images import read_superpixels
+from dataloader.provenance import check_provenance
 from utils.errors import UserError
 from utils.files import read_json, write_json
 
@@ -51,10 +52,19 @@ def check_areas(path: str, found: dict[int, int], known: dict[int, int]) -> None
         )
 
 
-def check_maps(regions: Regions) -> None:
-    """:func:`check_areas` of every map, for a selection that will not look at them."""
-    for path, found in regions_of_maps(regions).items():
-        check_areas(path, found, regions[path])
+def check_maps(items: Sequence[Item], regions: Regions) -> None:
+    """Check every map and its image, for a selection that makes no pass over the images.
+
+    Raises:
+        UserError: a map is not the one in ``regions``, or its image has been replaced.
+    """
+
+    def check(item: Item) -> None:
+        check_provenance(item.superpixel, item.image)
+        check_areas(item.superpixel, _regions_of_map(item.superpixel), regions[item.superpixel])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(check, items))
 
 
 def dictionary_path(root: str | Path, split: str) -> Path:

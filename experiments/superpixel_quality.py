@@ -1,11 +1,12 @@
 """Achievable segmentation accuracy of superpixels on every 12th CamVid training frame.
 
---by also takes fast-slic (which `make bench` installs) and a plain grid, to compare with.
+Compares the project's superpixels with those of other programs (fast-slic is installed by
+``make bench``) and with a plain grid.
 """
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,23 +15,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from benchmarks.other_slics import Cut, by_fast_slic, by_scikit_image
-from data_preprocessing.slic import achievable_segmentation_accuracy, slic
+from data_preprocessing.slic import MIN_SIZE_FACTOR, SIGMA, slic
 from dataloader.datalist import scan
 from dataloader.dataset_info import load_dataset
 from dataloader.images import read_image, read_label
 from utils.common import POSITIVE, POSITIVE_INT, Parser
-from utils.errors import run
+from utils.errors import UserError, run
 
 EVERY = 12
 
 
 def by_us(count: int, compactness: float) -> Cut:
-    """The project's own."""
+    """The project's own superpixels."""
     return lambda image: slic(image, count, compactness)
 
 
 def by_grid(count: int, _: float) -> Cut:
-    """Rectangles of one size."""
+    """Rectangles of equal size."""
 
     def cut(image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
@@ -44,21 +45,48 @@ def by_grid(count: int, _: float) -> Cut:
 
 METHODS: dict[str, Callable[[int, float], Cut]] = {
     "ours": by_us,
-    "fast-slic": partial(by_fast_slic, min_size_factor=0),  # keeps all pieces, as is best
-    "scikit-image": by_scikit_image,
+    "scikit-image": partial(by_scikit_image, sigma=SIGMA, min_size_factor=MIN_SIZE_FACTOR),
+    "scikit-image-default": by_scikit_image,
+    "fast-slic": partial(by_fast_slic, min_size_factor=MIN_SIZE_FACTOR),
+    "fast-slic-default": by_fast_slic,
+    "fast-slic-all-pieces": partial(by_fast_slic, min_size_factor=0),
     "grid": by_grid,
 }
 
 
-def main() -> None:
+def achievable_segmentation_accuracy(
+    superpixels: np.ndarray, labels: np.ndarray, ignore: int = 255
+) -> tuple[int, int]:
+    """How well regions can follow the labels: each region is given its most frequent label.
+
+    Args:
+        superpixels: (H, W) integer ids, 0 or more.
+        labels: (H, W) uint8 labels.
+        ignore: label of the pixels that are left out.
+
+    Returns:
+        number of pixels whose label is then right, and number of pixels counted.
+    """
+    counted = labels != ignore
+    pairs = superpixels[counted].astype(np.int64) * 256 + labels[counted]
+    counts = np.bincount(pairs, minlength=256 * (int(superpixels.max()) + 1)).reshape(-1, 256)
+    return int(counts.max(1).sum()), int(counted.sum())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print regions, accuracy and time of one method."""
     parser = Parser(__doc__)
-    parser.add_argument("--datadir", type=Path, required=True, help="root of CamVid")
-    parser.add_argument("--num_segments", type=POSITIVE_INT, default=40)
-    parser.add_argument("--compactness", type=POSITIVE, default=10.0)
-    parser.add_argument("--by", choices=METHODS, default="ours")
-    args = parser.parse_args()
+    parser.add_argument("--datadir", type=Path, required=True, help="root folder of CamVid")
+    parser.add_argument("--num_segments", type=POSITIVE_INT, default=40, help="regions per image")
+    parser.add_argument(
+        "--compactness", type=POSITIVE, default=10.0, help="weight of position against colour"
+    )
+    parser.add_argument("--by", choices=METHODS, default="ours", help="method to measure")
+    args = parser.parse_args(argv)
     info = load_dataset("camvid")
     items = [item.below(args.datadir) for item in scan(info, args.datadir, "train")[::EVERY]]
+    if not items:
+        raise UserError(f"--datadir {args.datadir}: no CamVid training images; name CamVid's root")
     cut = METHODS[args.by](args.num_segments, args.compactness)
     right = counted = 0
     counts, seconds = [], []
@@ -71,8 +99,9 @@ def main() -> None:
         right, counted = right + pair[0], counted + pair[1]
         counts.append(len(np.unique(superpixels)))
     print(
-        f"{len(items)} frames, {min(counts)} to {max(counts)} regions, "
-        f"accuracy {right / counted:.4f}, {np.median(seconds):.3f} s an image"
+        f"{len(items)} frames, {min(counts)} to {max(counts)} regions "
+        f"({np.mean(counts):.1f} on average), accuracy {right / counted:.4f}, "
+        f"{np.median(seconds):.3f} s per image"
     )
 
 
