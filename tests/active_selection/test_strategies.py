@@ -163,11 +163,11 @@ def test_badge_draws_each_region_once_when_all_are_equal():
         assert sorted(ranking.rows) == list(range(30))
 
 
-def test_badge_never_draws_what_has_no_chance():
-    """Not even where rounding leads beyond the end."""
-    chance = torch.tensor([0.0, 0.1, 0.2, 0.0, 0.0], dtype=torch.float64)
-    left = torch.ones(5, dtype=torch.float64)
-    draws = [badge._draw(chance, left, number) for number in (0.0, 0.3, 0.4, 1.0)]
+def test_badge_never_draws_a_region_of_zero_weight():
+    """Not even where rounding leads past the end."""
+    weights = torch.tensor([0.0, 0.1, 0.2, 0.0, 0.0], dtype=torch.float64)
+    remaining = torch.ones(5, dtype=torch.float64)
+    draws = [badge._sample_index(weights, remaining, number) for number in (0.0, 0.3, 0.4, 1.0)]
     assert draws == [1, 1, 2, 2]
 
 
