@@ -26,7 +26,6 @@ from active_selection.clustering import k_means
 
 log = logging.getLogger(__name__)
 
-PANEL = 64
 TOLERANCE = 1e-3
 MAX_ITERATIONS = 200
 FIRST_REGULARISER, LAST_REGULARISER = 1e-6, 1e6
@@ -82,8 +81,8 @@ class Mixture:
         """log(weight_k N(z; mean_k, covariance_k)) of rows (n, d) float64, (n, K) float64.
 
         -inf for components whose responsibility for a row is negligible. These are known from
-        distances d in single precision: a log probability lies between ``lower`` and ``upper``, and
-        a component is negligible if its upper bound is far below another component's lower bound.
+        distances in single precision, which bound a log probability by ``lower`` and ``upper``: a
+        component is negligible if its upper bound is far below another component's lower bound.
         """
         components = range(len(self.weights))
         if len(components) == 1:
@@ -103,15 +102,9 @@ class Mixture:
 
     def _squared_distance(self, rows: Tensor, k: int) -> Tensor:
         """Squared Mahalanobis distance of rows (n, d) to mean k, (n,) in the rows' precision."""
-        precision_cholesky = self._precisions_cholesky[rows.dtype][k]
         deviation = rows - self.means[k].to(rows.dtype)
-        result = torch.zeros_like(rows[:, 0])
-        for start in range(0, rows.shape[1], PANEL):  # what is above the diagonal is zero
-            end = min(start + PANEL, rows.shape[1])
-            result += (
-                _product(deviation[:, :end], precision_cholesky[start:end, :end].T).square_().sum(1)
-            )
-        return result
+        product = _product(deviation, self._precisions_cholesky[rows.dtype][k].T)
+        return product.square_().sum(1)
 
 
 def fit_mixture(
