@@ -103,8 +103,7 @@ class Mixture:
     def _squared_distance(self, rows: Tensor, k: int) -> Tensor:
         """Squared Mahalanobis distance of rows (n, d) to mean k, (n,) in the rows' precision."""
         deviation = rows - self.means[k].to(rows.dtype)
-        product = _product(deviation, self._precisions_cholesky[rows.dtype][k].T)
-        return product.square_().sum(1)
+        return (deviation @ self._precisions_cholesky[rows.dtype][k].T).square_().sum(1)
 
 
 def fit_mixture(
@@ -182,22 +181,17 @@ def m_step(rows: Tensor, responsibilities: Tensor, regulariser: float) -> Mixtur
     means = responsibilities.new_zeros(components, dims)
     covariances = responsibilities.new_zeros(components, dims, dims)
     for block in row_blocks(len(rows)):
-        means += _product(responsibilities[block].T, rows[block].double())
+        means += responsibilities[block].T @ rows[block].double()
     means /= counts[:, None]
     for k in range(components):
         members = torch.nonzero(responsibilities[:, k])[:, 0]
         for block in members.split(BLOCK_ROWS):
             deviation = rows[block].double() - means[k]
             deviation *= responsibilities[block, k, None].sqrt()
-            covariances[k] += _product(deviation.T, deviation)
+            covariances[k] += deviation.T @ deviation
     covariances /= counts[:, None, None]
     covariances.diagonal(dim1=1, dim2=2).add_(regulariser)
     return Mixture(counts / counts.sum(), means, covariances)
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Matrix product; on a CPU by NumPy, whose BLAS is the faster one on many machines."""
-    return torch.from_numpy(a.numpy() @ b.numpy()) if a.device.type == "cpu" else a @ b
 
 
 def _as_tensor(features: np.ndarray, device: torch.device | str) -> Tensor:

@@ -10,7 +10,6 @@ from scipy.stats import spearmanr
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from active_selection import mixture
 from active_selection.density import (
     DensityOptions,
     class_weight,
@@ -273,11 +272,3 @@ def test_overlapping_components_share_rows():
     ours = fit_mixture(features, 4)
     np.testing.assert_allclose(ours.log_density(features), theirs.score_samples(features), 1e-6)
     assert ((ours.weighted_log_prob(torch.from_numpy(features)) > -torch.inf).sum(1) > 1).all()
-
-
-def test_the_path_of_gpus_gives_the_same(monkeypatch):
-    """Products by torch, as on a GPU, here on CPU tensors."""
-    features = np.maximum(np.random.default_rng(0).normal(size=(900, 40)), 0)
-    expected = fit_mixture(features, 5).log_density(features)
-    monkeypatch.setattr(mixture, "_product", torch.matmul)
-    np.testing.assert_allclose(fit_mixture(features, 5).log_density(features), expected, 1e-9)
