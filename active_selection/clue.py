@@ -21,7 +21,7 @@ def rank_by_clue(
 
     The clusters minimise sum_i H_i ||z_i - mu_k(i)||^2; their number is the budget divided by the
     mean area of the unlabelled regions. The region nearest to the centre of each cluster comes
-    first. Should these not spend the budget, the second nearest of each cluster follow, and so on.
+    first. If these do not spend the budget, the second nearest of each cluster follow, and so on.
 
     Args:
         feature: (n, d) float32 z, mean features.

@@ -87,9 +87,9 @@ def log_density_ratio(source: np.ndarray, target: np.ndarray, seed: int = 0) -> 
     return log_ratio(target_mixture, source_mixture, target)
 
 
-def class_weight(log_ratio: np.ndarray) -> int:
-    """Length of a class's turn: max(1, int(log10 |mean of d over the class|))."""
-    mean = abs(float(np.mean(log_ratio)))
+def class_weight(ratio: np.ndarray) -> int:
+    """Length of a class's turn: max(1, int(log10 |mean d|)) for the d (m,) of its regions."""
+    mean = abs(float(np.mean(ratio)))
     return max(1, int(math.log10(mean))) if 1 <= mean < math.inf else 1
 
 

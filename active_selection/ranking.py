@@ -1,4 +1,4 @@
-"""The result of every strategy, and ways to make one."""
+"""Rankings, which all strategies return, and helpers that make them."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -26,7 +26,7 @@ def largest_first(score: np.ndarray, pool: np.ndarray) -> Ranking:
 
 
 def cumcount(groups: np.ndarray) -> np.ndarray:
-    """Number each entry within its group, for groups (n,) int: (n,) int64, starting from 0."""
+    """Position of each entry within its group, from 0, (n,) int64, for groups (n,) int."""
     order = np.argsort(groups, kind="stable")
     in_order = groups[order]
     position = np.empty(len(groups), np.int64)

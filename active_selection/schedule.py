@@ -1,4 +1,4 @@
-"""Budgets in pixels: dynamic scheduling of a round, cutting a ranking, merging of rankings."""
+"""Dynamic scheduling of budgets, cutting of rankings at a budget, weighted round-robin."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -27,9 +27,9 @@ def budgets(round_index: int, total: int, alpha: float, beta: float) -> tuple[in
 
 
 def cut_at_budget(rows: np.ndarray, area: np.ndarray, budget: float) -> np.ndarray:
-    """Cut a ranking where its areas reach the budget: the shortest beginning that spends it.
+    """Cut a ranking at the first row where the areas taken reach the budget.
 
-    All rows are returned if their areas do not reach the budget, and none for a budget of 0.
+    All rows are returned if their areas do not reach it, and none for a budget of 0.
 
     Args:
         rows: (k,) row numbers in labelling order.
