@@ -1,4 +1,4 @@
-"""AADA (Su et al. 2020): regions that look like the target and that the network is unsure of."""
+"""AADA (Su et al. 2020): regions that look like the target domain and have uncertain labels."""
 
 import numpy as np
 
@@ -9,10 +9,10 @@ def rank_by_aada(domain: np.ndarray, entropy: np.ndarray, pool: np.ndarray) -> R
     """Rank by importance weight times entropy, D(z) / (1 - D(z)) * H(p).
 
     Args:
-        domain: (n,) D, the discriminator's probability of *target*.
+        domain: (n,) D, the discriminator's probability that a region is from the target domain.
         entropy: (n,) H, mean prediction entropy.
-        pool: (n,) bool, the unlabelled regions.
+        pool: (n,) bool, True for unlabelled regions.
     """
-    certain = np.finfo(np.float64).eps  # D of exactly 1 is still worth a finite number
+    eps = np.finfo(np.float64).eps  # keeps the weight finite where D = 1
     domain = domain.astype(np.float64)
-    return largest_first(domain / np.maximum(1 - domain, certain) * entropy, pool)
+    return largest_first(domain / np.maximum(1 - domain, eps) * entropy, pool)

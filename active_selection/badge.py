@@ -1,4 +1,4 @@
-"""BADGE (Ash et al. 2020): regions whose labels would change the last layer, and differently."""
+"""BADGE (Ash et al. 2020): regions with large and diverse gradients of the last layer."""
 
 from collections.abc import Iterator
 
@@ -19,55 +19,59 @@ def rank_by_badge(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Ranking:
-    """Draw by k-means++ seeding among gradient embeddings g = (p - onehot(argmax p)) x z.
+    """Select by k-means++ seeding on gradient embeddings g = (p - onehot(argmax p)) x z.
 
-    The first is drawn uniformly, each next one with a chance in proportion to its squared distance
-    to the nearest drawn (Arthur and Vassilvitskii 2007). The outer products g are never made: with
-    a = p - onehot, g_i . g_j = (a_i . a_j) (z_i . z_j).
+    The first region is drawn uniformly, each further one with a probability proportional to its
+    squared distance to the nearest region drawn so far (Arthur and Vassilvitskii 2007). The outer
+    products g are never formed: with a = p - onehot, g_i . g_j = (a_i . a_j) (z_i . z_j).
 
     Args:
-        feature: (n, d) z.
-        prob: (n, C) p.
+        feature: (n, d) float32 z, mean features.
+        prob: (n, C) float32 p, mean class probabilities.
         area: (n,) pixels of each region.
-        pool: (n,) bool, the unlabelled regions.
-        budget: pixels; drawing ends when it is spent.
-        seed: of the draws.
-        device: of the arithmetic; it must know float64.
+        pool: (n,) bool, True for unlabelled regions.
+        budget: pixels to select; drawing stops once it is spent.
+        seed: seed of the draws.
+        device: device of the computation; it must support float64.
     """
     rows = np.flatnonzero(pool)
     z = torch.from_numpy(feature[rows]).to(device)
     a = torch.from_numpy(prob[rows]).to(device)
     a[torch.arange(len(rows)), a.argmax(1)] -= 1
-    return take_until_budget(_seeds(a, z, np.random.default_rng(seed)), rows, area, budget)
+    draws = _k_means_plus_plus(a, z, np.random.default_rng(seed))
+    return take_until_budget(draws, rows, area, budget)
 
 
-def _seeds(a: Tensor, z: Tensor, rng: np.random.Generator) -> Iterator[tuple[int, float]]:
-    """Index, and chance before it is made a share, of one row after another, by k-means++ seeding.
+def _k_means_plus_plus(
+    a: Tensor, z: Tensor, rng: np.random.Generator
+) -> Iterator[tuple[int, float]]:
+    """Yield (index, unnormalised probability) of one row after another, by k-means++ seeding.
 
     Args:
-        a, z: (n, C) and (n, d), whose rows' outer products are what is drawn.
-        rng: draws.
+        a, z: (n, C) and (n, d), factors of the embeddings: row i is the outer product of a_i, z_i.
+        rng: source of random numbers.
     """
     norms = (vector_norm(a, dim=1).double() * vector_norm(z, dim=1).double()).square()
-    left = torch.ones_like(norms)  # 0 for what is drawn
+    remaining = torch.ones_like(norms)  # 0 for rows that were drawn
     distance = torch.full_like(norms, torch.inf)
-    chance = left
+    weights = remaining
     for _ in a:
-        i = _draw(chance, left, rng.random())
-        yield i, float(chance[i])
+        i = _sample_index(weights, remaining, rng.random())
+        yield i, float(weights[i])
         products = (a @ a[i]).double() * (z @ z[i]).double()
         distance = torch.minimum(distance, norms + norms[i] - 2 * products).clamp_(min=0)
-        left[i] = 0
-        chance = distance * left
+        remaining[i] = 0
+        weights = distance * remaining
 
 
-def _draw(chance: Tensor, left: Tensor, number: float) -> int:
-    """An index with a chance in proportion to ``chance`` (n,), by a random number in [0, 1).
+def _sample_index(weights: Tensor, remaining: Tensor, number: float) -> int:
+    """Sample an index in proportion to ``weights`` (n,) >= 0, given a random number in [0, 1).
 
-    Where nothing has any, all that are ``left`` (n,) have the same.
+    If all weights are zero, draw uniformly from the rows where ``remaining`` (n,) is 1.
     """
-    ends = chance.cumsum(0)
-    if ends[-1] <= 0:
-        ends = left.cumsum(0)
-    last = torch.searchsorted(ends, ends[-1])  # the last with any, should rounding go beyond
-    return int(torch.searchsorted(ends, number * ends[-1], right=True).minimum(last))
+    cumulative = weights.cumsum(0)
+    if cumulative[-1] <= 0:
+        cumulative = remaining.cumsum(0)
+    last = torch.searchsorted(cumulative, cumulative[-1])  # rounding must not lead past it
+    index = torch.searchsorted(cumulative, number * cumulative[-1], right=True)
+    return int(index.minimum(last))

@@ -1,4 +1,4 @@
-"""CLUE (Prabhu et al. 2021): one region of each cluster, clusters drawn to uncertain regions."""
+"""CLUE (Prabhu et al. 2021): one region of each cluster, clustering weighted by uncertainty."""
 
 import math
 
@@ -17,27 +17,30 @@ def rank_by_clue(
     budget: float,
     seed: int = 0,
 ) -> Ranking:
-    """Rank by nearness to the centres of an entropy-weighted k-means.
+    """Rank by distance to the centres of an entropy-weighted k-means.
 
-    The clusters minimise sum_i H_i ||z_i - mu_k(i)||^2, and are as many as the budget is worth
-    regions of mean area. The region nearest its centre comes first, one of each cluster; then, for
-    a budget that is not spent by these, the next nearest of each.
+    The clusters minimise sum_i H_i ||z_i - mu_k(i)||^2; their number is the budget divided by the
+    mean area of the unlabelled regions. The region nearest to the centre of each cluster comes
+    first. If these do not spend the budget, the second nearest of each cluster follow, and so on.
 
     Args:
-        feature: (n, d) float32 z.
+        feature: (n, d) float32 z, mean features.
         entropy: (n,) H, mean prediction entropy.
         area: (n,) pixels of each region.
-        pool: (n,) bool, the unlabelled regions.
-        budget: pixels.
-        seed: of the clustering.
+        pool: (n,) bool, True for unlabelled regions.
+        budget: pixels to select.
+        seed: seed of the k-means initialisation.
+
+    Returns:
+        The ranking; scores are negative distances to the cluster centres.
     """
     rows = np.flatnonzero(pool)
     if not len(rows):
         return Ranking(rows, np.empty(0))
-    count = max(1, math.ceil(budget / area[rows].mean()))
-    weight = entropy[rows] + np.finfo(np.float32).tiny  # an image of no doubt at all has a centre
+    clusters = max(1, math.ceil(budget / area[rows].mean()))
+    weight = entropy[rows] + np.finfo(np.float32).tiny  # a cluster of zero weight has no centre
     points = feature[rows]
-    cluster, centres = k_means(points, count, seed, weight)
+    cluster, centres = k_means(points, clusters, seed, weight)
     distance = np.empty(len(rows))
     for block in row_blocks(len(rows)):
         offset = points[block] - centres[cluster[block]]

@@ -19,56 +19,60 @@ def rank_by_coreset(
     budget: float,
     device: torch.device | str = "cpu",
 ) -> Ranking:
-    """Take, until the budget is spent, the region farthest from all that are labelled or taken.
+    """Take the region farthest from all labelled and taken ones, until the budget is spent.
 
-    The next is argmax_i min_j ||z_i - z_j||, i over the pool, j over what is labelled. Only one
-    distance a region is kept, and labelled regions are read in blocks.
+    The next region is argmax_i min_j ||z_i - z_j||, i over the pool and j over the labelled set,
+    which each region taken joins. Memory holds one distance per region; labelled regions are read
+    in blocks.
 
     Args:
-        feature: (n, d) z of the target regions; those out of the pool are labelled.
-        source: (m, d) z of the source regions, which are labelled, too.
-        area: (n,) pixels of each region.
-        pool: (n,) bool, the unlabelled regions.
-        budget: pixels.
-        device: of the arithmetic.
+        feature: (n, d) z, mean features of the target regions.
+        source: (m, d) z of the source regions, all of which are labelled.
+        area: (n,) pixels of each target region.
+        pool: (n,) bool, True for unlabelled target regions.
+        budget: pixels to select.
+        device: device of the computation.
+
+    Returns:
+        The ranking; scores are the distances to the nearest labelled region when taken.
     """
     rows = np.flatnonzero(pool)
     points = torch.from_numpy(feature[rows]).float().to(device)
-    origin = points.mean(0)  # distances are worked out from dot products: keep these small
+    origin = points.mean(0)  # centred, so that distances from dot products keep their precision
     points -= origin
     norms = vector_norm(points, dim=1).square()
     nearest = torch.full_like(norms, torch.inf)
     for block in _labelled(feature, pool, source):
         centres = torch.from_numpy(block).float().to(device) - origin
-        _approach(nearest, points, norms, centres)
+        _update_nearest(nearest, points, norms, centres)
     return take_until_budget(_farthest(nearest, points, norms), rows, area, budget)
 
 
 def _farthest(nearest: Tensor, points: Tensor, norms: Tensor) -> Iterator[tuple[int, float]]:
-    """Index and distance of the farthest point, again and again, each taken counting as labelled.
+    """Yield (index, distance) of the farthest point repeatedly; each joins the labelled set.
 
     Args:
-        nearest: (n,) squared distances to what is labelled; altered.
+        nearest: (n,) squared distance of each point to the nearest labelled one; updated in place.
         points: (n, d).
-        norms: (n,) squared lengths of the points.
+        norms: (n,) squared norms of the points.
     """
     for _ in points:
         i = int(nearest.argmax())
         yield i, float(nearest[i].clamp(min=0).sqrt())
-        _approach(nearest, points, norms, points[i : i + 1])
+        _update_nearest(nearest, points, norms, points[i : i + 1])
         nearest[i] = -torch.inf
 
 
 def _labelled(feature: np.ndarray, pool: np.ndarray, source: np.ndarray) -> Iterator[np.ndarray]:
-    """Features of everything labelled, in blocks."""
+    """Blocks (k, d) of the features of labelled target regions and of the source."""
     rows = np.flatnonzero(~pool)
     yield from (feature[rows[block]] for block in row_blocks(len(rows)))
     yield from (np.array(source[block]) for block in row_blocks(len(source)))
 
 
-def _approach(nearest: Tensor, points: Tensor, norms: Tensor, centres: Tensor) -> None:
-    """Lower each point's squared distance (n,) to that of the nearest of more centres (k, d)."""
+def _update_nearest(nearest: Tensor, points: Tensor, norms: Tensor, centres: Tensor) -> None:
+    """Update squared distances ``nearest`` (n,) for additional labelled ``centres`` (k, d)."""
     centre_norms = centres.square().sum(1)
-    for some in row_blocks(len(points)):
-        offset = torch.addmm(centre_norms, points[some], centres.T, alpha=-2).amin(1)
-        nearest[some] = torch.minimum(nearest[some], norms[some] + offset)
+    for block in row_blocks(len(points)):
+        offset = torch.addmm(centre_norms, points[block], centres.T, alpha=-2).amin(1)
+        nearest[block] = torch.minimum(nearest[block], norms[block] + offset)

@@ -1,22 +1,21 @@
-"""Full-covariance Gaussian mixtures in double precision, by expectation maximisation.
+"""Full-covariance Gaussian mixtures in double precision, fitted by expectation maximisation.
 
-The start, the steps and the end are those of scikit-learn's ``GaussianMixture`` (k-means start, one
-start), and so are the results, to rounding. What differs is the work: in 256 dimensions nearly
-every row belongs to one component alone, so
+Initialisation (one k-means), steps and stopping rule are those of scikit-learn's
+``GaussianMixture``, and so are the results, to rounding. What differs is the amount of work: in 256
+dimensions nearly every row belongs to one component alone, so
 
-- distances to all components are first worked out in single precision, which tells those that have
-  a responsibility in a row; only theirs are worked out in double precision;
-- a component's covariance is summed over the rows that it has a responsibility in.
+- the E-step first computes the distances to all components in single precision, which tells the
+  components that have a responsibility for a row; only these are computed in double precision;
+- the M-step sums a component's covariance over the rows that it has a responsibility for.
 
-Rows keep their own precision and are turned into doubles a block at a time, on the device that the
-fit runs on; beside them there is one double a row and component. (The k-means start has a copy of
-them in double precision.)
+Rows keep their own precision and are converted to double precision a block at a time, on the device
+of the fit; memory beyond them is one double per row and component. (Only the k-means initialisation
+makes a double-precision copy of the rows.)
 """
 
 import logging
 import math
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -27,24 +26,24 @@ from active_selection.clustering import k_means
 
 log = logging.getLogger(__name__)
 
-PANEL = 64
 TOLERANCE = 1e-3
 MAX_ITERATIONS = 200
-NO_SHARE = 40.0
-"""Nats below a row's best component; a responsibility beyond (under 1e-17) is lost in a sum."""
+FIRST_REGULARISER, LAST_REGULARISER = 1e-6, 1e6
+NEGLIGIBLE = 40.0
+"""Nats below a row's most likely component; responsibilities below (under 1e-17) are set to 0."""
 SINGLE_ERROR = 1e-3
-"""Relative error allowed to a squared distance in single precision, far above what is seen."""
+"""Bound on the relative error of squared distances in single precision, far above those seen."""
 
 
 class IllConditioned(ArithmeticError):
-    """A covariance is not positive definite; it wants a larger regulariser."""
+    """A covariance is not positive definite; it needs a larger regulariser."""
 
 
 class Mixture:
     """K components in d dimensions, in float64 on one device.
 
     Args:
-        weights: (K,), adding up to 1.
+        weights: (K,), summing to 1.
         means: (K, d).
         covariances: (K, d, d).
 
@@ -69,112 +68,94 @@ class Mixture:
             - 0.5 * dims * math.log(2 * math.pi)
         )
 
-    def log_density(self, rows: np.ndarray) -> np.ndarray:
-        """log p(z) of rows (n, d), (n,) float64."""
-        blocks = _double_blocks(_on_device(rows, self.means.device))
-        return (
-            torch.cat([self.weighted_log_prob(block).logsumexp(1) for block in blocks])
-            .cpu()
-            .numpy()
-        )
+    def log_density(self, features: np.ndarray) -> np.ndarray:
+        """log p(z) of features (n, d), (n,) float64."""
+        rows = _as_tensor(features, self.means.device)
+        log_densities = [
+            self.weighted_log_prob(rows[block].double()).logsumexp(1)
+            for block in row_blocks(len(rows))
+        ]
+        return torch.cat(log_densities).cpu().numpy()
 
     def weighted_log_prob(self, rows: Tensor) -> Tensor:
-        """(n, K) log of weight times density of rows (n, d) float64.
+        """log(weight_k N(z; mean_k, covariance_k)) of rows (n, d) float64, (n, K) float64.
 
-        -inf where a component has no responsibility in a row.
+        -inf for components whose responsibility for a row is negligible. These are known from
+        distances in single precision, which bound a log probability by ``lower`` and ``upper``: a
+        component is negligible if its upper bound is far below another component's lower bound.
         """
         components = range(len(self.weights))
         if len(components) == 1:
-            return self._constants - 0.5 * self._distance(rows, 0)[:, None]
+            return self._constants - 0.5 * self._squared_distance(rows, 0)[:, None]
         single = rows.float()
-        rough = torch.stack([self._distance(single, k) for k in components], 1).double()
-        without = self._without_share(rough)
-        joint = torch.full_like(rough, -torch.inf)
+        approximate = torch.stack([self._squared_distance(single, k) for k in components], 1)
+        approximate = approximate.double()
+        lower = self._constants - 0.5 * (1 + SINGLE_ERROR) * approximate
+        upper = self._constants - 0.5 * (1 - SINGLE_ERROR) * approximate
+        negligible = upper < lower.amax(1, keepdim=True) - NEGLIGIBLE
+        result = torch.full_like(upper, -torch.inf)
         for k in components:
-            members = torch.nonzero(~without[:, k])[:, 0]
-            joint[members, k] = self._constants[k] - 0.5 * self._distance(rows[members], k)
-        return joint
-
-    def _without_share(self, rough: Tensor) -> Tensor:
-        """(n, K) bool: components with no responsibility for a row, by rough distances (n, K).
-
-        A distance lies within (1 -+ SINGLE_ERROR) times the rough one, and a log density with it
-        between ``lowest`` and ``highest``. A component whose highest is far below another's lowest
-        has none. One whose rough distance is no number stays in.
-        """
-        lowest = self._constants - 0.5 * (1 + SINGLE_ERROR) * rough
-        highest = self._constants - 0.5 * (1 - SINGLE_ERROR) * rough
-        return highest < lowest.amax(1, keepdim=True) - NO_SHARE
-
-    def _distance(self, rows: Tensor, k: int) -> Tensor:
-        """(n,) squared Mahalanobis distance of rows (n, d) to a mean, in the rows' precision."""
-        precision_cholesky = self._precisions_cholesky[rows.dtype][k]
-        deviation = rows - self.means[k].to(rows.dtype)
-        result = torch.zeros_like(rows[:, 0])
-        for start in range(0, rows.shape[1], PANEL):  # what is above the diagonal is zero
-            end = min(start + PANEL, rows.shape[1])
-            result += (
-                _product(deviation[:, :end], precision_cholesky[start:end, :end].T).square_().sum(1)
-            )
+            members = torch.nonzero(~negligible[:, k])[:, 0]
+            distance = self._squared_distance(rows[members], k)
+            result[members, k] = self._constants[k] - 0.5 * distance
         return result
 
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Matrix product; on a CPU by NumPy, whose BLAS is the faster one on many machines."""
-    return torch.from_numpy(a.numpy() @ b.numpy()) if a.device.type == "cpu" else a @ b
-
-
-def _on_device(rows: np.ndarray, device: torch.device | str) -> Tensor:
-    """Rows as a tensor, in their own precision; on a CPU not copied."""
-    return torch.from_numpy(np.ascontiguousarray(rows)).to(device)
+    def _squared_distance(self, rows: Tensor, k: int) -> Tensor:
+        """Squared Mahalanobis distance of rows (n, d) to mean k, (n,) in the rows' precision."""
+        deviation = rows - self.means[k].to(rows.dtype)
+        return (deviation @ self._precisions_cholesky[rows.dtype][k].T).square_().sum(1)
 
 
-def _double_blocks(rows: Tensor) -> Iterator[Tensor]:
-    return (rows[block].double() for block in row_blocks(len(rows)))
+def fit_mixture(
+    features: np.ndarray, components: int, seed: int = 0, device: torch.device | str = "cpu"
+) -> Mixture:
+    """Fit a mixture by expectation maximisation from a k-means initialisation.
 
+    The covariances' regulariser starts at 1e-6 and rises tenfold while one is ill-conditioned.
 
-def k_means_labels(rows: np.ndarray, components: int, seed: int) -> np.ndarray:
-    """(n,) which of ``components`` clusters each row is in, in double precision."""
-    if components == 1:
-        return np.zeros(len(rows), np.int64)
-    return k_means(np.array(rows, np.float64), components, seed)[0]
+    Args:
+        features: (n, d), n >= 2, finite.
+        components: number of components; at most n are used.
+        seed: seed of the k-means initialisation.
+        device: device of the computation; it must support float64.
+    """
+    components = min(components, len(features))
+    rows = _as_tensor(features, device)
+    labels = np.zeros(len(features), np.int64)
+    if components > 1:
+        labels, _ = k_means(np.array(features, np.float64), components, seed)
+    labels = torch.from_numpy(labels).long().to(device)
+    regulariser = FIRST_REGULARISER
+    while True:
+        try:
+            return expectation_maximisation(rows, labels, components, regulariser)
+        except IllConditioned:
+            if regulariser >= LAST_REGULARISER:
+                raise
+            regulariser *= 10
+            log.info("mixture is ill-conditioned; covariance regulariser raised to %g", regulariser)
 
 
 def expectation_maximisation(
-    rows: np.ndarray,
-    labels: np.ndarray,
-    components: int,
-    regulariser: float,
-    device: torch.device | str = "cpu",
+    rows: Tensor, labels: Tensor, components: int, regulariser: float
 ) -> Mixture:
-    """Fit a mixture, from rows divided by labels, until the mean log density gains under 1e-3.
+    """Alternate E-steps and M-steps until the mean log density changes by less than 1e-3.
 
     Args:
         rows: (n, d) finite features.
-        labels: (n,) below ``components``.
-        components: of the mixture.
+        labels: (n,) int64, the component that each row belongs to at first.
+        components: number of components.
         regulariser: added to the variances.
-        device: that the arithmetic runs on; it must know float64.
 
     Raises:
         IllConditioned: see :class:`Mixture`.
     """
-    rows = _on_device(rows, device)
-    labels = torch.from_numpy(labels).long().to(device)
+    since, log_densities = time.monotonic(), [-math.inf]
     responsibilities = torch.nn.functional.one_hot(labels, components).double()
     mixture = m_step(rows, responsibilities, regulariser)
-    since = time.monotonic()
-    log_densities = [-math.inf]
     for _ in range(MAX_ITERATIONS):
-        densities = []
-        for block, responsibility in zip(
-            _double_blocks(rows), responsibilities.split(BLOCK_ROWS), strict=True
-        ):
-            joint = mixture.weighted_log_prob(block)
-            densities.append(joint.logsumexp(1, keepdim=True))
-            responsibility[:] = joint.sub_(densities[-1]).exp_()
+        log_densities.append(e_step(rows, mixture, responsibilities))
         mixture = m_step(rows, responsibilities, regulariser)
-        log_densities.append(float(torch.cat(densities).mean()))
         if abs(log_densities[-1] - log_densities[-2]) < TOLERANCE:
             break
     iterations, seconds = len(log_densities) - 1, time.monotonic() - since
@@ -183,23 +164,36 @@ def expectation_maximisation(
     return mixture
 
 
+def e_step(rows: Tensor, mixture: Mixture, responsibilities: Tensor) -> float:
+    """Overwrite ``responsibilities`` (n, K) for rows (n, d); return their mean log density."""
+    log_densities = []
+    for block in row_blocks(len(rows)):
+        log_prob = mixture.weighted_log_prob(rows[block].double())
+        log_densities.append(log_prob.logsumexp(1, keepdim=True))
+        responsibilities[block] = log_prob.sub_(log_densities[-1]).exp_()
+    return float(torch.cat(log_densities).mean())
+
+
 def m_step(rows: Tensor, responsibilities: Tensor, regulariser: float) -> Mixture:
     """The mixture of maximum likelihood, given responsibilities (n, K) for rows (n, d)."""
     dims, components = rows.shape[1], responsibilities.shape[1]
     counts = responsibilities.sum(0) + 10 * torch.finfo(responsibilities.dtype).eps
     means = responsibilities.new_zeros(components, dims)
     covariances = responsibilities.new_zeros(components, dims, dims)
-    for block, responsibility in zip(
-        _double_blocks(rows), responsibilities.split(BLOCK_ROWS), strict=True
-    ):
-        means += _product(responsibility.T, block)
+    for block in row_blocks(len(rows)):
+        means += responsibilities[block].T @ rows[block].double()
     means /= counts[:, None]
     for k in range(components):
         members = torch.nonzero(responsibilities[:, k])[:, 0]
-        for some in members.split(BLOCK_ROWS):
-            deviation = rows[some].double() - means[k]
-            deviation *= responsibilities[some, k, None].sqrt()
-            covariances[k] += _product(deviation.T, deviation)
+        for block in members.split(BLOCK_ROWS):
+            deviation = rows[block].double() - means[k]
+            deviation *= responsibilities[block, k, None].sqrt()
+            covariances[k] += deviation.T @ deviation
     covariances /= counts[:, None, None]
     covariances.diagonal(dim1=1, dim2=2).add_(regulariser)
     return Mixture(counts / counts.sum(), means, covariances)
+
+
+def _as_tensor(features: np.ndarray, device: torch.device | str) -> Tensor:
+    """Features as a tensor in their own precision; not copied on a CPU."""
+    return torch.from_numpy(np.ascontiguousarray(features)).to(device)

@@ -1,9 +1,9 @@
-"""Means over regions of bilinearly upsampled maps, without ever making the upsampled features.
+"""Means over regions of bilinearly upsampled maps, without ever forming the upsampled features.
 
-A region's mean feature is linear in the feature map: summing the interpolation weights of its
-pixels over the four cells around each gives one weight a cell, and the mean is a weighted sum of
-cells. Class probabilities are not linear in the logits, so these are upsampled, a block of rows at
-a time.
+A region's mean feature is linear in the feature map: summing the interpolation weights that its
+pixels give to their four surrounding cells yields one weight per cell, and the mean is a weighted
+sum of cells. Class probabilities are not linear in the logits, so logits are upsampled, a block of
+rows at a time.
 """
 
 import math
@@ -18,9 +18,11 @@ BLOCK_PIXELS = 1 << 15
 def bilinear_neighbours(
     size: int, out_size: int, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Cells (low, high), int64, and the weight of ``high``, float32, each (out_size,).
+    """Bilinear interpolation with align_corners=False along one dimension.
 
-    One dimension of bilinear interpolation with align_corners=False.
+    Returns:
+        For each output pixel the cells (low, high) between which it lies, int64, and the weight of
+        ``high``, float32, each (out_size,).
     """
     centre = (torch.arange(out_size, device=device) + 0.5) * (size / out_size) - 0.5
     centre = centre.clamp(min=0, max=size - 1)
@@ -29,12 +31,15 @@ def bilinear_neighbours(
 
 
 def region_weights(superpixels: Tensor, num_regions: int, size: tuple[int, int]) -> Tensor:
-    """(num_regions, h * w) float32: weights whose sum with an (h, w) map gives region means.
+    """Weights of the cells of an (h, w) map in the mean of each region of the upsampled map.
 
     Args:
         superpixels: (H, W) int64 ids below ``num_regions``.
         num_regions: rows of the result; a region without pixels gets a row of zeros.
-        size: (h, w) of the maps that are to be pooled.
+        size: (h, w) of the maps to be pooled.
+
+    Returns:
+        (num_regions, h * w) float32; each row sums to 1.
     """
     (h, w), (height, width), device = size, superpixels.shape, superpixels.device
     top, bottom, down = bilinear_neighbours(h, height, device)
@@ -51,7 +56,11 @@ def region_weights(superpixels: Tensor, num_regions: int, size: tuple[int, int])
 
 
 def pool_features(features: Tensor, superpixels: Tensor, num_regions: int) -> Tensor:
-    """(num_regions, C) means of features (C, h, w) upsampled to superpixels (H, W) int64."""
+    """Region means of features (C, h, w) upsampled to the size of superpixels (H, W) int64.
+
+    Returns:
+        (num_regions, C) float32; zeros for a region without pixels.
+    """
     channels, *size = features.shape
     weights = region_weights(superpixels, num_regions, tuple(size))
     return weights @ features.reshape(channels, -1).float().T
@@ -60,7 +69,7 @@ def pool_features(features: Tensor, superpixels: Tensor, num_regions: int) -> Te
 def pool_predictions(
     logits: Tensor, superpixels: Tensor, num_regions: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Region means of class probabilities, of pixel uncertainties and of predicted classes.
+    """Region means of class probabilities, pixel uncertainties and one-hot predictions.
 
     Args:
         logits: (C, h, w), before upsampling.
@@ -68,9 +77,9 @@ def pool_predictions(
         num_regions: rows of the results.
 
     Returns:
-        probabilities (num_regions, C); scores (num_regions, 3): entropy, confidence and margin as
-        in :mod:`active_selection.uncertainty`, each larger for less certain pixels; and the share
-        of pixels whose most probable class each one is (num_regions, C).
+        Three float32 tensors: probabilities (num_regions, C); uncertainties (num_regions, 3),
+        entropy, confidence and margin as in :mod:`active_selection.uncertainty`, each larger for
+        less certain pixels; and the share of pixels predicted as each class (num_regions, C).
     """
     classes, h, w = logits.shape
     height, width = superpixels.shape
@@ -84,10 +93,10 @@ def pool_predictions(
     starts = torch.arange(0, height, step, device=device)
     ends = (starts + step).clamp(max=height)
     blocks = torch.stack([starts, top[starts], bottom[ends - 1]], 1).tolist()
-    for start, first, last in blocks:  # first and last: the rows of logits that a block needs
+    for start, first, last in blocks:  # rows first to last of the logits give this block
         rows = slice(start, start + step)
         cells = logits[:, first : last + 1].float()
-        wide = torch.lerp(cells[:, :, left], cells[:, :, right], across)  # (C, some of h, W)
+        wide = torch.lerp(cells[:, :, left], cells[:, :, right], across)  # (C, last - first + 1, W)
         above, below = wide[:, top[rows] - first], wide[:, bottom[rows] - first]
         block = torch.lerp(above, below, down[rows, None]).view(classes, -1)
         ids = superpixels[rows].reshape(-1)
@@ -101,9 +110,12 @@ def pool_predictions(
 
 
 def sum_by_region(values: Tensor, ids: Tensor, num_regions: int) -> tuple[Tensor, Tensor]:
-    """Sums (num_regions, C) of pixel values (C, n) by integer ids (n,), and pixels (num_regions,).
+    """Sum pixel values (C, n) of equal ids (n,), integers below ``num_regions``.
 
-    On a CPU runs of equal ids are summed first: pixels side by side are mostly of one region.
+    On a CPU, runs of equal ids are summed first, since neighbouring pixels mostly share a region.
+
+    Returns:
+        Sums (num_regions, C) and pixel counts (num_regions,) int64.
     """
     if values.device.type == "cpu":
         return add_up(*sum_runs(values, ids), num_regions)
@@ -111,7 +123,7 @@ def sum_by_region(values: Tensor, ids: Tensor, num_regions: int) -> tuple[Tensor
 
 
 def sum_runs(values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums (C, r) of values (C, n) over the runs of equal ids, their lengths and their ids (r,)."""
+    """Sum values (C, n) over the r runs of equal ids: sums (C, r), run lengths (r,), ids (r,)."""
     keys = ids.numpy()
     starts = np.concatenate([[0], np.flatnonzero(keys[1:] != keys[:-1]) + 1])
     sums = np.add.reduceat(values.numpy(), starts, axis=1)
@@ -120,18 +132,18 @@ def sum_runs(values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def add_up(values: Tensor, counts: Tensor, ids: Tensor, num_regions: int) -> tuple[Tensor, Tensor]:
-    """Columns (C, n) of values, and counts (n,), added up by ids (n,)."""
+    """Add up columns of values (C, n), and counts (n,), of equal ids (n,), see sum_by_region."""
     ids = ids.long()
     sums = values.new_zeros(num_regions, len(values)).index_add_(0, ids, values.T)
     return sums, counts.new_zeros(num_regions).index_add_(0, ids, counts)
 
 
 def pixel_predictions(logits: Tensor) -> Tensor:
-    """Logits (C, n) -> (C + 3, n): class probabilities, entropy, confidence, margin.
+    """Class probabilities, entropy, confidence and margin of logits (C, n), stacked to (C + 3, n).
 
-    Entropy is the mean over classes of -p log2(p + 1e-12) (SPEC section 6; 1e-12 is nothing in
-    float32, and log p is x - max x + log max p for a logit x); confidence is -max p; margin is
-    -(p1 - p2), the two largest.
+    Entropy is the mean over classes of -p log2(p + 1e-12) (SPEC section 6); in float32 the 1e-12 is
+    negligible, and log p equals x - max x + log max p for a logit x. Confidence is -max p, margin
+    is -(p1 - p2) with the two largest probabilities.
     """
     logits = logits - logits.amax(0)
     result = logits.new_empty(len(logits) + 3, logits.shape[1])
@@ -145,12 +157,12 @@ def pixel_predictions(logits: Tensor) -> Tensor:
 
 
 def largest_plane(planes: Tensor) -> Tensor:
-    """(n,) uint8: argmax over the planes of (C, n), C <= 256; many times faster than argmax."""
-    largest, which = planes[0], torch.zeros_like(planes[0], dtype=torch.uint8)
+    """Argmax over the C <= 256 planes of (C, n), (n,) uint8; many times faster than argmax."""
+    largest, index = planes[0], torch.zeros_like(planes[0], dtype=torch.uint8)
     for number, plane in enumerate(planes[1:], 1):
-        which.masked_fill_(plane > largest, number)
+        index.masked_fill_(plane > largest, number)
         largest = torch.maximum(largest, plane)
-    return which
+    return index
 
 
 def two_largest(planes: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""ReDAL (Wu et al. 2021): uncertain regions with many edges, of as many kinds as possible."""
+"""ReDAL (Wu et al. 2021): uncertain regions with many edge pixels, diversified by clusters."""
 
 import numpy as np
 
@@ -18,18 +18,19 @@ def rank_by_redal(
     seed: int = 0,
     clusters: int = CLUSTERS,
 ) -> Ranking:
-    """Rank by importance H + 0.05 E, times 0.95 for each region taken before from its cluster.
+    """Rank by importance H + 0.05 E, decayed by 0.95 per region taken earlier from its cluster.
 
-    Within a cluster regions are taken by importance, so the decay follows from each one's place.
+    Within a cluster regions are taken in order of importance, so the decay of a region is 0.95 to
+    the power of its rank there.
 
     Args:
-        feature: (n, d) float32, which clusters are made of, of the unlabelled regions.
-        entropy: (n,) H, mean prediction entropy as :attr:`RegionTable.entropy` has it, in bits over
-            the number of classes, at most 0.22 with 19.
-        edge: (n,) E, the share of a region's pixels that are edges.
-        pool: (n,) bool, the unlabelled regions.
-        seed: of the clustering.
-        clusters: how many.
+        feature: (n, d) float32 mean features; those of the unlabelled regions are clustered.
+        entropy: (n,) H, mean prediction entropy in bits divided by the number of classes, as in
+            :attr:`RegionTable.entropy` (at most 0.22 for 19 classes).
+        edge: (n,) E, the share of edge pixels in each region.
+        pool: (n,) bool, True for unlabelled regions.
+        seed: seed of the k-means initialisation.
+        clusters: number of clusters.
     """
     importance = entropy.astype(np.float64) + EDGE_WEIGHT * edge
     by_importance = largest_first(importance, pool).rows

@@ -1,4 +1,4 @@
-"""Budgets: how many pixels a round may spend, on what, and in which order regions are taken."""
+"""Dynamic scheduling of budgets, cutting of rankings at a budget, weighted round-robin."""
 
 import logging
 from collections.abc import Sequence
@@ -34,32 +34,34 @@ def budget_pixels(size: float | str, pixels: int, images: int) -> int:
 
 
 def budgets(round_index: int, total: int, alpha: float, beta: float) -> tuple[int, int]:
-    """Split a round's pixels between density and uncertainty (dynamic scheduling).
+    """Split the budget of a selection between density and uncertainty (dynamic scheduling).
 
     lambda_n = clip(alpha * 2^(-beta (n - 1)), 0, 1); B_d = lambda_n B and B_u = B - B_d.
 
     Args:
-        round_index: n = 1, 2, ..., the how-manieth selection this is.
+        round_index: n, the selection number, counted from 1.
         total: B, in pixels.
         alpha: share of density in the first selection.
-        beta: how fast that share falls; with 1 it halves each round.
+        beta: decay rate of that share; with 1 it halves from one selection to the next.
 
     Returns:
-        (B_d, B_u), which add up to ``total``.
+        (B_d, B_u) in pixels, which add up to ``total``.
     """
-    exponent = min(-beta * (round_index - 1), 1000.0)  # 2^1000 is in range, and far above 1
+    exponent = min(-beta * (round_index - 1), 1000.0)  # keeps 2^exponent finite
     share = min(max(alpha * 2.0**exponent, 0.0), 1.0)
     by_density = round(share * total)
     return by_density, total - by_density
 
 
 def cut_at_budget(rows: np.ndarray, area: np.ndarray, budget: float) -> np.ndarray:
-    """The first of ``rows`` whose areas reach ``budget`` pixels; none for a budget of 0.
+    """Cut a ranking at the first row where the areas taken reach the budget.
+
+    All rows are returned if their areas do not reach it, and none for a budget of 0.
 
     Args:
         rows: (k,) row numbers in labelling order.
-        area: (n,) pixels of every row.
-        budget: pixels.
+        area: (n,) pixels of every row of the table.
+        budget: pixels to select.
     """
     if budget <= 0:
         return rows[:0]
@@ -68,20 +70,22 @@ def cut_at_budget(rows: np.ndarray, area: np.ndarray, budget: float) -> np.ndarr
 
 
 def weighted_round_robin(lists: Sequence[Sequence], weights: Sequence[float]) -> list:
-    """Merge lists: ``weights[0]`` entries of the first, then of the next, round and round.
+    """Merge lists in turns: ``weights[0]`` entries of the first, ``weights[1]`` of the next, etc.
 
-    A weight counts as a whole number of at least 1; lists that run out are passed over.
+    Turns repeat until every list is used up; lists that are used up are passed over. Weights are
+    rounded down, but count as at least 1.
     """
     entries = list(chain.from_iterable(lists))
     return [entries[i] for i in turn_order(list(map(len, lists)), weights).tolist()]
 
 
 def turn_order(lengths: Sequence[int], weights: Sequence[float]) -> np.ndarray:
-    """The order of :func:`weighted_round_robin`, as indices into the lists behind one another.
+    """The order of :func:`weighted_round_robin`, as (n,) int64 indices into the joined lists.
 
-    Which turn an entry belongs to follows from its place in its list, so all are sorted by turn.
+    An entry's turn is its position in its list divided by the list's weight, so that a stable sort
+    of all entries by turn merges them.
     """
     turns = [np.arange(n) // max(1, int(w)) for n, w in zip(lengths, weights, strict=True)]
     turns = np.concatenate([np.empty(0, int), *turns])
-    small = np.min_scalar_type(turns.max(initial=0))  # 16 bits are sorted in linear time
+    small = np.min_scalar_type(turns.max(initial=0))  # radix sort, O(n), up to 16 bits
     return np.argsort(turns.astype(small), kind="stable")

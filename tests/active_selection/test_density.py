@@ -1,4 +1,4 @@
-"""Density-aware selection on arrays: against the fixture, and in every degenerate case."""
+"""Density-aware selection on arrays: published formulas, scikit-learn, degenerate cases."""
 
 import warnings
 from pathlib import Path
@@ -10,7 +10,6 @@ from scipy.stats import spearmanr
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from active_selection import mixture
 from active_selection.density import (
     DensityOptions,
     class_weight,
@@ -144,7 +143,7 @@ def test_best_200_of_each_class_come_before_any_201st():
 
 
 def test_the_whole_order_is_that_of_a_brute_force():
-    """Three classes of unlike sizes and weights, a fourth of one region, some of them labelled."""
+    """Three classes of different sizes and weights, a fourth with one region, some labelled."""
     classes = [0] * 700 + [1] * 450 + [2] * 260 + [5]
     target = table(
         classes, np.concatenate([normal(700), normal(450, 3), normal(260, 9), [[0] * 8]])
@@ -180,7 +179,7 @@ def test_the_whole_order_is_that_of_a_brute_force():
 
 
 def test_labelled_regions_leave_room_for_others():
-    """The release took the 200 best of a class first and dropped labelled ones after."""
+    """The release dropped labelled regions only after taking the 200 best of a class."""
     target = table([0] * 500, normal(500))
     everything = np.ones(500, bool)
     first = rank_by_density(table([0], normal(1)), target, everything).rows[:200]
@@ -220,11 +219,11 @@ def test_components_can_be_set(components):
     fits = [fit_mixture(t.feature, components) for t in (target, source)]
     ratio = np.subtract(*(fit.log_density(target.feature) for fit in fits))
     np.testing.assert_allclose(ranking.scores, -np.sort(-ratio))
-    assert not np.allclose(ranking.scores, with_rule.scores)  # which takes 7
+    assert not np.allclose(ranking.scores, with_rule.scores)  # which gives 7
 
 
 def test_source_mixtures_can_be_fitted_to_some_regions():
-    """Those of the target are fitted to all of its regions all the same."""
+    """Target mixtures are fitted to all target regions in any case."""
     target, source = (table([0] * 900, normal(900, seed=seed)) for seed in (0, 1))
     everything = np.ones(900, bool)
 
@@ -243,11 +242,26 @@ def test_source_mixtures_can_be_fitted_to_some_regions():
     assert not np.allclose(some.scores, full.scores)
 
 
+def test_source_mixtures_are_fitted_to_20000_regions_by_default():
+    rng = np.random.default_rng(0)
+    source, target = (table([0] * n, rng.normal(size=(n, 2))) for n in (20_050, 30))
+    default, limited, unlimited = (
+        rank_by_density(source, target, np.ones(30, bool), options).scores
+        for options in (
+            DensityOptions(),
+            DensityOptions(max_source_regions=20_000),
+            DensityOptions(max_source_regions=None),
+        )
+    )
+    assert np.array_equal(default, limited)
+    assert not np.allclose(default, unlimited, rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("rows", "components"), [(2, 1), (2, 2), (40, 1), (90, 3), (700, 7), (5000, 10)]
 )
 def test_mixtures_equal_scikit_learns(rows, components):
-    """Start, steps and end are the same, so log densities are, to rounding."""
+    """Initialisation, steps and stopping rule are the same, so results agree to rounding."""
     rng = np.random.default_rng(rows)
     centres = rng.normal(size=(12, 64)) * 0.5
     spread = rng.normal(size=(20, 64)) * 0.3
@@ -266,18 +280,10 @@ def test_mixtures_equal_scikit_learns(rows, components):
 
 
 def test_overlapping_components_share_rows():
-    """Components so close that no row is another's alone."""
+    """Components so close that every row has several responsibilities."""
     rng = np.random.default_rng(0)
     features = np.concatenate([rng.normal(size=(3000, 3)), rng.normal(size=(3000, 3)) + 1])
     theirs = GaussianMixture(4, max_iter=200, random_state=0).fit(features)
     ours = fit_mixture(features, 4)
     np.testing.assert_allclose(ours.log_density(features), theirs.score_samples(features), 1e-6)
     assert ((ours.weighted_log_prob(torch.from_numpy(features)) > -torch.inf).sum(1) > 1).all()
-
-
-def test_the_path_of_gpus_gives_the_same(monkeypatch):
-    """Products by torch, as on a GPU, here on CPU tensors."""
-    features = np.maximum(np.random.default_rng(0).normal(size=(900, 40)), 0)
-    expected = fit_mixture(features, 5).log_density(features)
-    monkeypatch.setattr(mixture, "_product", torch.matmul)
-    np.testing.assert_allclose(fit_mixture(features, 5).log_density(features), expected, 1e-9)

@@ -1,4 +1,4 @@
-"""Region means against plain upsampling and averaging."""
+"""Region means against plain upsampling and averaging, and resizing of superpixel maps."""
 
 from functools import partial
 
@@ -60,16 +60,16 @@ def test_predictions_equal_upsample_softmax_and_average(small, large, monkeypatc
     upsampled = F.interpolate(logits[None], large, mode="bilinear", align_corners=False)[0]
     p = upsampled.double().softmax(0)
     top = p.sort(0, descending=True).values
-    scores = torch.stack([-(p * (p + 1e-12).log2()).mean(0), -top[0], top[1] - top[0]])
-    prob, score, predicted = pool_predictions(logits, superpixels, 9)
+    uncertainties = torch.stack([-(p * (p + 1e-12).log2()).mean(0), -top[0], top[1] - top[0]])
+    prob, uncertainty, predicted_share = pool_predictions(logits, superpixels, 9)
     torch.testing.assert_close(
         prob.double(), brute_force_means(p, superpixels, 9), rtol=1e-4, atol=1e-6
     )
     torch.testing.assert_close(
-        score.double(), brute_force_means(scores, superpixels, 9), rtol=1e-4, atol=1e-6
+        uncertainty.double(), brute_force_means(uncertainties, superpixels, 9), rtol=1e-4, atol=1e-6
     )
     votes = F.one_hot(p.argmax(0), 19).movedim(-1, 0)
-    torch.testing.assert_close(predicted.double(), brute_force_means(votes, superpixels, 9))
+    torch.testing.assert_close(predicted_share.double(), brute_force_means(votes, superpixels, 9))
 
 
 def test_shrinking_keeps_every_region():
@@ -131,7 +131,7 @@ def test_features_need_an_eighth_of_the_memory_of_upsampled_ones():
 
 
 def test_sums_by_region_of_runs_and_of_pixels_are_equal():
-    """The way of GPUs, pixel by pixel, and that of CPUs, run by run, both on CPU tensors."""
+    """GPUs sum pixel by pixel and CPUs run by run; both are computed on CPU tensors here."""
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, 5, 1000) // 2 * 2)
     values = torch.randint(0, 9, (3, 1000)).float()
     by_pixel = add_up(values, torch.ones_like(ids), ids, 6)

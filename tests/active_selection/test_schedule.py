@@ -1,3 +1,5 @@
+"""Dynamic scheduling, cutting at a budget, and weighted round-robin."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,7 +33,7 @@ def test_alpha_and_beta_follow_the_formula():
     assert budgets(5, 1000, alpha=1.0, beta=0.0) == (1000, 0)
 
 
-def test_take_reaches_the_budget_and_not_more():
+def test_a_ranking_is_cut_where_it_reaches_the_budget():
     area = np.array([10, 20, 30, 40])
     rows = np.array([2, 0, 3, 1])
     assert cut_at_budget(rows, area, 0).tolist() == []

@@ -1,4 +1,4 @@
-"""Each strategy on plain arrays against a brute force of its paper's formula."""
+"""Each strategy on plain arrays against a brute-force version of its paper's formula."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ N, DIMS, CLASSES = 120, 16, 5
 
 @pytest.fixture(params=[0, 1])
 def arrays(request):
-    """Made-up columns of N regions, a third of which are labelled."""
+    """Random columns of a region table with N regions, a third of which are labelled."""
     rng = np.random.default_rng(request.param)
     return {
         "feature": rng.normal(size=(N, DIMS)).astype(np.float32),
@@ -33,7 +33,7 @@ def arrays(request):
 def test_aada(arrays):
     entropy, pool = arrays["entropy"], arrays["pool"]
     domain = np.random.default_rng(2).random(N).astype(np.float32)
-    domain[pool.nonzero()[0][0]] = 1  # certainly target
+    domain[pool.nonzero()[0][0]] = 1  # D(z) = 1
     ranking = rank_by_aada(domain, entropy, pool)
     worth = {i: domain[i] / (1 - domain[i]) * entropy[i] for i in range(N) if domain[i] < 1}
     expected = sorted((i for i in worth if pool[i]), key=lambda i: -worth[i])
@@ -46,20 +46,20 @@ def test_ripu(arrays):
     entropy, pool = arrays["entropy"], arrays["pool"]
     rng = np.random.default_rng(3)
     pixels = [rng.integers(0, rng.integers(1, CLASSES + 1), 30) for _ in range(N)]
-    predicted = np.array([np.bincount(p, minlength=CLASSES) / 30 for p in pixels], np.float32)
+    shares = np.array([np.bincount(p, minlength=CLASSES) / 30 for p in pixels], np.float32)
 
     def worth(i):
-        shares = [float((pixels[i] == c).mean()) for c in range(CLASSES)]
-        return -sum(q * np.log(q) for q in shares if q) * entropy[i]
+        q = [float((pixels[i] == c).mean()) for c in range(CLASSES)]
+        return -sum(share * np.log(share) for share in q if share) * entropy[i]
 
-    ranking = rank_by_ripu(predicted, entropy, pool)
+    ranking = rank_by_ripu(shares, entropy, pool)
     assert sorted(ranking.rows) == np.flatnonzero(pool).tolist()
     np.testing.assert_allclose(ranking.scores, [worth(i) for i in ranking.rows], atol=1e-6)
     assert (np.diff(ranking.scores) <= 0).all()
 
 
 def greedy_redal(feature, entropy, edge, pool, clusters, decay):
-    """Take the most important again and again; each lowers those of its cluster that are left."""
+    """Take the most important region repeatedly; each decays the rest of its cluster."""
     by_importance = sorted(np.flatnonzero(pool), key=lambda i: -(entropy[i] + 0.05 * edge[i]))
     labels = KMeans(clusters, n_init=1, random_state=0).fit_predict(feature[by_importance])
     cluster = dict(zip(by_importance, labels, strict=True))
@@ -93,14 +93,14 @@ def test_clue(arrays):
     for c in range(9):
         members = [i for i in range(len(rows)) if model.labels_[i] == c]
         first.append(rows[min(members, key=lambda i: away[i, c])])
-        # the members are those that have no nearer centre
+        # every member is nearest to its own cluster's centre
         assert all(away[i].argmin() == c for i in members)
     assert ranking.rows[:9].tolist() == first
     assert sorted(ranking.rows) == rows.tolist()
 
 
-def test_clue_looks_where_doubt_is(arrays):
-    """One cluster: its centre is the mean, weighted by entropy."""
+def test_clue_weights_clusters_by_entropy(arrays):
+    """The centre of a single cluster is the entropy-weighted mean."""
     feature, area = arrays["feature"], arrays["area"]
     entropy, pool = np.zeros(N, np.float32), np.ones(N, bool)
     entropy[[5, 60]] = 1
@@ -155,7 +155,7 @@ def test_badge(arrays):
     assert ranking.rows.tolist() == rows[expected].tolist()
 
 
-def test_badge_draws_each_region_once_when_all_are_equal():
+def test_badge_draws_each_region_once_if_all_are_equal():
     feature, pool = np.ones((30, 4), np.float32), np.ones(30, bool)
     prob = np.full((30, 2), 0.5, np.float32)
     for p in (prob, np.eye(2, dtype=np.float32)[np.zeros(30, int)]):  # and gradients of zero
@@ -163,17 +163,17 @@ def test_badge_draws_each_region_once_when_all_are_equal():
         assert sorted(ranking.rows) == list(range(30))
 
 
-def test_badge_never_draws_what_has_no_chance():
-    """Not even where rounding leads beyond the end."""
-    chance = torch.tensor([0.0, 0.1, 0.2, 0.0, 0.0], dtype=torch.float64)
-    left = torch.ones(5, dtype=torch.float64)
-    draws = [badge._draw(chance, left, number) for number in (0.0, 0.3, 0.4, 1.0)]
+def test_badge_never_draws_a_region_of_zero_weight():
+    """Not even where rounding leads past the end."""
+    weights = torch.tensor([0.0, 0.1, 0.2, 0.0, 0.0], dtype=torch.float64)
+    remaining = torch.ones(5, dtype=torch.float64)
+    draws = [badge._sample_index(weights, remaining, number) for number in (0.0, 0.3, 0.4, 1.0)]
     assert draws == [1, 1, 2, 2]
 
 
 @pytest.mark.parametrize("strategy", ["coreset", "BADGE", "CLUE", "ReDAL"])
 def test_memory_grows_with_rows_alone(strategy, tmp_path):
-    """100,000 x 256 in a mapped file: a few copies of it, not N x N or N x (19 x 256)."""
+    """100,000 x 256 in a memory-mapped file: a few copies of it, not N x N or N x (19 x 256)."""
     from benchmarks.measure import peak_mb
 
     n = 100_000
