@@ -154,11 +154,11 @@ class DataReader:
 
     def _pop(self, count: int | None) -> list[Any]:
         """Take the last ``count`` values from the stack, or all since the mark."""
+        if len(self.stack) < (count or 0) or (count is None and not self.marks):
+            raise RefusedError("it is damaged")
         if count is None:
             items, self.stack = self.stack, self.marks.pop()
             return items
-        if len(self.stack) < count:
-            raise RefusedError("it is damaged")
         items = self.stack[-count:]
         del self.stack[-count:]
         return items
@@ -172,7 +172,10 @@ class DataReader:
         for key in keys:
             short = type(key) is str and len(key) <= MAX_KEY
             if not short and not (type(key) is int and 0 <= key < MAX_KEY):
-                raise RefusedError(f"a key is no short string ({type(key).__name__})")
+                raise RefusedError(
+                    f"a key, of type {type(key).__name__}, is neither a string of up to {MAX_KEY} "
+                    f"characters nor an integer from 0 to {MAX_KEY - 1}"
+                )
         container.update(keys if keys is items else zip(keys, items[1::2], strict=True))
 
     def _find(self, module: str, name: str) -> Any:
@@ -260,6 +263,8 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def reason_of(error: Exception) -> str:
-    """An exception's message, as one line of at most 200 printable characters."""
-    text = (str(error) or type(error).__name__)[:200]
-    return "".join(c if c.isprintable() else " " for c in text)
+    """Why a file was refused, as one line of at most 200 printable characters."""
+    text = str(error) or type(error).__name__
+    if not isinstance(error, RefusedError):
+        text = f"it is damaged: {text}"
+    return "".join(c if c.isprintable() else " " for c in text[:200])
