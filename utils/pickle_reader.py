@@ -28,6 +28,7 @@ FILLS = {  # what is filled, and with how many values; None: all since the mark
 }
 MAX_KEY = 4096  # characters of a string, bound of an integer; others can be made to collide
 MAX_DEPTH = 64  # of nested containers, so that recursive code can walk through them
+LONG = 64  # characters that count as one more value
 GROWTH = 16  # values that one byte of a file may stand for
 
 
@@ -237,6 +238,8 @@ class DataReader:
             known: results for the containers met before, by their identities.
             depth: of nested containers at which the value lies.
         """
+        if isinstance(value, (str, bytes)):
+            return 1 + len(value) // LONG, 0
         if not isinstance(value, (list, tuple, dict, set)):
             return 1, 0
         result = known.get(id(value))

@@ -8,7 +8,6 @@ values must lie in the file.
 import io
 import mmap
 import os
-import pickle
 import struct
 import sys
 import zipfile
@@ -48,8 +47,7 @@ BESIDES = {  # what other programs keep beside the weights; it comes out as plai
     ),
     **{str(dtype): str(dtype) for dtype in STORAGES.values()},
 }
-LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # how files before PyTorch 1.6 begin
-LEGACY_PROTOCOL = 1001
+LEGACY = [0x1950A86A20F9469CFC6C, 1001]  # the numbers with which files before PyTorch 1.6 begin
 
 
 def write_tensors(path: str | Path, value: Any) -> None:
@@ -71,10 +69,10 @@ def read_plain(path: str | Path) -> Any:
     """
     try:
         with open_regular(path) as file:
-            beginning = file.read(len(LEGACY))
-            if beginning.startswith(b"PK\x03\x04"):
+            beginning = file.read(4)
+            if beginning == b"PK\x03\x04":
                 return _read_zip(file)
-            if beginning == LEGACY:
+            if beginning.startswith(b"\x80"):  # a pickle
                 return _read_legacy(file)
         raise RefusedError("torch.save writes other files" if beginning else "it is empty")
     except OSError as error:
@@ -176,15 +174,14 @@ def _read_zip(file: BinaryIO) -> Any:
 
 
 def _read_legacy(file: BinaryIO) -> Any:
-    """Five pickles (magic, protocol, machine, value, names of storages), then the storages."""
+    """Five pickles (two numbers, machine, value, names of storages), then the storages."""
     storages: dict[str, np.ndarray] = {}
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         reader = TensorReader(len(data), len(data), storages.__setitem__)
-        data.seek(len(LEGACY))
-        protocol, machine, value, names = (reader.load(data) for _ in range(4))
+        if [reader.load(data) for _ in LEGACY] != LEGACY:
+            raise RefusedError("torch.save writes other files")
+        machine, value, names = (reader.load(data) for _ in range(3))
         file.seek(data.tell())
-    if protocol != LEGACY_PROTOCOL:
-        raise RefusedError("it is of an unknown version")
     _check_byte_order("little" if machine["little_endian"] else "big")
     for name in names:
         if int.from_bytes(file.read(8), "little") != len(reader.storages[name]):

@@ -154,6 +154,7 @@ HOSTILE = {
     "lists that overflow the stack": b"\x80\x04" + b"]" * 50_000 + b"a" * 49_999 + b".",
     "dictionaries that overflow the stack": 20_000 * b"}U\x00" + b"N" + 20_000 * b"s" + b".",
     "depth by sharing": b"\x80\x02(]q\x00" + 300 * b"]h\x00aq\x00" + b"l.",
+    "a megabyte in 50,000 places": b"\x80\x02(" + LETTERS + b"(" + 50_000 * b"h\x00" + b"ll.",
     "list within itself": b"\x80\x02]q\x00h\x00a.",
     "dictionary within itself": b"\x80\x02}q\x00U\x01ah\x00s.",
     "graph of tuples": b"\x80\x02" + memo_graph(b"\x86") + b".",
