@@ -4,7 +4,6 @@ A datalist pickle (``datalist_XX.pkl``) is its serialised form, readable with pl
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +137,16 @@ class ActiveSet:
         return cls(source, [target[name] for name in order], pool, labelled)
 
 
+def is_region_id(value: Any) -> bool:
+    """Whether a value read from a file is a region id; true, false and 3.0 are none."""
+    return type(value) is int and 0 <= value < 256
+
+
 def _read_regions(
     path: str | Path, data: Mapping[str, Any], key: str, locate: Callable[[str], str]
 ) -> dict[str, list[int]]:
     """Superpixel path on this machine -> region ids; refuses maps and regions that come twice."""
-    regions = {locate(name): list(map(int, ids)) for name, ids in data[key].items()}
+    regions = {locate(name): list(ids) for name, ids in data[key].items()}
     for name, ids in regions.items():
         if len(set(ids)) < len(ids):
             raise UserError(f"{path}: {key} lists a region of {name} twice")
@@ -168,7 +172,7 @@ def _check(path: str | Path, data: Any) -> None:
         if not isinstance(regions, dict) or not all(
             isinstance(name, str)
             and isinstance(ids, (list, tuple, set))
-            and all(isinstance(region, Integral) and 0 <= region < 256 for region in ids)
+            and all(map(is_region_id, ids))
             for name, ids in regions.items()
         ):
             raise UserError(f"{path}: {key} does not map superpixel paths to lists of region ids")

@@ -56,7 +56,8 @@ def get_model(
         classifier = HeadV3(high, num_classes, RATES[output_stride])
     else:
         classifier = HeadV3Plus(low, high, num_classes, RATES[output_stride], separable_conv)
-    initialise(classifier)
+    if head != "deeplabv2":
+        kaiming_normal(classifier)
     net = DeepLab(make_backbone(backbone, output_stride), classifier)
     net.backbone_name = backbone
     if pretrained_backbone:
@@ -64,10 +65,11 @@ def get_model(
     return net
 
 
-def initialise(head: nn.Module) -> None:
-    """Kaiming initialisation of a head's convolutions."""
+def kaiming_normal(head: nn.Module) -> None:
+    """Draw the convolution weights of a V3 or V3+ head as He et al. (2015), by fan in.
+
+    Biases, and all of a V2 head, stay as PyTorch draws them.
+    """
     for module in head.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
-import torch
 from torch import Tensor, nn
 from torchvision.models import (
     MobileNet_V2_Weights,
@@ -15,7 +13,9 @@ from torchvision.models import (
     resnet101,
 )
 
+from utils.checkpoint import find_weights, fit_names, load_weights
 from utils.errors import UserError
+from utils.tensor_file import read_plain
 
 WEIGHTS = {
     "resnet50": ResNet50_Weights.IMAGENET1K_V1,
@@ -25,8 +25,8 @@ WEIGHTS = {
 RESNETS = {"resnet50": resnet50, "resnet101": resnet101}
 CHANNELS = {"resnet50": (256, 2048), "resnet101": (256, 2048), "mobilenet": (24, 320)}
 """Channels of the low-level and the final map."""
-NOT_IN_BACKBONE = ("fc.", "classifier.", "features.18.")
-"""What torchvision's files hold besides: classifiers, and MobileNetV2's last 1x1 convolution."""
+LAST_OF_MOBILENET = "features.18."
+"""The last 1x1 convolution of torchvision's MobileNetV2, which only its classifier needs."""
 
 
 class ResNetBackbone(nn.ModuleDict):
@@ -84,37 +84,32 @@ def make_backbone(name: str, output_stride: int) -> nn.Module:
 def load_backbone(net: nn.Module, weights: str) -> None:
     """Start a network's backbone from ``--backbone_weights`` "imagenet", "none" or a file.
 
-    A file holds a state dict with torchvision's names, bare or below ``backbone.``, alone or under
-    ``state_dict`` or ``model_state_dict``; its classifier is left out.
+    A file holds a state dict with torchvision's names, below any of the keys
+    (:data:`utils.checkpoint.WRAPPERS`) and prefixes that are usual. Classifiers, auxiliary heads
+    and whatever else is no part of the backbone are left out.
 
     Raises:
-        UserError: the weights cannot be had, or are of another network.
+        UserError: the weights cannot be had, are of another network, or hold NaN.
     """
     if weights == "none":
         return
     name = net.backbone_name
+    source = f"--backbone_weights {weights}"
     state = _imagenet(name) if weights == "imagenet" else _from_file(Path(weights))
-    state = {key.removeprefix("backbone."): value for key, value in state.items()}
-    state = {key: state[key] for key in state if not key.startswith(NOT_IN_BACKBONE)}
-    expected = net.backbone.state_dict()
-    for key, value in expected.items():
-        if key.endswith("num_batches_tracked"):  # files older than these counters lack them
-            state.setdefault(key, value)
-    for key in [*expected, *state]:
-        ours, theirs = (tuple(d[key].shape) if key in d else "missing" for d in (expected, state))
-        if ours != theirs:
-            wanted = "unexpected" if ours == "missing" else f"expected {ours}"
-            raise UserError(
-                f"--backbone_weights {weights}: {key} is {theirs}, {wanted}; "
-                f"choose weights of {name}"
-            )
-    net.backbone.load_state_dict(state)
+    state = fit_names(state, net.backbone.state_dict())
+    parts = {part for part, _ in net.backbone.named_children()}
+    state = {
+        key: value
+        for key, value in state.items()
+        if key.split(".")[0] in parts and not key.startswith(LAST_OF_MOBILENET)
+    }
+    load_weights(source, state, net.backbone, f"choose weights of {name}")
 
 
 def _imagenet(name: str) -> Mapping[str, Tensor]:
     try:
         return WEIGHTS[name].get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError) as error:  # no network, wrong hash, bad cache
+    except Exception as error:  # no connection, a wrong hash, a damaged cache raise many kinds
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"--backbone_weights imagenet: the weights cannot be downloaded ({reason}); "
@@ -124,13 +119,9 @@ def _imagenet(name: str) -> Mapping[str, Tensor]:
 
 def _from_file(path: Path) -> Mapping[str, Tensor]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged and hostile files raise many kinds
-        reason = getattr(error, "strerror", None) or "not a file of plain tensors"
-        raise UserError(f"--backbone_weights {path}: cannot be read ({reason})") from error
-    for wrapper in ("model_state_dict", "state_dict"):
-        if isinstance(state, Mapping):
-            state = state.get(wrapper, state)
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        weights = find_weights(read_plain(path))
+    except UserError as error:
+        raise UserError(f"--backbone_weights {error}") from error
+    if weights is None:
         raise UserError(f"--backbone_weights {path}: not a state dict; choose weights of a network")
-    return state
+    return weights

@@ -1,6 +1,8 @@
-"""Checkpoints: ``torch.save`` of {model_state_dict, opt_state_dict[, model_D]}, and more keys."""
+"""Checkpoints: ``torch.save`` of {model_state_dict, opt_state_dict[, model_D, network]}."""
 
-import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,47 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from utils.errors import UserError
-from utils.files import atomic_write
+from utils.tensor_file import read_plain, write_tensors
+
+WRAPPERS = (
+    *("model_state_dict", "state_dict", "model_state", "model", "module", "net", "weights"),
+    "backbone",
+)
+"""Keys below which programs keep the weights of a network, in the order they are looked for."""
 
 
-def write_tensors(path: str | Path, value: Any) -> None:
-    """Write ``value`` with ``torch.save``, atomically."""
-    buffer = io.BytesIO()  # torch's writer would hide why a disk refuses
-    torch.save(value, buffer)
-    with atomic_write(path) as file:
-        file.write(buffer.getbuffer())
+def _list_of(is_part: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, (list, tuple))
+        and len(value) == (length or len(value))
+        and all(map(is_part, value))
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+NETWORK: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "model": (_is_text, "a name"),
+    "output_stride": (lambda value: type(value) is int and value in (8, 16), "8 or 16"),
+    "separable_conv": (lambda value: type(value) is bool, "true or false"),
+    "class_names": (_list_of(_is_text), "a list of names"),
+    "palette": (
+        _list_of(_list_of(lambda value: type(value) is int and 0 <= value < 256, 3)),
+        "a list of [red, green, blue]",
+    ),
+    "image_size": (
+        _list_of(lambda value: type(value) is int and value > 0, 2),
+        "[height, width] in pixels",
+    ),
+    "dataset": (_is_text, "a name"),
+    "versions": (
+        lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+        "versions of packages by name",
+    ),
+}
+"""What a checkpoint tells of its network: a test of each value, and what it should be."""
 
 
 def save_checkpoint(
@@ -25,64 +59,132 @@ def save_checkpoint(
     model: nn.Module,
     optimizer: Optimizer,
     discriminator: nn.Module | None = None,
+    network: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint atomically."""
+    """Write a checkpoint atomically.
+
+    Args:
+        path: of the file.
+        model, optimizer: whose states are written.
+        discriminator: of an adversarial warm-up.
+        network: what is needed to build the network again and to feed it; see :data:`NETWORK`.
+    """
     state = {"model_state_dict": model.state_dict(), "opt_state_dict": optimizer.state_dict()}
     if discriminator is not None:
         state["model_D"] = discriminator.state_dict()
+    if network is not None:
+        state["network"] = json.loads(json.dumps(dict(network)))  # plain types alone
     write_tensors(path, state)
-
-
-def read_plain(path: str | Path) -> Any:
-    """Read a file of plain containers and tensors onto the CPU; nothing in it is run.
-
-    Raises:
-        UserError: the file is missing, damaged, or holds more than data.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # damaged and hostile files raise many kinds
-        raise UserError(
-            f"{path}: not a checkpoint of plain tensors ({type(error).__name__}); it is damaged, "
-            "or holds code, which is never run; name another"
-        ) from error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint as data only, onto the CPU.
 
+    Weights that another program wrote below another key, or bare, come out below
+    ``model_state_dict``.
+
     Raises:
-        UserError: the file cannot be read, or has no weights of a network.
+        UserError: the file cannot be read, has no weights of a network, or tells what cannot be
+            right about its network.
     """
     state = read_plain(path)
-    if not isinstance(state, dict) or not _are_weights(state.get("model_state_dict")):
+    weights = find_weights(state)
+    if weights is None:
         raise UserError(f"{path}: no 'model_state_dict' of tensors in it; name a checkpoint*.tar")
-    return state
+    if "model_state_dict" not in state:  # of another program, whose keys mean other things
+        return {"model_state_dict": weights}
+    if "network" in state:
+        _check_network(path, state["network"])
+    return state | {"model_state_dict": weights}
+
+
+def _check_network(path: str | Path, network: Any) -> None:
+    remedy = "write the checkpoint again, or remove its 'network'"
+    if not isinstance(network, dict):
+        raise UserError(f"{path}: its 'network' is no dictionary; {remedy}")
+    for key, (is_right, wanted) in NETWORK.items():
+        if key in network and not is_right(network[key]):
+            raise UserError(f"{path}: its network's {key!r} is not {wanted}; {remedy}")
+    names, palette = (network.get(key) for key in ("class_names", "palette"))
+    if names is not None and palette is not None and len(names) != len(palette):
+        raise UserError(
+            f"{path}: its network has {len(names)} class names but {len(palette)} colours; {remedy}"
+        )
+
+
+def require_keys(
+    path: str | Path, state: Any, keys: Mapping[str, type | tuple[type, ...]], remedy: str
+) -> None:
+    """Make sure that what was read from ``path`` is a dictionary with these keys and types.
+
+    Raises:
+        UserError: names the key that is missing or of another type; ends with ``remedy``.
+    """
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: holds no dictionary; {remedy}")
+    for key, types in keys.items():
+        if key not in state:
+            raise UserError(f"{path}: no {key!r} in it; {remedy}")
+        if not isinstance(state[key], types):
+            raise UserError(
+                f"{path}: its {key!r} is of the wrong type ({type(state[key]).__name__}); {remedy}"
+            )
+
+
+def find_weights(state: Any) -> dict[str, Tensor] | None:
+    """The state dict in what a file holds: bare, or below (nested) keys of :data:`WRAPPERS`."""
+    if _are_weights(state):
+        return state
+    if isinstance(state, dict):
+        for wrapper in WRAPPERS:
+            weights = find_weights(state.get(wrapper))
+            if weights is not None:
+                return weights
+    return None
 
 
 def _are_weights(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
+    return (
+        isinstance(value, dict)
+        and len(value) > 0
+        and all(
+            isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
+        )
     )
+
+
+def fit_names(weights: Mapping[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
+    """Weights by the names that a network expects.
+
+    Wrappers (DataParallel, ``torch.compile``, Lightning) put prefixes before the names. The prefix
+    that makes most names those expected is removed; weights without it are left out.
+    """
+    expected = set(expected)
+    prefixes: Counter[str] = Counter()
+    for name in weights:
+        parts = name.split(".", 8)  # prefixes are short
+        for k in range(len(parts)):
+            if ".".join(parts[k:]) in expected:
+                prefixes["".join(f"{part}." for part in parts[:k])] += 1
+    prefix = max(prefixes, key=prefixes.get, default="")
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
 def load_model(path: str | Path, model: nn.Module) -> None:
     """Load a network's weights from a checkpoint.
 
     Raises:
-        UserError: it belongs to another network; says which tensor differs.
+        UserError: it belongs to another network, or holds NaN; says which tensor.
     """
     remedy = "check -m, --num_classes and --separable_conv"
-    _load(path, read_checkpoint(path)["model_state_dict"], model, remedy)
+    load_weights(path, read_checkpoint(path)["model_state_dict"], model, remedy)
 
 
 def load_discriminator(path: str | Path, discriminator: nn.Module) -> None:
     """Load the discriminator of an adversarial warm-up from a checkpoint.
 
     Raises:
-        UserError: there is none in it, or one of other classes.
+        UserError: there is none in it, one of other classes, or one with NaN.
     """
     weights = read_checkpoint(path).get("model_D")
     if not _are_weights(weights):
@@ -90,19 +192,53 @@ def load_discriminator(path: str | Path, discriminator: nn.Module) -> None:
             f"{path}: no discriminator (model_D) in it, which AADA needs; "
             "name a checkpoint of warmup.py --warmup uda_warmup"
         )
-    _load(path, weights, discriminator, "check --num_classes")
+    load_weights(path, weights, discriminator, "check --num_classes")
 
 
-def _load(path: str | Path, weights: dict[str, Tensor], model: nn.Module, remedy: str) -> None:
-    weights = {name.removeprefix("module."): value for name, value in weights.items()}
+def load_weights(source: Any, weights: Mapping[str, Tensor], model: nn.Module, remedy: str) -> None:
+    """Load a state dict into a network that must have the same tensors.
+
+    Args:
+        source: where the weights come from; the error line begins with it.
+        weights: name -> tensor; names may have a prefix that wrappers put before them.
+        model: to be loaded.
+        remedy: ends the error line of weights of another network.
+
+    Raises:
+        UserError: a name or shape differs, or a weight is NaN or infinite.
+    """
     expected = model.state_dict()
+    weights = fit_names(weights, expected)
     for name in [*expected, *weights]:
-        ours, theirs = (
-            tuple(d[name].shape) if name in d else "nothing" for d in (expected, weights)
-        )
-        if ours != theirs:
+        ours, theirs = (_describe(state.get(name)) for state in (expected, weights))
+        if name.endswith("num_batches_tracked") and theirs == "missing":
+            weights[name] = expected[name]  # files older than these counters lack them
+        elif ours != theirs:
+            wanted = "unexpected" if ours == "missing" else f"expected {ours}"
             raise UserError(
-                f"{path}: checkpoint of another network: {name} is {theirs}, "
-                f"expected {ours}; {remedy}"
+                f"{source}: {name} is {theirs}, {wanted}; checkpoint of another network: {remedy}"
             )
+    check_finite(source, weights)
     model.load_state_dict(weights)
+
+
+def _describe(tensor: Tensor | None) -> str:
+    """Shape of a tensor, and its type where that is none of weights."""
+    if tensor is None:
+        return "missing"
+    shape = str(tuple(tensor.shape))
+    return shape if tensor.is_floating_point() else f"{shape} of integers"
+
+
+def check_finite(source: Any, weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are NaN or infinite: whatever they predict means nothing.
+
+    Raises:
+        UserError: names ``source`` and the tensor.
+    """
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise UserError(
+                f"{source}: {name} holds NaN or infinite values, and a network with them predicts "
+                "nothing; name a checkpoint from before its training diverged"
+            )

@@ -121,8 +121,11 @@ def test_overlap_and_other_pickles_are_refused(active_set, tmp_path):
     path.write_bytes(pickle.dumps(data))
     with pytest.raises(UserError, match=r"list\.pkl.*labelled and in the pool"):
         ActiveSet.load(path, "/", "/")
-    data["trg_pool_suppix"][active_set.target[0].superpixel] = [0, "5"]
-    for wrong in (data, [1, 2], {"trg_pool_suppix": {}}, {**data, "trg_pool_im_idx": [["a", "b"]]}):
+    regions = data["trg_pool_suppix"]
+    for wrong in (
+        *({**data, "trg_pool_suppix": {**regions, "s": [3, i]}} for i in ("5", 5.0, True, -1, 256)),
+        *([1, 2], {"trg_pool_suppix": {}}, {**data, "trg_pool_im_idx": [["a", "b"]]}),
+    ):
         path.write_bytes(pickle.dumps(wrong))
         with pytest.raises(UserError, match=r"list\.pkl"):
             ActiveSet.load(path, "/", "/")

@@ -3,9 +3,11 @@
 from pathlib import Path
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 from torchvision.models import mobilenet_v2, resnet50
+from torchvision.models.segmentation import deeplabv3_resnet50
 
 from models import get_model, load_backbone
 from utils.errors import UserError
@@ -29,8 +31,13 @@ def on_meta(name):
         return get_model(name, 5, pretrained_backbone=False)
 
 
-def save_shapes(shapes, path):
-    torch.save({key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}, path)
+def save_like(name, path):
+    """A backbone of zeros, in half precision."""
+    tensors = on_meta(name).backbone.state_dict().items()
+    half = {
+        k: torch.zeros(v.shape, dtype=torch.bfloat16 if v.ndim else v.dtype) for k, v in tensors
+    }
+    torch.save(half, path)
     return str(path)
 
 
@@ -86,30 +93,97 @@ def test_downloaded_file_runs_nothing(hub, monkeypatch):
 
 def test_deeper_network_is_refused(tmp_path):
     """All names of ResNet-50 occur in ResNet-101, with the same shapes."""
-    deeper = {k: v.shape for k, v in on_meta("deeplabv2_resnet101").backbone.state_dict().items()}
-    path = save_shapes(deeper, tmp_path / "resnet101.pth")
+    path = save_like("deeplabv2_resnet101", tmp_path / "resnet101.pth")
     with pytest.raises(UserError, match=r"resnet101\.pth: layer3\.6\.\S+ is .*unexpected"):
         load_backbone(on_meta("deeplabv3_resnet50"), path)
 
 
 def test_shallower_network_is_refused(tmp_path):
-    shapes = {k: v.shape for k, v in on_meta("deeplabv3_resnet50").backbone.state_dict().items()}
-    path = save_shapes(shapes, tmp_path / "resnet50.pth")
+    path = save_like("deeplabv3_resnet50", tmp_path / "resnet50.pth")
     with pytest.raises(UserError, match=r"resnet50\.pth: layer3\.6\.\S+ is missing, expected"):
         load_backbone(on_meta("deeplabv2_resnet101"), path)
 
 
-def test_file_below_state_dict_and_backbone_loads(tmp_path):
+OTHER_PARTS = {
+    "classifier.4.weight": torch.zeros(21, 256, 1, 1),
+    "aux_classifier.4.weight": torch.zeros(21, 256, 1, 1),
+    "decode_head.conv_seg.weight": torch.zeros(19, 512, 1, 1),
+    "fc.weight": torch.zeros(1000, 1280),
+}
+
+
+def below(*wrappers):
+    """The weights below keys, and with prefixes (that end with a dot) before their names."""
+
+    def wrap(state):
+        for wrapper in reversed(wrappers):
+            if wrapper.endswith("."):
+                state = {wrapper + key: value for key, value in state.items()}
+            else:
+                state = {wrapper: state, "epoch": 3, "best": np.float64(0.5)}
+        return state
+
+    return wrap
+
+
+@pytest.mark.parametrize(
+    "around", [(), ("model",), ("state_dict", "module."), ("state_dict", "model.")]
+)
+@pytest.mark.parametrize("inner", [(), ("backbone.",)])
+def test_backbone_below_the_usual_wrappers_loads(around, inner, tmp_path):
     net = get_model("deeplabv2_mobilenet", 5, pretrained_backbone=False)
-    other = mobilenet_v2(weights=None).state_dict()
-    wrapped = {"state_dict": {f"backbone.{k}": v for k, v in other.items()}, "epoch": 3}
-    torch.save(wrapped, tmp_path / "w.pth")
+    other = mobilenet_v2(weights=None).state_dict()  # with the classifier's last convolution
+    torch.save(below(*around)(below(*inner)(other) | OTHER_PARTS), tmp_path / "w.pth")
     head = {k: v.clone() for k, v in net.classifier.state_dict().items()}
     load_backbone(net, str(tmp_path / "w.pth"))
     for key, value in net.backbone.state_dict().items():
         assert torch.equal(value, other[key]), key
     for key, value in net.classifier.state_dict().items():
         assert torch.equal(value, head[key]), key
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        below("model_state_dict", "module.", "_orig_mod."),
+        below("model", "state_dict"),
+        below("state_dict", "module.encoder_q."),
+        below("model_state_dict", "backbone"),
+    ],
+)
+def test_resnet_below_the_usual_wrappers_loads(wrap, tmp_path):
+    """Its names, as conv1.weight, occur in each of its blocks, too."""
+    net = get_model("deeplabv3_resnet50", 5, pretrained_backbone=False)
+    expected = {
+        k: torch.full_like(v, i) for i, (k, v) in enumerate(net.backbone.state_dict().items())
+    }
+    torch.save(wrap(without_counters(expected)), tmp_path / "w.pth")
+    load_backbone(net, str(tmp_path / "w.pth"))
+    for key, value in without_counters(net.backbone.state_dict()).items():
+        assert torch.equal(value, expected[key]), key
+
+
+def test_torchvision_segmentation_network_gives_its_backbone(tmp_path):
+    whole = deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=True).state_dict()
+    torch.save(whole, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    net = get_model("deeplabv2_resnet101", 5, pretrained_backbone=False)
+    with pytest.raises(UserError, match=r"w\.pth: layer3\.6\.conv1\.weight is missing, expected"):
+        load_backbone(net, str(tmp_path / "w.pth"))
+    net = get_model("deeplabv3_resnet50", 5, pretrained_backbone=False)
+    load_backbone(net, str(tmp_path / "w.pth"))
+    for key, value in net.backbone.state_dict().items():
+        assert torch.equal(value, whole[f"backbone.{key}"]), key
+
+
+def test_backbone_with_nan_is_refused(tmp_path):
+    state = mobilenet_v2(weights=None).state_dict()
+    state["features.3.conv.0.0.weight"][0] = float("nan")
+    torch.save(state, tmp_path / "w.pth")
+    net = get_model("deeplabv2_mobilenet", 5, pretrained_backbone=False)
+    with pytest.raises(
+        UserError, match=r"--backbone_weights \S+w\.pth: features\.3\.\S+ holds NaN"
+    ):
+        load_backbone(net, str(tmp_path / "w.pth"))
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), {"conv1.weight": 3}, {"state_dict": [1]}])

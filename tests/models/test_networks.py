@@ -127,6 +127,38 @@ def test_separable_head(backbone):
         build(f"deeplabv3_{backbone}", separable_conv=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "separable"),
+    [
+        ("deeplabv2_mobilenet", False),
+        ("deeplabv3_mobilenet", False),
+        ("deeplabv3plus_mobilenet", False),
+        ("deeplabv3plus_mobilenet", True),
+    ],
+)
+def test_heads_start_as_the_specification_says(name, separable):
+    """V3 and V3+: Kaiming-normal weights by fan in; V2 and every bias: PyTorch's uniform ones."""
+    torch.manual_seed(0)
+    head = build(name, separable_conv=separable).classifier
+    for module in head.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert (module.weight == 1).all() and (module.bias == 0).all()
+        if isinstance(module, nn.Conv2d):
+            weight = module.weight.detach()
+            fan_in, largest = weight[0].numel(), float(weight.abs().max())
+            if name == "deeplabv2_mobilenet":
+                variance = 1 / (3 * fan_in)
+                assert largest <= fan_in**-0.5
+            else:
+                variance = 2 / fan_in
+                assert largest > (3 * variance) ** 0.5  # the bound of a uniform distribution
+            error = 5 / np.sqrt(2 * weight.numel())
+            assert float(weight.std()) == pytest.approx(variance**0.5, rel=error)
+    bias = head.final.bias.detach()  # of fan in 256
+    assert bias.abs().max() <= 1 / 16
+    assert float(bias.std()) == pytest.approx(1 / 16 / 3**0.5, rel=0.5)
+
+
 def test_discriminator():
     net = Discriminator(19)
     assert {key.split(".")[0] for key in net.state_dict()} == {
