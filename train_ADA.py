@@ -19,6 +19,7 @@ from active_selection.strategies import method_names
 from active_selection.table_files import feature_folder
 from dataloader.domain import agree_on_classes
 from models import MODEL_NAMES
+from models.facts import take_facts
 from utils.common import (
     COUNT,
     NON_NEGATIVE,
@@ -90,10 +91,15 @@ def count_or_all(text: str) -> int | str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parser().parse_args(argv)
+    flags = parser()
+    args = flags.parse_args(argv)
     check_arguments(args)
-    STOP.listen()
     folder = RunFolder(args)
+    adopted = folder.checkpoint(args.init_iteration)  # a copy, where the original is gone by now
+    start = args.init_checkpoint if Path(args.init_checkpoint).is_file() else adopted
+    facts = take_facts(args, flags.given(argv), start)
+    agree_on_classes(args, "src", "trg", "val", network=facts.get("class_names"))
+    STOP.listen()
     start_log(folder.log)
     with locked_folder(folder.path, "-p"), feature_folder(folder.features, folder.path):
         run_rounds(args, folder)
@@ -126,7 +132,6 @@ def run_rounds(args: Namespace, folder: RunFolder) -> None:
 def check_arguments(args: Namespace) -> None:
     """Refuse combinations of flags that make no experiment."""
     check_training(args)
-    agree_on_classes(args, "src", "trg", "val")
     if args.init_iteration > args.max_iterations:
         raise UserError(
             f"--init_iteration {args.init_iteration}: beyond --max_iterations {args.max_iterations}"

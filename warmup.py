@@ -15,6 +15,7 @@ from dataloader.domain import Domain, agree_on_classes, load_domain, make_valida
 from dataloader.loaders import training_loader
 from models import MODEL_NAMES, get_model, load_backbone
 from models.discriminator import Discriminator
+from models.facts import network_facts, take_facts
 from utils.checkpoint import load_model
 from utils.common import COUNT, Parser, check_training, training_parser
 from utils.engine import Training, TrainingPlan
@@ -60,9 +61,13 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parser().parse_args(argv)
+    flags = parser()
+    args = flags.parse_args(argv)
     check_training(args)
-    agree_on_classes(args, *DOMAINS[args.warmup], "val")
+    facts = {}
+    if args.init_checkpoint:
+        facts = take_facts(args, flags.given(argv), args.init_checkpoint)
+    agree_on_classes(args, *DOMAINS[args.warmup], "val", network=facts.get("class_names"))
     STOP.listen()
     start_log(args.model_save_dir / "log_train.txt")
     with locked_folder(args.model_save_dir, "-p"):
@@ -98,7 +103,10 @@ def warm_up(args: Namespace) -> None:
     settings.write()
     recorder = Recorder(folder / "metrics.jsonl")
     with recorder.timed("warmup", Step()):
-        best = Training(step, plan, validate, checkpoint, state_file, recorder).run()
+        info = domains[0].info
+        facts = network_facts(args, info.name, info.class_names, info.palette)
+        training = Training(step, plan, validate, checkpoint, state_file, recorder, None, facts)
+        best = training.run()
     log.info("best mIoU %.2f in %s", 100 * best.miou, checkpoint)
     state_file.remove()
 

@@ -21,6 +21,7 @@ from dataloader.edges import region_edges
 from dataloader.loaders import training_loader
 from models import get_model
 from models.discriminator import Discriminator
+from models.facts import network_facts
 from utils.checkpoint import load_discriminator, load_model
 from utils.engine import Training, TrainingPlan
 from utils.files import copy_file, write_json
@@ -99,7 +100,9 @@ class Experiment:
         )
         log.info("round %02d: fine-tuning on %d images", n, len(loader.dataset))
         state = self.folder.state(n)
-        training = Training(step, plan, self.validate, checkpoint, state, self.recorder, n)
+        info = self.source.info
+        facts = network_facts(args, info.name, info.class_names, info.palette)
+        training = Training(step, plan, self.validate, checkpoint, state, self.recorder, n, facts)
         with self.recorder.timed("finetune", Step(n)):
             scores = training.run()
         load_model(checkpoint, self.model)

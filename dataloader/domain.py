@@ -56,12 +56,13 @@ class Domain:
         return sum(self.regions[path][region] for path, ids in regions.items() for region in ids)
 
 
-def agree_on_classes(args: Namespace, *prefixes: str) -> None:
+def agree_on_classes(args: Namespace, *prefixes: str, network: Sequence[str] | None = None) -> None:
     """Make sure that domains have one list of classes, and set --num_classes where not given.
 
     Args:
         args: the flags; ``num_classes`` may be None, and is a number afterwards.
         prefixes: the domains, of src, trg and val.
+        network: names of the classes of the network in --init_checkpoint, where it tells them.
 
     Raises:
         UserError: names the first class that differs, or a --num_classes that is too small.
@@ -78,6 +79,12 @@ def agree_on_classes(args: Namespace, *prefixes: str) -> None:
                     f"--{prefix}_dataset {other}: its class {number} is {theirs}, that of "
                     f"--{first}_dataset {name} is {ours}; all datasets must have the same classes"
                 )
+    for number, (ours, theirs) in enumerate(zip(classes, network or classes, strict=False)):
+        if ours != theirs:
+            raise UserError(
+                f"--{first}_dataset {name}: its class {number} is {ours}, that of the checkpoint's "
+                f"network is {theirs}; name the dataset that it was trained on"
+            )
     args.num_classes = args.num_classes or len(classes)
     if args.num_classes < len(classes):
         raise UserError(

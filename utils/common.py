@@ -27,6 +27,17 @@ class Parser(argparse.ArgumentParser):
             **options,
         )
 
+    def given(self, argv: Sequence[str] | None = None) -> set[str]:
+        """Names of the flags that a command line gives, others being left to their defaults."""
+        defaults = {action: action.default for action in self._actions}
+        for action in defaults:
+            action.default = argparse.SUPPRESS
+        try:
+            return set(vars(self.parse_args(argv)))
+        finally:
+            for action, default in defaults.items():
+                action.default = default
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
 

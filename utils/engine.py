@@ -3,10 +3,11 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
@@ -62,6 +63,7 @@ class Training:
         state_file: where the state is saved, and a continuation finds it.
         recorder: of losses, rates and validations.
         round_index: that they are recorded under; None in a warm-up.
+        network: what the checkpoint tells of the network, see :mod:`models.facts`.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Training:
         state_file: StateFile,
         recorder: Recorder,
         round_index: int | None = None,
+        network: Mapping[str, Any] | None = None,
     ):
         self.step = step
         self.plan = plan
@@ -81,6 +84,7 @@ class Training:
         self.state_file = state_file
         self.recorder = recorder
         self.round_index = round_index
+        self.network = network
         self.progress = Progress()
 
     def run(self) -> Scores:
@@ -132,7 +136,13 @@ class Training:
             self.recorder.write("validation", at, **scores.percent())
             if scores.miou > progress.best.miou:
                 progress.best = scores
-                save_checkpoint(self.checkpoint, step.model, step.optimizers[0], step.discriminator)
+                save_checkpoint(
+                    self.checkpoint,
+                    step.model,
+                    step.optimizers[0],
+                    step.discriminator,
+                    self.network,
+                )
         progress.validated = True
 
     def _save(self) -> None:
