@@ -15,10 +15,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dataloader.datalist import find_or_make_datalist
-from dataloader.dataset_info import load_dataset
 from dataloader.datasets import EvaluationSet
-from dataloader.images import check_files
+from dataloader.domain import agree_on_classes, load_domain
 from dataloader.loaders import evaluation_loader
 from models import MODEL_NAMES, get_model
 from models.folding import fold_batch_norm
@@ -49,10 +47,9 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the share for the network and the data that the command line names."""
     args = parser().parse_args(argv)
-    info = load_dataset(args.val_dataset)
-    items = find_or_make_datalist(info, args.val_data_dir, "val", args.val_datalist, args.relocate)
-    check_files(items, info, "image")
-    data = EvaluationSet(items, info, tuple(args.image_size))
+    agree_on_classes(args, "val")
+    domain = load_domain(args, "val", "val", "image")
+    data = EvaluationSet(domain.items, domain.info, tuple(args.image_size))
     loader = evaluation_loader(data, 1, args.num_workers)
 
     runtime = Runtime.from_args(args)
