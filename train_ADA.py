@@ -27,6 +27,7 @@ from utils.common import (
     POSITIVE_INT,
     Parser,
     check_training,
+    count_or_all,
     number,
     training_parser,
 )
@@ -83,11 +84,6 @@ def size(text: str) -> float | str:
         number(float, 0, 100)(text[:-1])
         return text
     return NON_NEGATIVE(text)
-
-
-def count_or_all(text: str) -> int | str:
-    """An argparse type: "all", or a whole number of at least 2."""
-    return text if text == "all" else number(int, 2)(text)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
