@@ -210,13 +210,15 @@ def load_weights(source: Any, weights: Mapping[str, Tensor], model: nn.Module, r
     expected = model.state_dict()
     weights = fit_names(weights, expected)
     for name in [*expected, *weights]:
-        ours, theirs = (_describe(state.get(name)) for state in (expected, weights))
-        if name.endswith("num_batches_tracked") and theirs == "missing":
-            weights[name] = expected[name]  # files older than these counters lack them
-        elif ours != theirs:
-            wanted = "unexpected" if ours == "missing" else f"expected {ours}"
+        ours, theirs = expected.get(name), weights.get(name)
+        if name.endswith("num_batches_tracked") and ours is not None:
+            if theirs is None or theirs.is_floating_point():
+                weights[name] = ours  # old files lack these counters, halved ones round them
+        elif _describe(ours) != _describe(theirs):
+            wanted = "unexpected" if ours is None else f"expected {_describe(ours)}"
             raise UserError(
-                f"{source}: {name} is {theirs}, {wanted}; checkpoint of another network: {remedy}"
+                f"{source}: {name} is {_describe(theirs)}, {wanted}; "
+                f"checkpoint of another network: {remedy}"
             )
     check_finite(source, weights)
     model.load_state_dict(weights)

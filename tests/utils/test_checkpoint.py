@@ -416,9 +416,16 @@ def test_weights_of_other_programs_load(tmp_path, wrap):
     assert_equal(net.state_dict(), small_net().state_dict())
 
 
-def test_half_precision_and_old_counters_load(tmp_path):
-    state = {key: value.half() for key, value in small_net().state_dict().items() if value.ndim}
-    load_weights("file", state, small_net(), "remedy")
+def test_half_precision_and_counters_load():
+    """A counter beyond 65,504 is infinite in half precision; older files have none."""
+    whole = small_net().state_dict()
+    halved = {key: value.half() for key, value in whole.items()}
+    halved["1.num_batches_tracked"] = torch.tensor(70_000).half()
+    for state in (halved, {key: value for key, value in halved.items() if value.ndim}):
+        net = small_net()
+        load_weights("file", state, net, "remedy")
+        assert torch.equal(net[0].weight, halved["0.weight"].float())
+        assert net[1].num_batches_tracked.dtype == torch.int64
 
 
 @pytest.mark.parametrize(
