@@ -8,8 +8,9 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from dataloader.datalist import Item, check_listed_once
-from dataloader.relocation import Moves, locator
+from dataloader.datalist import check_listed_once
+from dataloader.item import ABSENT, Item
+from dataloader.relocation import Locator, Moves
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle, save_pickle
 
@@ -86,9 +87,9 @@ class ActiveSet:
         save_pickle(
             path,
             {
-                "src_label_im_idx": [list(item) for item in self.source],
-                "trg_label_im_idx": [list(item) for item in self.labelled_items],
-                "trg_pool_im_idx": [list(item) for item in self.pool_items],
+                "src_label_im_idx": [item.stored() for item in self.source],
+                "trg_label_im_idx": [item.stored() for item in self.labelled_items],
+                "trg_pool_im_idx": [item.stored() for item in self.pool_items],
                 "trg_label_suppix": {
                     item.superpixel: self.labelled[item.superpixel] for item in self.labelled_items
                 },
@@ -105,7 +106,7 @@ class ActiveSet:
         Args:
             path: the file.
             src_root, trg_root: data roots, that relative paths lie below.
-            moves: as ``--relocate`` gives them; see :func:`dataloader.relocation.locator`.
+            moves: as ``--relocate`` gives them; see :class:`dataloader.relocation.Locator`.
 
         Raises:
             UserError: it is not a datalist, it lists an image twice or none, or its pool and
@@ -117,12 +118,11 @@ class ActiveSet:
         for domain, listed in (("source", source), ("target", in_pool + in_labelled)):
             if not listed:
                 raise UserError(f"{path}: it holds no {domain} images")
-        locate = locator(source[0], src_root, moves, path)
-        source = [Item(*map(locate, entry)) for entry in source]
-        locate = locator((in_pool + in_labelled)[0], trg_root, moves, path)
-        in_pool, in_labelled = (
-            [Item(*map(locate, entry)) for entry in listed] for listed in (in_pool, in_labelled)
-        )
+        source = _located(source, Locator(src_root, moves, path))
+        locate = Locator(trg_root, moves, path)
+        in_pool, in_labelled = (_located(listed, locate) for listed in (in_pool, in_labelled))
+        if not all(item.superpixel for item in in_pool + in_labelled):
+            raise UserError(f"{path}: a target image has no superpixel path; mend the datalist")
         target = {item.superpixel: item for item in in_pool + in_labelled}
         for items in (source, in_pool, in_labelled, target.values()):
             check_listed_once(path, items)
@@ -136,6 +136,11 @@ class ActiveSet:
         order = [name for name in pool if name in target]
         order += [name for name in target if name not in pool]
         return cls(source, [target[name] for name in order], pool, labelled)
+
+
+def _located(entries: Iterable[Sequence[str]], locate: Callable[[str], str]) -> list[Item]:
+    """Entries of a datalist as items of this machine."""
+    return [Item(*("" if name == ABSENT else locate(name) for name in entry)) for entry in entries]
 
 
 def _read_regions(

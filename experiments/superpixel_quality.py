@@ -15,9 +15,9 @@ import numpy as np
 
 from benchmarks.other_slics import Cut, by_fast_slic, by_scikit_image
 from data_preprocessing.slic import achievable_segmentation_accuracy, slic
-from dataloader.datalist import scan
 from dataloader.dataset_info import load_dataset
 from dataloader.images import read_image, read_label
+from dataloader.scan import scan
 from utils.common import POSITIVE, POSITIVE_INT, Parser
 from utils.errors import run
 
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--by", choices=METHODS, default="ours")
     args = parser.parse_args()
     info = load_dataset("camvid")
-    items = [item.below(args.datadir) for item in scan(info, args.datadir, "train")[::EVERY]]
+    items = [item.below(args.datadir) for item in scan(info, args.datadir, "train").items[::EVERY]]
     cut = METHODS[args.by](args.num_segments, args.compactness)
     right = counted = 0
     counts, seconds = [], []

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataloader.datalist import Item, find_or_make_datalist, read_datalist, scan, write_datalist
+from dataloader.datalist import find_or_make_datalist, read_datalist, write_datalist
 from dataloader.dataset_info import load_dataset
+from dataloader.item import Item
 from dataloader.regions import load_regions, regions_of_maps, save_regions
+from dataloader.scan import scan
 from utils.errors import UserError
 
 
@@ -30,7 +32,7 @@ def test_cityscapes_layout(tmp_path):
         "gtFine/val/bonn/bonn_3_gtFine_labelIds.png",
     )
     info = load_dataset("cityscapes")
-    assert scan(info, tmp_path, "train") == [
+    assert scan(info, tmp_path, "train").items == [
         Item(
             "leftImg8bit/train/aachen/aachen_2_leftImg8bit.png",
             "gtFine/train/aachen/aachen_2_gtFine_labelIds.png",
@@ -42,26 +44,26 @@ def test_cityscapes_layout(tmp_path):
             "superpixel/train/ulm/ulm_1_superpixel.png",
         ),
     ]
-    assert len(scan(info, tmp_path, "val")) == 1
-    assert len(scan(info, tmp_path, "train", "ulm*")) == 1
-    assert len(scan(info, tmp_path, "train", "*/aachen/*")) == 1
+    assert len(scan(info, tmp_path, "val").items) == 1
+    assert len(scan(info, tmp_path, "train", "ulm*").items) == 1
+    assert len(scan(info, tmp_path, "train", "*/aachen/*").items) == 1
 
 
 def test_gta5_leaves_out_labels_that_do_not_fit(tmp_path):
     for number in (15187, 15188, 17705, 20800, 20801, 20860, 20861):
         touch(tmp_path, f"images/{number:05d}.png", f"labels/{number:05d}.png")
-    stems = [Path(i.image).stem for i in scan(load_dataset("GTA5"), tmp_path, "train")]
+    stems = [Path(i.image).stem for i in scan(load_dataset("GTA5"), tmp_path, "train").items]
     assert stems == ["15187", "20800", "20861"]
     assert 24966 - len(load_dataset("GTA5").excluded_stems) == 24904
 
 
 def test_lists_of_synthia_and_camvid(tmp_path):
     touch(tmp_path, "RGB/0000000.png", "GT/LABELS/0000000.png")
-    assert scan(load_dataset("SYNTHIA"), tmp_path, "train") == [
+    assert scan(load_dataset("SYNTHIA"), tmp_path, "train").items == [
         Item("RGB/0000000.png", "GT/LABELS/0000000.png", "superpixel/0000000.png")
     ]
     touch(tmp_path, "test/a.png", "testannot/a.png")
-    assert scan(load_dataset("camvid"), tmp_path, "val") == [
+    assert scan(load_dataset("camvid"), tmp_path, "val").items == [
         Item("test/a.png", "testannot/a.png", "superpixel/test/a.png")
     ]
 
@@ -83,8 +85,6 @@ def test_round_trip_and_white_space(tmp_path):
     (tmp_path / "list.txt").write_text("\n a.png\tb.png   c.png \n\n/x/d.png e.png f.png\n")
     again = read_datalist(tmp_path / "list.txt", "/data")
     assert again == [items[0].below("/data"), Item("/x/d.png", "/data/e.png", "/data/f.png")]
-    with pytest.raises(UserError, match="white space"):
-        write_datalist(tmp_path / "bad.txt", [Item("a b.png", "b.png", "c.png")])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item, read_datalist
-from dataloader.relocation import locator
+from dataloader.relocation import Locator
 
 NAMES = ["images/a/1.png", "labels/a/1.png", "superpixel/a/1.png"]
 
@@ -25,7 +25,7 @@ def root(tmp_path):
 def test_paths_here_and_relative_paths_stay(root, caplog):
     here = [str(root / name) for name in NAMES]
     caplog.set_level(logging.INFO)
-    locate = locator(here, "/elsewhere", [], "list")
+    locate = Locator("/elsewhere", [], "list")
     assert [locate(path) for path in here] == here
     assert locate("x/../b.png") == "/elsewhere/b.png"
     assert not caplog.records
@@ -34,7 +34,7 @@ def test_paths_here_and_relative_paths_stay(root, caplog):
 def test_other_machine_is_recognised_and_said(root, caplog):
     caplog.set_level(logging.INFO)
     paths = [f"/theirs/city/{name}" for name in NAMES]
-    locate = locator(paths, root, [], "some.pkl")
+    locate = Locator(root, [], "some.pkl")
     assert [locate(path) for path in paths] == [str(root / name) for name in NAMES]
     assert locate("/theirs/city/images/b/2.png") == str(root / "images/b/2.png")
     assert locate("/theirs/city2/1.png") == "/theirs/city2/1.png"
@@ -44,17 +44,17 @@ def test_other_machine_is_recognised_and_said(root, caplog):
 
 def test_superpixels_in_a_root_of_their_own(root):
     paths = ["/data/city/images/a/1.png", "/data/city/labels/a/1.png", "/out/superpixel/a/1.png"]
-    locate = locator(paths, root, [], "list")
+    locate = Locator(root, [], "list")
     assert [locate(path) for path in paths] == [str(root / name) for name in NAMES]
 
 
 def test_moves_of_the_user_go_first(root, tmp_path):
     moves = [("/theirs/city/images", str(tmp_path / "mine")), ("/theirs", "/mine")]
-    locate = locator([], root, moves, "list")
+    locate = Locator(root, moves, "list")
     assert locate("/theirs/city/images/a/1.png") == str(tmp_path / "mine" / "a/1.png")
     assert locate("/theirs/x.png") == "/mine/x.png"
     assert locate("/theirs2/x.png") == "/theirs2/x.png"
-    assert locator([], root, [("/", "/mnt")], "list")("/a/b.png") == "/mnt/a/b.png"
+    assert Locator(root, [("/", "/mnt")], "list")("/a/b.png") == "/mnt/a/b.png"
 
 
 def test_text_datalist_and_pickle(root, tmp_path):
