@@ -1,13 +1,18 @@
-"""Write a datalist (image, label and superpixel path of each image) from what is on disk."""
+"""Write a datalist (image, label and superpixel path of each image) from what is on disk.
+
+It says how many images the list holds, and how many files were left out for which reason.
+"""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_preprocessing.each_image import add_split_arguments
-from dataloader.datalist import default_path, item_of, scan, write_datalist
+from dataloader.datalist import default_path, write_datalist
 from dataloader.dataset_info import load_dataset
+from dataloader.scan import item_of, scan
 from utils.common import Parser
 from utils.errors import UserError, run
 
@@ -16,24 +21,30 @@ def parser() -> Parser:
     """The command line of this script."""
     result = Parser(__doc__)
     add_split_arguments(result)
-    result.add_argument("--filter", default="*", metavar="GLOB", help="only images that match")
-    result.add_argument("--out", type=Path, help="the list (default: DATADIR/SPLIT.txt)")
+    result.add_argument(
+        "--filter",
+        default="*",
+        metavar="GLOB",
+        help="list only images whose path below DATADIR, or file name, matches",
+    )
+    result.add_argument("--out", type=Path, help="list file to write (default: DATADIR/SPLIT.txt)")
     return result
 
 
-def main() -> None:
-    args = parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
     info = load_dataset(args.dataset)
-    items = scan(info, args.datadir, args.split, args.filter)
-    if not items:
+    found = scan(info, args.datadir, args.split, args.filter)
+    if not found.items:
         image, label, _ = item_of(info, args.split, "*")
         raise UserError(
             f"--datadir {args.datadir}: no image matches; expected {image} with {label}"
             + (f", --filter {args.filter}" if args.filter != "*" else "")
+            + found.summary
         )
     path = args.out or default_path(args.datadir, args.split)
-    write_datalist(path, items)
-    print(f"{len(items)} images in {path}")
+    write_datalist(path, found.items)
+    print(f"{len(found.items)} images in {path}{found.summary}")
 
 
 if __name__ == "__main__":
