@@ -35,7 +35,7 @@ def parser() -> Parser:
     selected.add_argument(
         "--exp", type=Path, required=True, help="folder of the experiment (-p of train_ADA.py)"
     )
-    compare = kinds.add_parser("compare", description="image, truth, predictions")
+    compare = kinds.add_parser("compare", description="images beside their labels and predictions")
     compare.add_argument("--datadir", required=True, help="root of the data")
     compare.add_argument("--datalist", help="list of images (default: the dataset's own val list)")
     compare.add_argument(
