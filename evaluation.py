@@ -170,9 +170,8 @@ def check_values(values: np.ndarray, info: DatasetInfo, source: Path) -> None:
         if as_ids > right
         else "; they must hold train ids, as inference.py writes them"
     )
-    share = (
-        f"{percent(unknown.sum() / pixels)} % of the predicted pixels are no class, many {first}"
-    )
+    share = f"{percent(unknown.sum() / pixels)} % of the predicted values are no class"
+    share += f", most often {first}"
     if 2 * unknown.sum() > pixels or (unknown.any() and as_ids > right):
         raise UserError(f"{source}: {share}{cause}")
     if unknown.any():

@@ -78,6 +78,80 @@ def test_text_datalist_and_pickle(root, tmp_path):
     assert active.pool == {here.superpixel: [0]}
 
 
+@pytest.mark.parametrize("cwd", ["here", "elsewhere"])
+def test_relative_paths_of_the_release(root, tmp_path, monkeypatch, cwd):
+    """./data/... as its flags gave them: from the working directory, or by their ends."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path if cwd == "here" else tmp_path / "elsewhere")
+    theirs = [f"./data/{name}" for name in NAMES]
+    here = Item(*(str(root / name) for name in NAMES))
+    data = {
+        "src_label_im_idx": [theirs],
+        "trg_label_im_idx": [theirs],
+        "trg_pool_im_idx": [theirs],
+        "trg_label_suppix": {theirs[2]: [4]},
+        "trg_pool_suppix": {theirs[2]: [0]},
+    }
+    (tmp_path / "list.pkl").write_bytes(pickle.dumps(data))
+    active = ActiveSet.load(tmp_path / "list.pkl", root, root)
+    assert active.source == active.target == [here]
+    assert (active.pool, active.labelled) == ({here.superpixel: [0]}, {here.superpixel: [4]})
+    (tmp_path / "list.txt").write_text(" ".join(theirs))
+    assert read_datalist(tmp_path / "list.txt", root) == [here]
+
+
+def test_the_data_root_comes_before_the_working_directory(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "data")
+    other = tmp_path / "other"
+    (other / "images" / "a").mkdir(parents=True)
+    (other / NAMES[0]).touch()
+    assert Locator(other, [], "list")(NAMES[0]) == str(other / NAMES[0])
+
+
+def test_maps_that_are_still_to_be_made_lie_beside_what_is_there(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    locate = Locator("/elsewhere", [], "list")
+    assert locate(f"./data/{NAMES[0]}") == str(root / NAMES[0])
+    assert locate("./data/superpixel/b/2.png") == str(root / "superpixel/b/2.png")
+    locate = Locator(root, [], "list")
+    assert locate("theirs/city/images/a/1.png") == str(root / NAMES[0])
+    assert locate("theirs/city/superpixel/b/2.png") == str(root / "superpixel/b/2.png")
+    assert Locator(root, [], "list")("superpixel/b/2.png") == str(root / "superpixel/b/2.png")
+
+
+def test_paths_of_windows(root):
+    for before in ("", "data\\Cityscapes\\", "C:\\their data\\", "./data/city\\"):
+        locate = Locator(root, [], "list")
+        paths = [before + name.replace("/", "\\") for name in NAMES]
+        assert [locate(path) for path in paths] == [str(root / name) for name in NAMES]
+        later = locate(before + "superpixel\\b\\2.png")
+        assert later == str(root / "superpixel/b/2.png")
+    locate = Locator("/elsewhere", [("C:\\data", "/mine")], "list")
+    assert locate("C:\\data\\city\\1.png") == "/mine/city/1.png"
+    (root / "images" / "back\\slash.png").touch()  # a name of Linux stays as it is
+    locate = Locator(root, [], "list")
+    assert locate("images/back\\slash.png") == str(root / "images" / "back\\slash.png")
+
+
+def test_mixed_forms_in_one_list(root, tmp_path, monkeypatch):
+    """Every folder is looked for by itself, and blanks at the ends are no part of a name."""
+    monkeypatch.chdir(tmp_path)
+    locate = Locator(root, [], "list")
+    here = [str(root / name) for name in NAMES]
+    assert locate(here[0]) == here[0]
+    assert locate(f"./data/{NAMES[1]} ") == here[1]
+    assert locate(f"/theirs/{NAMES[2]}\r") == here[2]
+    assert locate(f" {NAMES[0]}") == here[0]
+
+
+def test_one_name_in_common_is_not_enough(root):
+    """root/1.png is not what images/1.png and labels/1.png were."""
+    (root / "1.png").touch()
+    locate = Locator(root, [], "list")
+    assert locate("/theirs/pictures/1.png") == "/theirs/pictures/1.png"
+    assert locate("pictures/1.png") == str(root / "pictures/1.png")
+
+
 def test_scripts_relocate_and_refuse_what_is_nowhere(script, toy_city, tmp_path):
     """A list of another machine trains where its files are found; else three names are said."""
     city = toy_city / "Cityscapes"
