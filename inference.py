@@ -157,12 +157,18 @@ def images_below(folder: Path, save_dir: Path) -> list[Item]:
 
 
 def check_targets(items: list[Item], targets: list[Path], label_ids: bool) -> None:
-    """Refuse predictions of which two would have the same name, or one that of an image.
+    """Refuse predictions of which two would have the same name, or one that of an input.
 
     Coloured pictures of an earlier run beside label ids are refused, too: the official Cityscapes
     script would find two predictions of an image.
     """
-    seen = {os.path.realpath(item.image): "an image" for item in items}
+    kinds = ("an image", "a label", "a superpixel map")
+    seen = {
+        os.path.realpath(path): kind
+        for item in items
+        for path, kind in zip(item, kinds, strict=True)
+        if path
+    }
     for target in targets:
         if label_ids and color_path(target).exists():
             raise UserError(

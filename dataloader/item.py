@@ -10,6 +10,7 @@ from utils.errors import UserError
 ABSENT = "-"
 """What stands in files for a label that there is not."""
 CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+"""Characters that no file name in a list may hold."""
 
 
 class Item(NamedTuple):

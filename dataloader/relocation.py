@@ -3,11 +3,13 @@
 import logging
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dataloader.item import shown
+from dataloader.item import CONTROL, shown
+from utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +17,8 @@ Moves = Sequence[tuple[str, str]]
 """Pairs (OLD, NEW): what lies below OLD in a datalist lies below NEW here."""
 
 SAME = "/"
+MAX_SEARCHES = 100
+"""Files of one folder that are looked for before it is taken to be nowhere."""
 
 
 class _Rule(NamedTuple):
@@ -57,20 +61,28 @@ class Locator:
         self.moves = list(moves)
         self.source = source
         self.rules: dict[tuple[str, bool], _Rule] = {}
+        self.searches: Counter[tuple[str, bool]] = Counter()
 
     def __call__(self, path: str) -> str:
-        """The absolute path; empty for an empty one."""
+        """The absolute path; empty for an empty one.
+
+        Raises:
+            UserError: it holds a control character.
+        """
         if path != path.strip() and not _exists(os.path.join(self.root, path)):
             path = path.strip()  # blanks that somebody's editor or script left
         if not path:
             return ""
+        if CONTROL.search(path):
+            raise UserError(
+                f"{self.source}: {shown(path)} holds a control character; rename the file"
+            )
         if moved := self._moved_by_user(path):
             return moved
         folder = posixpath.dirname(_with_slashes(path)), "\\" in path
-        if folder not in self.rules and (rule := self._find(path)):
-            if rule not in self.rules.values():
-                self._tell(rule)
-            self.rules[folder] = rule
+        if folder not in self.rules and self.searches[folder] < MAX_SEARCHES:
+            self.searches[folder] += 1
+            self._learn(folder, path)
         known = [self.rules[folder]] if folder in self.rules else self._by_preference(path)
         located = next(filter(None, (rule.apply(path) for rule in known)), path)
         return os.path.abspath(os.path.join(self.root, located))
@@ -84,6 +96,13 @@ class Locator:
                 found = literal if literal and (_exists(literal) or not slashes) else slashes
                 return os.path.abspath(found)
         return None
+
+    def _learn(self, folder: tuple[str, bool], path: str) -> None:
+        """Enter the rule of a folder, if a file of it is found."""
+        if rule := self._find(path):
+            if rule not in self.rules.values():
+                self._tell(rule)
+            self.rules[folder] = rule
 
     def _find(self, path: str) -> _Rule | None:
         """The rule by which a file is found; None if it is nowhere."""
@@ -118,7 +137,7 @@ def _with_slashes(path: str) -> str:
 def _moved(path: str, old: str, new: str) -> str | None:
     """``path`` with ``new`` in place of ``old``; None if it does not lie below ``old``."""
     if old == new or not old:
-        return os.path.join(new, path) if Path(path).is_absolute() == bool(old) else None
+        return os.path.join(new, path) if os.path.isabs(path) == bool(old) else None  # noqa: PTH117
     path, old = posixpath.normpath(path), posixpath.normpath(old)
     below = old.rstrip("/") + "/"
     return os.path.join(new, path[len(below) :]) if path.startswith(below) else None

@@ -152,7 +152,8 @@ class _SplitFiles:
     text: str
 
     def _path(self, template: str, stem: str) -> str:
-        return re.sub("/+", "/", template.format(split=self.text, stem=stem))
+        path = template.format(split=self.text, stem=stem)
+        return re.sub("/+", "/", path) if "//" in path else path  # where the split's text is empty
 
     def item(self, stem: str) -> Item:
         """The paths of an image by the templates, relative to the root."""
@@ -179,11 +180,12 @@ class _SplitFiles:
         before, _, after = self._path(self.info.image, "\0").partition("\0")
         own_suffix = posixpath.splitext(f"x{after}")[1]  # ".png" alone would count as a name
         ending = after.removesuffix(own_suffix)
+        top = posixpath.dirname(before)
         candidates: dict[str, list[str]] = {}
         if not folder.is_dir():
             return candidates
         for name in walk_files(folder, [path for path in skip if path != folder]):
-            path = (folder / name).relative_to(self.root).as_posix()
+            path = posixpath.join(top, name)
             body, suffix = posixpath.splitext(path)
             stem = body[len(before) : len(body) - len(ending)]
             if suffix.lower() not in {*IMAGE_SUFFIXES, own_suffix.lower()}:

@@ -106,7 +106,7 @@ def test_relative_paths_lie_below_the_roots(tmp_path):
     assert active.pool == {"/trg/s.png": [3]}
 
 
-def test_images_without_a_label_keep_none(tmp_path):
+def test_images_without_a_label_keep_none_and_odd_paths_are_refused(tmp_path):
     item = Item("/d/i.png", "", "/d/s.png")
     ActiveSet([item], [item], {"/d/s.png": [0]}).save(tmp_path / "list.pkl")
     data = pickle.loads((tmp_path / "list.pkl").read_bytes())
@@ -116,6 +116,10 @@ def test_images_without_a_label_keep_none(tmp_path):
     data["trg_pool_im_idx"] = [["/d/i.png", "/d/l.png", "-"]]
     (tmp_path / "list.pkl").write_bytes(pickle.dumps(data))
     with pytest.raises(UserError, match="no superpixel path"):
+        ActiveSet.load(tmp_path / "list.pkl", "/src", "/trg")
+    data["trg_pool_im_idx"] = [["/d/a\nb.png", "/d/l.png", "/d/s.png"]]
+    (tmp_path / "list.pkl").write_bytes(pickle.dumps(data))
+    with pytest.raises(UserError, match=r"list\.pkl: /d/a\\nb\.png holds a control character"):
         ActiveSet.load(tmp_path / "list.pkl", "/src", "/trg")
 
 

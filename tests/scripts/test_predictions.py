@@ -96,6 +96,33 @@ def test_label_ids_do_not_go_beside_coloured_pictures(tmp_path):
         inference.check_targets(items, targets, label_ids=True)
 
 
+def test_predictions_do_not_overwrite_labels(tmp_path):
+    items, targets = (
+        [Item(str(tmp_path / "a.jpg"), str(tmp_path / "a.png"), "")],
+        [tmp_path / "a.png"],
+    )
+    with pytest.raises(UserError, match=r"a\.png: would overwrite a label"):
+        inference.check_targets(items, targets, label_ids=False)
+
+
+def test_the_official_script_finds_label_ids(network, tmp_path, monkeypatch):
+    from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official
+
+    names = [f"bonn/bonn_00000{n}_000019" for n in range(2)]
+    draw(tmp_path, *(f"leftImg8bit/val/{name}_leftImg8bit.png" for name in names))
+    draw(tmp_path, *(f"gtFine/val/{name}_gtFine_labelIds.png" for name in names))
+    save = tmp_path / "out"
+    flags = ["--val_data_dir", str(tmp_path), "--save_dir", str(save), "--label_ids"]
+    inference.main([*network, *flags])
+    monkeypatch.setenv("CITYSCAPES_RESULTS", str(save))
+    options = official.CArgs()
+    options.predictionPath = options.predictionWalk = None
+    for name in names:
+        truth = str(tmp_path / "gtFine" / "val" / f"{name}_gtFine_labelIds.png")
+        wanted = save / f"{Path(name).name}_leftImg8bit.png"
+        assert official.getPrediction(options, truth) == str(wanted)
+
+
 def test_predictions_of_a_list_are_found_where_they_were_written(tmp_path):
     """Side by side; mirrored from the data root where names clash; by --image_dir of any folder."""
     root, save = tmp_path / "data", tmp_path / "out"
