@@ -22,10 +22,11 @@ from tqdm import tqdm
 from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
-from dataloader.images import check_files
+from dataloader.images import check_files, read_image
 from dataloader.item import Item, check_name, shown
 from dataloader.loaders import evaluation_loader
-from dataloader.predictions import color_path, list_targets, mirrored_targets
+from dataloader.overlay import draw_overlay
+from dataloader.predictions import color_path, list_targets, mirrored_targets, overlay_path
 from dataloader.scan import IMAGE_SUFFIXES, walk_files
 from models import MODEL_NAMES, get_model
 from models.folding import fold_batch_norm
@@ -37,6 +38,7 @@ from utils.common import (
     add_machine_arguments,
     add_model_arguments,
     add_relocation_argument,
+    number,
 )
 from utils.errors import UserError, run
 from utils.files import write_png
@@ -64,6 +66,13 @@ def parser() -> Parser:
         help="write the label ids of --val_dataset, as the Cityscapes benchmark wants them, "
         "instead of train ids; no coloured pictures are written",
     )
+    result.add_argument(
+        "--overlay",
+        type=number(float, 0, 1, open_low=True),
+        metavar="OPACITY",
+        help="also write <stem>_overlay.png, the colours over the image with a legend, for example "
+        "with an opacity of 0.5",
+    )
     result.add_argument("--val_batch_size", type=POSITIVE_INT, default=1, help="images per batch")
     add_domain_arguments(result, "val", "cityscapes", "./data/Cityscapes")
     add_relocation_argument(result)
@@ -74,10 +83,14 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     info = load_dataset(args.val_dataset)
+    if args.label_ids and args.overlay:
+        raise UserError(
+            "--overlay: no pictures are written with --label_ids; leave one of them out"
+        )
     items, targets = images_to_predict(args, info)
     check_files(items, info, "image")
-    check_targets(items, targets, args.label_ids)
-    ids = label_ids(info) if args.label_ids else None
+    check_targets(items, [outputs(target, args) for target in targets], args.label_ids)
+    ids = label_ids(info) if args.label_ids else np.arange(256, dtype=np.uint8)
 
     runtime = Runtime.from_args(args)
     model = get_model(args.model, args.num_classes, args.output_stride, args.separable_conv, False)
@@ -87,9 +100,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = EvaluationSet(items, info, tuple(args.image_size))
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
     for index, labels in predict(model, loader, items, runtime):
-        write_png(targets[index], labels if ids is None else ids[labels])
-        if ids is None:
+        write_png(targets[index], ids[labels])
+        if not args.label_ids:
             write_png(color_path(targets[index]), info.color_table[labels])
+        if args.overlay:
+            drawn = draw_overlay(read_image(items[index].image), labels, info, args.overlay)
+            write_png(overlay_path(targets[index]), drawn)
     print(f"{len(items)} predictions in {args.save_dir}")
 
 
@@ -156,11 +172,22 @@ def images_below(folder: Path, save_dir: Path) -> list[Item]:
     return [Item(os.path.abspath(folder / name), "", "") for name in found]
 
 
-def check_targets(items: list[Item], targets: list[Path], label_ids: bool) -> None:
-    """Refuse predictions of which two would have the same name, or one that of an input.
+def outputs(target: Path, args: Namespace) -> list[Path]:
+    """All files that are written for an image, its prediction first."""
+    pictures = [] if args.label_ids else [color_path(target)]
+    return [target, *pictures, *([overlay_path(target)] if args.overlay else [])]
+
+
+def check_targets(items: list[Item], written: list[list[Path]], label_ids: bool) -> None:
+    """Refuse files of which two would have the same name, or one that of an input.
 
     Coloured pictures of an earlier run beside label ids are refused, too: the official Cityscapes
     script would find two predictions of an image.
+
+    Args:
+        items: images to predict.
+        written: what is written for each, as :func:`outputs` gives it.
+        label_ids: whether predictions are label ids.
     """
     kinds = ("an image", "a label", "a superpixel map")
     seen = {
@@ -169,13 +196,14 @@ def check_targets(items: list[Item], targets: list[Path], label_ids: bool) -> No
         for path, kind in zip(item, kinds, strict=True)
         if path
     }
-    for target in targets:
-        if label_ids and color_path(target).exists():
+    for paths in written:
+        pictures = [p for p in (color_path(paths[0]), overlay_path(paths[0])) if p.exists()]
+        if label_ids and pictures:
             raise UserError(
-                f"{shown(color_path(target))}: there are predictions of another run; "
+                f"{shown(pictures[0])}: there are predictions of another run; "
                 "choose another --save_dir for --label_ids"
             )
-        for path in (target,) if label_ids else (target, color_path(target)):
+        for path in paths:
             real = os.path.realpath(path)
             if real in seen:
                 raise UserError(

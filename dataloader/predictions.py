@@ -20,6 +20,11 @@ def color_path(target: Path) -> Path:
     return target.with_name(f"{target.stem}_color.png")
 
 
+def overlay_path(target: Path) -> Path:
+    """Where a prediction drawn over its image goes."""
+    return target.with_name(f"{target.stem}_overlay.png")
+
+
 def flat_targets(items: Sequence[Item], folder: Path) -> list[Path] | None:
     """Predictions side by side in ``folder``; None if two images would share one."""
     names = [f"{Path(item.image).stem}.png" for item in items]

@@ -89,20 +89,33 @@ def test_label_ids_invert_the_datasets_table(caplog):
 
 
 def test_label_ids_do_not_go_beside_coloured_pictures(tmp_path):
-    items, targets = draw(tmp_path, "a.jpg"), [tmp_path / "out" / "a.png"]
-    write([color_path(targets[0])])
-    inference.check_targets(items, targets, label_ids=False)
+    items, target = draw(tmp_path, "a.jpg"), tmp_path / "out" / "a.png"
+    write([color_path(target)])
+    inference.check_targets(items, [[target, color_path(target)]], label_ids=False)
     with pytest.raises(UserError, match="--save_dir for --label_ids"):
-        inference.check_targets(items, targets, label_ids=True)
+        inference.check_targets(items, [[target]], label_ids=True)
+    with pytest.raises(UserError, match="--overlay: no pictures are written with --label_ids"):
+        inference.main(["--trained_model_path", "x", "--label_ids", "--overlay", "0.5"])
 
 
 def test_predictions_do_not_overwrite_labels(tmp_path):
-    items, targets = (
-        [Item(str(tmp_path / "a.jpg"), str(tmp_path / "a.png"), "")],
-        [tmp_path / "a.png"],
-    )
+    item = Item(str(tmp_path / "a.jpg"), str(tmp_path / "a.png"), "")
     with pytest.raises(UserError, match=r"a\.png: would overwrite a label"):
-        inference.check_targets(items, targets, label_ids=False)
+        inference.check_targets([item], [[tmp_path / "a.png"]], label_ids=False)
+
+
+def test_overlays_blend_and_name_the_classes(network, tmp_path):
+    (item,) = draw(tmp_path / "in", "a.png")
+    save = tmp_path / "out"
+    flags = ["--image_dir", str(tmp_path / "in"), "--save_dir", str(save), "--overlay", "0.25"]
+    inference.main([*network, *flags])
+    drawn = np.asarray(Image.open(save / "a_overlay.png")).astype(float)
+    image, colors = (np.asarray(Image.open(p)) for p in (item.image, save / "a_color.png"))
+    assert np.abs(drawn[:32] - (0.75 * image + 0.25 * colors)).max() <= 0.5
+    legend = drawn[32:].reshape(-1, 3)
+    for color in np.unique(colors.reshape(-1, 3), axis=0):
+        assert (legend == color).all(1).any()
+    assert (legend == 0).all(1).any()  # names in black
 
 
 def test_the_official_script_finds_label_ids(network, tmp_path, monkeypatch):
