@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def list_path(folder: Path, info: DatasetInfo) -> Path | None:
-    """The list that --val_datalist_dir names; None for the data root's own.
+    """The list that --val_datalist_dir names (its folder, or itself); None for the data root's own.
 
     Raises:
         UserError: a folder that is not the default has no list.
@@ -85,8 +85,9 @@ def list_path(folder: Path, info: DatasetInfo) -> Path | None:
     default = folder == DEFAULT_LISTS
     if default and info.name != DEFAULT_LISTS.name:
         folder = INIT_DATA / info.name
-    if (folder / "val.txt").is_file():
-        return folder / "val.txt"
+    for path in (folder, folder / "val.txt"):
+        if path.is_file():
+            return path
     if not default:
         raise UserError(
             f"--val_datalist_dir {folder}: there is no val.txt in it; leave the flag out, and the "

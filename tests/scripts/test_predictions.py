@@ -279,4 +279,5 @@ def test_the_list_is_that_of_the_dataset(camvid, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"--val_datalist_dir .*pred: there is no val\.txt"):
         camvid(truth, f"--val_datalist_dir {tmp_path}/pred")
     (tmp_path / "val.txt").write_text("test/0.png testannot/0.png\n")
-    assert camvid(truth, f"--val_datalist_dir {tmp_path}")["images"] == 1
+    for path in (tmp_path, tmp_path / "val.txt"):
+        assert camvid(truth, f"--val_datalist_dir {path}")["images"] == 1
