@@ -14,6 +14,7 @@ import inference
 from dataloader.dataset_info import load_dataset
 from dataloader.item import Item
 from dataloader.predictions import color_path, find_predictions, list_targets
+from experiments import pictures
 from utils.errors import UserError
 
 NAMES = ("seq 1/0001.png", "seq 1/0002.jpg", "seq2/0001.png", "seq2/deep/0003.JPG")
@@ -193,6 +194,18 @@ def camvid(tmp_path):
 
     evaluate.root, evaluate.labels = tmp_path, labels
     return evaluate
+
+
+def test_pictures_compare_what_inference_wrote(camvid):
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    camvid(truth)
+    root = str(camvid.root)
+    flags = ["--dataset", "camvid", "--datadir", root, "--pred_dir", f"{root}/pred"]
+    pictures.main(["compare", *flags, "--images", "2", "--height", "32", "--out", f"{root}/x.png"])
+    drawn = np.asarray(Image.open(camvid.root / "x.png"))
+    assert drawn.shape == (2 * 32 + pictures.GAP, 3 * 64 + 2 * pictures.GAP, 3)
+    label, prediction = drawn[:32, 64 + pictures.GAP :][:, :64], drawn[:32, -64:]
+    assert (label == prediction).all()
 
 
 def test_means_are_over_the_classes_that_a_dataset_has(camvid, capsys):
