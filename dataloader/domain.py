@@ -41,7 +41,7 @@ def load_domain(args: argparse.Namespace, prefix: str, split: str, *columns: str
             f"--num_classes {args.num_classes}: {dataset} has train ids up to "
             f"{max(info.label_to_train.values())}; the default of 19 fits every data set here"
         )
-    needed = max(Item._fields.index(column) for column in columns) + 1
+    needed = max((Item._fields.index(column) for column in columns), default=0) + 1
     items = find_or_make_datalist(info, root, split, path, args.relocate, needed)
     check_files(items, info, *columns)
     return Domain(info, root, split, items)
