@@ -1,102 +1,225 @@
-"""Evaluation: IoU of predictions on disk, over 19 classes and SYNTHIA's 16 and 13."""
+"""Evaluation: IoU of predictions on disk, class by class, and its mean over the classes.
 
+For the 19 classes of Cityscapes, the means over SYNTHIA's 16 and 13 classes are given, too.
+"""
+
+import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
-from dataloader.datalist import Item, find_or_make_datalist
-from dataloader.dataset_info import DatasetInfo, load_dataset
-from dataloader.images import check_files, read_label, read_train_ids
+from dataloader.datalist import find_or_make_datalist
+from dataloader.dataset_info import IGNORE, INIT_DATA, DatasetInfo, load_dataset
+from dataloader.images import READ_ERRORS, check_files, read_label, read_train_ids
+from dataloader.item import Item, shown
+from dataloader.predictions import find_predictions
 from utils.common import Parser, add_relocation_argument
 from utils.errors import UserError, run
 from utils.files import write_json
 from utils.metrics import ConfusionMatrix, percent
 
+log = logging.getLogger(__name__)
+
+DEFAULT_LISTS = Path("dataloader/init_data/cityscapes")
+
 
 def parser() -> Parser:
     """The command line of this script."""
     result = Parser(__doc__)
-    result.add_argument("--root_dir", type=Path, default=Path("data/Cityscapes"), help="data root")
-    result.add_argument("--pred_dir", type=Path, required=True, help="what inference.py wrote")
+    result.add_argument(
+        "--root_dir", type=Path, default=Path("data/Cityscapes"), help="root of the data"
+    )
+    result.add_argument(
+        "--pred_dir", type=Path, required=True, help="folder that inference.py wrote to"
+    )
     result.add_argument(
         "--val_datalist_dir",
         type=Path,
-        default=Path("dataloader/init_data/cityscapes"),
-        help="folder of val.txt; where it has none, the data root's own list is used",
+        default=DEFAULT_LISTS,
+        help="folder with a val.txt; where the default folder (for another dataset, its own folder "
+        "of init_data) has none, the data root's own list is used",
     )
-    result.add_argument("--dataset", default="cityscapes", help="a folder of init_data")
-    result.add_argument("--json", type=Path, help="also write the figures to this file")
+    result.add_argument("--dataset", default="cityscapes", help="name of a folder of init_data")
+    result.add_argument("--json", type=Path, help="file that the figures are written to as well")
     add_relocation_argument(result)
     return result
 
 
-def main() -> None:
-    args = parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
     info = load_dataset(args.dataset)
-    listed = args.val_datalist_dir / "val.txt"
-    listed = listed if listed.is_file() else None
-    items = find_or_make_datalist(info, args.root_dir, "val", listed, args.relocate)
-    pairs = [Item(str(args.pred_dir / f"{Path(i.image).stem}.png"), i.label, "") for i in items]
+    listed = list_path(args.val_datalist_dir, info)
+    items = find_or_make_datalist(info, args.root_dir, "val", listed, args.relocate, columns=2)
+    check_labelled(items, listed or args.root_dir)
+    predictions = find_predictions(items, args.pred_dir)
+    pairs = [Item(str(p), i.label, "") for i, p in zip(items, predictions, strict=True)]
     check_files(pairs, info, "image", "label")
 
-    confusion = ConfusionMatrix(len(info.class_names))
+    values = np.zeros((len(info.class_names), 256), np.int64)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        counted = pool.map(lambda pair: count(pair, info), pairs)
-        for one in tqdm(counted, total=len(pairs), desc="evaluate", disable=None):
-            confusion.counts += one.counts
-    means = mean_ious(confusion)
-    print(table(confusion, info, means))
-    if args.json:
-        write_json(args.json, figures(confusion, info, means, len(items)), indent=1)
-
-
-def count(pair: Item, info: DatasetInfo) -> ConfusionMatrix:
-    """Confusion matrix of one prediction."""
-    label, prediction = read_label(pair.label, info), read_train_ids(pair.image)
-    if label.shape != prediction.shape:
-        raise UserError(
-            f"{pair.image}: is {prediction.shape[1]} x {prediction.shape[0]} pixels, its label "
-            f"{label.shape[1]} x {label.shape[0]}; predict at the image's own size"
-        )
+        counted = pool.map(lambda item, path: count(item, path, info), items, predictions)
+        for one in tqdm(counted, total=len(items), desc="evaluate", disable=None):
+            values += one
+    check_values(values, info, args.pred_dir)
     confusion = ConfusionMatrix(len(info.class_names))
-    confusion.add(label, prediction)
-    return confusion
+    confusion.counts[:, :-1] = values[:, : confusion.num_classes]
+    confusion.counts[:, -1] = values[:, confusion.num_classes :].sum(1)
+    result = figures(confusion, info, len(items))
+    print(table(result))
+    if args.json:
+        write_json(args.json, result, indent=1)
 
 
-def mean_ious(confusion: ConfusionMatrix) -> dict[str, float]:
-    """Means over 19 classes, and over those that SYNTHIA is measured by."""
-    synthia = load_dataset("SYNTHIA")
-    missing = synthia.missing_classes
-    return {
-        "mIoU": confusion.mean_iou(),
-        "mIoU16": confusion.mean_iou(missing),
-        "mIoU13": confusion.mean_iou([*missing, *synthia.star_classes_without]),
-    }
+def list_path(folder: Path, info: DatasetInfo) -> Path | None:
+    """The list that --val_datalist_dir names (its folder, or itself); None for the data root's own.
+
+    Raises:
+        UserError: a folder that is not the default has no list.
+    """
+    default = folder == DEFAULT_LISTS
+    if default and info.name != DEFAULT_LISTS.name:
+        folder = INIT_DATA / info.name
+    for path in (folder, folder / "val.txt"):
+        if path.is_file():
+            return path
+    if not default:
+        raise UserError(
+            f"--val_datalist_dir {folder}: there is no val.txt in it; leave the flag out, and the "
+            "list below --root_dir is used"
+        )
+    return None
 
 
-def table(confusion: ConfusionMatrix, info: DatasetInfo, means: dict[str, float]) -> str:
-    """The figures as text, in percent."""
-    rows = [*zip(info.class_names, confusion.iou(), strict=True), None, *means.items()]
-    lines = ["-" * 22 if row is None else f"{row[0]:<14}{percent(row[1]):>8}" for row in rows]
-    return "\n".join(lines)
+def check_labelled(items: Sequence[Item], source: Path) -> None:
+    """Refuse a list with images that have no label."""
+    unlabelled = [item for item in items if not item.label]
+    if unlabelled:
+        raise UserError(
+            f"{source}: {len(unlabelled)} of {len(items)} images have no label, the first "
+            f"{shown(unlabelled[0].image)}; evaluate with a list of labelled images"
+        )
 
 
-def figures(
-    confusion: ConfusionMatrix, info: DatasetInfo, means: dict[str, float], images: int
-) -> dict:
-    """The figures for --json, in percent; null where a class does not occur."""
+def count(item: Item, path: Path, info: DatasetInfo) -> np.ndarray:
+    """(C, 256) int64: labelled pixels of one image by class and by the value predicted there."""
+    label, prediction = read_label(item.label, info), read_train_ids(path)
+    if label.shape != prediction.shape:
+        check_size(item, path, label, prediction)
+        label = fit_label(label, prediction.shape)
+    pixels = ConfusionMatrix(IGNORE)
+    pixels.add(label, prediction)
+    return pixels.counts[: len(info.class_names)]
+
+
+def check_size(item: Item, path: Path, label: np.ndarray, prediction: np.ndarray) -> None:
+    """Refuse a prediction whose size is neither its label's nor its image's.
+
+    The label may be of another scale than the image; the prediction must not.
+    """
+    try:
+        with Image.open(item.image) as image:
+            size = (image.height, image.width)
+            if image.getexif().get(0x0112, 1) >= 5:  # EXIF orientation: turned by 90 degrees
+                size = size[::-1]
+    except READ_ERRORS:
+        size = label.shape
+    if prediction.shape != size:
+        (h, w), (height, width) = prediction.shape, label.shape
+        raise UserError(
+            f"{shown(path)}: is {w} x {h} pixels, its label {width} x {height}, "
+            f"its image {size[1]} x {size[0]}; predict at the image's own size"
+        )
+
+
+def fit_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 label at another size (height, width), by nearest neighbour."""
+    return cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def check_values(values: np.ndarray, info: DatasetInfo, source: Path) -> None:
+    """Refuse, or warn of, predictions whose values cannot be train ids.
+
+    Args:
+        values: (C, 256), labelled pixels by class and predicted value.
+        info: the dataset.
+        source: the folder of the predictions.
+
+    Raises:
+        UserError: no pixel is labelled, most values are no class, or the values are label ids.
+    """
+    classes, pixels = len(values), values.sum()
+    if not pixels:
+        raise UserError(
+            f"{info.name}: every pixel of the labels is ignored, so there is nothing to evaluate; "
+            "see label_to_train in info.json, and whether the labels are of this dataset"
+        )
+    unknown = values[:, classes:IGNORE].sum(0)
+    first = classes + int(np.argmax(unknown))
+    as_ids = sum(
+        values[train, i] for i, train in info.label_to_train.items() if i < 256 and train < classes
+    )
+    right = values[:, :classes].trace()
+    cause = (
+        f"; as label ids {percent(as_ids / pixels)} % of the pixels would be right, as train ids "
+        f"{percent(right / pixels)} %: predict without --label_ids"
+        if as_ids > right
+        else "; they must hold train ids, as inference.py writes them"
+    )
+    share = f"{percent(unknown.sum() / pixels)} % of the predicted values are no class"
+    share += f", most often {first}"
+    if 2 * unknown.sum() > pixels or (unknown.any() and as_ids > right):
+        raise UserError(f"{source}: {share}{cause}")
+    if unknown.any():
+        log.warning("%s: %s; they count as wrong", source, share)
+    elif as_ids > max(2 * right, pixels // 2):
+        log.warning("%s: these seem to be label ids%s", source, cause)
+
+
+def figures(confusion: ConfusionMatrix, info: DatasetInfo, images: int) -> dict:
+    """Means, IoU by class name, both in percent, and the number of images.
+
+    Means are over classes that occur and that the dataset has (that its ``label_to_train`` names);
+    others are null. Those over the classes that SYNTHIA is measured by are for Cityscapes' classes.
+    """
 
     def value(share: float) -> float | None:
         return None if np.isnan(share) else 100 * float(share)
 
+    present = set(info.label_to_train.values())
+    absent = [c for c in range(confusion.num_classes) if c not in present]
+    synthia = load_dataset("SYNTHIA")
+    missing, star = synthia.missing_classes, synthia.star_classes_without
+    means = {"mIoU": confusion.mean_iou(absent)}
+    if info.class_names == synthia.class_names and set(absent) <= set(missing):
+        means["mIoU16"] = confusion.mean_iou(missing)
+        means["mIoU13"] = confusion.mean_iou([*missing, *star])
+    ious = confusion.iou()
+    ious[absent] = np.nan
     return {
         **{name: value(mean) for name, mean in means.items()},
-        "IoU": {n: value(v) for n, v in zip(info.class_names, confusion.iou(), strict=True)},
+        "IoU": {name: value(iou) for name, iou in zip(info.class_names, ious, strict=True)},
         "images": images,
     }
+
+
+def table(result: dict) -> str:
+    """What :func:`figures` returns as text; a hyphen for a class that does not occur."""
+    means = {name: value for name, value in result.items() if name not in ("IoU", "images")}
+    width = max(13, *map(len, result["IoU"]))
+    rows = [*result["IoU"].items(), None, *means.items()]
+    lines = [
+        "-" * (width + 9)
+        if row is None
+        else f"{row[0]:<{width}} {'-' if row[1] is None else f'{row[1]:.2f}':>8}"
+        for row in rows
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

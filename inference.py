@@ -1,11 +1,14 @@
 """Prediction: write a network's labels for a dataset's validation images or for any folder.
 
 For each image, <image file name> holds 8-bit train ids at the image's own size (always as PNG), and
-<stem>_color.png the same in colours.
+<stem>_color.png the same in colours. With --image_dir, the folders below it are mirrored below
+--save_dir; with a list, only where two of its images have the same name.
 """
 
+import logging
+import os
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +19,15 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dataloader.datalist import Item, find_or_make_datalist
-from dataloader.dataset_info import DatasetInfo, load_dataset
+from dataloader.datalist import find_or_make_datalist
+from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
-from dataloader.images import check_files
+from dataloader.images import check_files, read_image
+from dataloader.item import Item, check_name, shown
 from dataloader.loaders import evaluation_loader
+from dataloader.overlay import draw_overlay
+from dataloader.predictions import color_path, list_targets, mirrored_targets, overlay_path
+from dataloader.scan import IMAGE_SUFFIXES, walk_files
 from models import MODEL_NAMES, get_model
 from models.folding import fold_batch_norm
 from utils.checkpoint import load_model
@@ -31,35 +38,59 @@ from utils.common import (
     add_machine_arguments,
     add_model_arguments,
     add_relocation_argument,
+    number,
 )
 from utils.errors import UserError, run
 from utils.files import write_png
 from utils.runtime import Runtime
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
+log = logging.getLogger(__name__)
 
 
 def parser() -> Parser:
     """The command line of this script."""
     result = Parser(__doc__)
     add_model_arguments(result, MODEL_NAMES, "deeplabv2_resnet101")
-    result.add_argument("--trained_model_path", required=True, help="a checkpoint*.tar")
-    result.add_argument("--image_dir", type=Path, help="predict every image of this folder instead")
-    result.add_argument("--save_dir", type=Path, default=Path("result"), help="predictions")
-    result.add_argument("--val_batch_size", type=POSITIVE_INT, default=1, help="images")
+    result.add_argument("--trained_model_path", required=True, help="checkpoint (*.tar) to use")
+    result.add_argument(
+        "--image_dir",
+        type=Path,
+        help="predict every image in this folder and the folders below it, not a dataset's",
+    )
+    result.add_argument(
+        "--save_dir", type=Path, default=Path("result"), help="folder that predictions go to"
+    )
+    result.add_argument(
+        "--label_ids",
+        action="store_true",
+        help="write the label ids of --val_dataset, as the Cityscapes benchmark wants them, "
+        "instead of train ids; no coloured pictures are written",
+    )
+    result.add_argument(
+        "--overlay",
+        type=number(float, 0, 1, open_low=True),
+        metavar="OPACITY",
+        help="also write <stem>_overlay.png, the colours over the image with a legend, for example "
+        "with an opacity of 0.5",
+    )
+    result.add_argument("--val_batch_size", type=POSITIVE_INT, default=1, help="images per batch")
     add_domain_arguments(result, "val", "cityscapes", "./data/Cityscapes")
     add_relocation_argument(result)
     add_machine_arguments(result)
     return result
 
 
-def main() -> None:
-    args = parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
     info = load_dataset(args.val_dataset)
-    items = images_to_predict(args, info)
+    if args.label_ids and args.overlay:
+        raise UserError(
+            "--overlay: no pictures are written with --label_ids; leave one of them out"
+        )
+    items, targets = images_to_predict(args, info)
     check_files(items, info, "image")
-    targets = [args.save_dir / f"{Path(item.image).stem}.png" for item in items]
-    check_names(items, targets)
+    check_targets(items, [outputs(target, args) for target in targets], args.label_ids)
+    ids = label_ids(info) if args.label_ids else np.arange(256, dtype=np.uint8)
 
     runtime = Runtime.from_args(args)
     model = get_model(args.model, args.num_classes, args.output_stride, args.separable_conv, False)
@@ -69,8 +100,12 @@ def main() -> None:
     data = EvaluationSet(items, info, tuple(args.image_size))
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
     for index, labels in predict(model, loader, items, runtime):
-        write_png(targets[index], labels)
-        write_png(color_path(targets[index]), info.color_table[labels])
+        write_png(targets[index], ids[labels])
+        if not args.label_ids:
+            write_png(color_path(targets[index]), info.color_table[labels])
+        if args.overlay:
+            drawn = draw_overlay(read_image(items[index].image), labels, info, args.overlay)
+            write_png(overlay_path(targets[index]), drawn)
     print(f"{len(items)} predictions in {args.save_dir}")
 
 
@@ -90,34 +125,111 @@ def predict(
             yield index, image_logits.argmax(0).to(torch.uint8).cpu().numpy()
 
 
-def images_to_predict(args: Namespace, info: DatasetInfo) -> list[Item]:
-    """The images to predict: those of --image_dir, or of the validation list."""
+def images_to_predict(args: Namespace, info: DatasetInfo) -> tuple[list[Item], list[Path]]:
+    """The images to predict, of --image_dir or of the validation list, and where each goes."""
     if args.image_dir is None:
-        return find_or_make_datalist(
-            info, args.val_data_dir, "val", args.val_datalist, args.relocate
+        items = find_or_make_datalist(
+            info, args.val_data_dir, "val", args.val_datalist, args.relocate, columns=1
         )
-    if not args.image_dir.is_dir():
-        raise UserError(f"--image_dir {args.image_dir}: no such folder")
-    paths = sorted(p for p in args.image_dir.iterdir() if p.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise UserError(f"--image_dir {args.image_dir}: no images in it ({' '.join(SUFFIXES)})")
-    return [Item(str(path), "", "") for path in paths]
+        return items, list_targets(items, args.val_data_dir, args.save_dir)
+    items = images_below(args.image_dir, args.save_dir)
+    targets = mirrored_targets(items, args.image_dir, args.save_dir)
+    for item, target in zip(items, targets, strict=True):
+        if target.stem == Path(item.image).name:
+            log.warning(
+                "%s: another image has this name but for the suffix; its prediction is %s",
+                shown(item.image),
+                shown(target),
+            )
+    return items, targets
 
 
-def color_path(target: Path) -> Path:
-    """Where the coloured picture of a prediction goes."""
-    return target.with_name(f"{target.stem}_color.png")
+def images_below(folder: Path, save_dir: Path) -> list[Item]:
+    """The images in ``folder`` and the folders below it, but for those in ``save_dir``.
+
+    Raises:
+        UserError: there are none, or ``save_dir`` is the very folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--image_dir {folder}: no such folder")
+    if folder.resolve() == save_dir.resolve():
+        raise UserError(
+            f"--save_dir {save_dir}: is --image_dir, where a prediction could overwrite an image; "
+            "choose another folder"
+        )
+    names = walk_files(folder, skip=[save_dir])
+    found = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    if not found:
+        raise UserError(f"--image_dir {folder}: no images in it ({' '.join(IMAGE_SUFFIXES)})")
+    for name in found:
+        check_name(name)
+    others = sorted(set(names).difference(found))
+    if others:
+        log.warning(
+            "%s: %d files with other suffixes left out, the first %s",
+            *(folder, len(others), shown(others[0])),
+        )
+    return [Item(os.path.abspath(folder / name), "", "") for name in found]
 
 
-def check_names(items: list[Item], targets: list[Path]) -> None:
-    """Refuse a list of which two outputs would have the same name, or one that of an image."""
-    seen = {Path(item.image).resolve(): "an image" for item in items}
-    for target in targets:
-        for path in (target, color_path(target)):
-            if path.resolve() in seen:
-                other = seen[path.resolve()]
-                raise UserError(f"{path}: would overwrite {other}; see --save_dir, or rename")
-            seen[path.resolve()] = "another prediction"
+def outputs(target: Path, args: Namespace) -> list[Path]:
+    """All files that are written for an image, its prediction first."""
+    pictures = [] if args.label_ids else [color_path(target)]
+    return [target, *pictures, *([overlay_path(target)] if args.overlay else [])]
+
+
+def check_targets(items: list[Item], written: list[list[Path]], label_ids: bool) -> None:
+    """Refuse files of which two would have the same name, or one that of an input.
+
+    Coloured pictures of an earlier run beside label ids are refused, too: the official Cityscapes
+    script would find two predictions of an image.
+
+    Args:
+        items: images to predict.
+        written: what is written for each, as :func:`outputs` gives it.
+        label_ids: whether predictions are label ids.
+    """
+    kinds = ("an image", "a label", "a superpixel map")
+    seen = {
+        os.path.realpath(path): kind
+        for item in items
+        for path, kind in zip(item, kinds, strict=True)
+        if path
+    }
+    for paths in written:
+        pictures = [p for p in (color_path(paths[0]), overlay_path(paths[0])) if p.exists()]
+        if label_ids and pictures:
+            raise UserError(
+                f"{shown(pictures[0])}: there are predictions of another run; "
+                "choose another --save_dir for --label_ids"
+            )
+        for path in paths:
+            real = os.path.realpath(path)
+            if real in seen:
+                raise UserError(
+                    f"{shown(path)}: would overwrite {seen[real]}; see --save_dir, or rename"
+                )
+            seen[real] = "another prediction"
+
+
+def label_ids(info: DatasetInfo) -> np.ndarray:
+    """(256,) uint8: train id -> the smallest label id that the dataset maps to it.
+
+    A class without a label id is written as a value that is no label id, 255 if that is free.
+
+    Raises:
+        UserError: an id does not fit 8 bits.
+    """
+    known = {i: train for i, train in info.label_to_train.items() if 0 <= train < IGNORE}
+    if max(known) > 255:
+        raise UserError(f"--label_ids: {info.name} has label ids up to {max(known)}, above 255")
+    table = np.full(256, max(set(range(256)) - set(known)), np.uint8)
+    for label_id, train in sorted(known.items(), reverse=True):
+        table[train] = label_id
+    several = [name for t, name in enumerate(info.class_names) if list(known.values()).count(t) > 1]
+    if several:
+        log.warning("several label ids for %s: the smallest is written", ", ".join(several))
+    return table
 
 
 if __name__ == "__main__":

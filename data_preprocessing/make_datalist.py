@@ -1,4 +1,7 @@
-"""Write a datalist (image, label and superpixel path of each image) from what is on disk."""
+"""Write a datalist (image, label and superpixel path of each image) from what is on disk.
+
+It says how many images the list holds, and how many files were left out for which reason.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -7,8 +10,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_preprocessing.each_image import add_split_arguments, data_root
-from dataloader.datalist import default_path, item_of, scan, write_datalist
+from dataloader.datalist import default_path, write_datalist
 from dataloader.dataset_info import load_dataset
+from dataloader.scan import item_of, scan
 from utils.common import Parser
 from utils.errors import UserError, run
 
@@ -18,9 +22,12 @@ def parser() -> Parser:
     result = Parser(__doc__)
     add_split_arguments(result)
     result.add_argument(
-        "--filter", default="*", metavar="GLOB", help="list only images that match this pattern"
+        "--filter",
+        default="*",
+        metavar="GLOB",
+        help="list only images whose path below DATADIR, or file name, matches",
     )
-    result.add_argument("--out", type=Path, help="file to write (default: DATADIR/SPLIT.txt)")
+    result.add_argument("--out", type=Path, help="list file to write (default: DATADIR/SPLIT.txt)")
     return result
 
 
@@ -28,16 +35,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the list that the command line asks for."""
     args = parser().parse_args(argv)
     info, root = load_dataset(args.dataset), data_root(args)
-    items = scan(info, root, args.split, args.filter)
-    if not items:
+    found = scan(info, root, args.split, args.filter)
+    if not found.items:
         image, label, _ = item_of(info, args.split, "*")
         raise UserError(
             f"--datadir {root}: no image matches; expected {image} with {label}"
             + (f", --filter {args.filter}" if args.filter != "*" else "")
+            + found.summary
         )
     path = args.out or default_path(root, args.split)
-    write_datalist(path, items)
-    print(f"{len(items)} images in {path}")
+    write_datalist(path, found.items)
+    print(f"{len(found.items)} images in {path}{found.summary}")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataloader.datalist import Item, check_listed_once
-from dataloader.relocation import Moves, locator
+from dataloader.datalist import check_listed_once
+from dataloader.item import ABSENT, Item
+from dataloader.relocation import Locator, Moves
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle, save_pickle
 
@@ -85,9 +86,9 @@ class ActiveSet:
         save_pickle(
             path,
             {
-                "src_label_im_idx": [list(item) for item in self.source],
-                "trg_label_im_idx": [list(item) for item in self.labelled_items],
-                "trg_pool_im_idx": [list(item) for item in self.pool_items],
+                "src_label_im_idx": [item.stored() for item in self.source],
+                "trg_label_im_idx": [item.stored() for item in self.labelled_items],
+                "trg_pool_im_idx": [item.stored() for item in self.pool_items],
                 "trg_label_suppix": {
                     item.superpixel: self.labelled[item.superpixel] for item in self.labelled_items
                 },
@@ -104,7 +105,7 @@ class ActiveSet:
         Args:
             path: the file.
             src_root, trg_root: data roots, that relative paths lie below.
-            moves: as ``--relocate`` gives them; see :func:`dataloader.relocation.locator`.
+            moves: as ``--relocate`` gives them; see :class:`dataloader.relocation.Locator`.
 
         Raises:
             UserError: it is not a datalist, it lists an image twice or none, or its pool and
@@ -116,12 +117,11 @@ class ActiveSet:
         for domain, listed in (("source", source), ("target", in_pool + in_labelled)):
             if not listed:
                 raise UserError(f"{path}: it holds no {domain} images")
-        locate = locator(source[0], src_root, moves, path)
-        source = [Item(*map(locate, entry)) for entry in source]
-        locate = locator((in_pool + in_labelled)[0], trg_root, moves, path)
-        in_pool, in_labelled = (
-            [Item(*map(locate, entry)) for entry in listed] for listed in (in_pool, in_labelled)
-        )
+        source = _located(source, Locator(src_root, moves, path))
+        locate = Locator(trg_root, moves, path)
+        in_pool, in_labelled = (_located(listed, locate) for listed in (in_pool, in_labelled))
+        if not all(item.superpixel for item in in_pool + in_labelled):
+            raise UserError(f"{path}: a target image has no superpixel path; mend the datalist")
         target = {item.superpixel: item for item in in_pool + in_labelled}
         for items in (source, in_pool, in_labelled, target.values()):
             check_listed_once(path, items)
@@ -140,6 +140,11 @@ class ActiveSet:
 def is_region_id(value: Any) -> bool:
     """Whether a value read from a file is a region id; true, false and 3.0 are none."""
     return type(value) is int and 0 <= value < 256
+
+
+def _located(entries: Iterable[Sequence[str]], locate: Callable[[str], str]) -> list[Item]:
+    """Entries of a datalist as items of this machine."""
+    return [Item(*("" if name == ABSENT else locate(name) for name in entry)) for entry in entries]
 
 
 def _read_regions(

@@ -1,61 +1,33 @@
 """Datalists: which images a split holds, each with its label and superpixel file.
 
 On disk a datalist is text, one image a line: three paths relative to the data root (image, label,
-superpixel), parted by white space. In memory it is a list of :class:`Item` with absolute paths.
+superpixel). In published lists they are separated by white space; a line with a tab is separated by
+tabs alone, so that names may hold blanks. ``-`` stands for a label that there is not. Lines that
+begin with ``#`` are comments. In memory a datalist is a list of :class:`Item` with absolute paths.
 """
 
+import codecs
+import csv
+import logging
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable
-from fnmatch import fnmatch
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from dataloader.dataset_info import DatasetInfo
-from dataloader.relocation import Moves, locator
+from dataloader.item import ABSENT, Item, check_name, shown
+from dataloader.relocation import Locator, Moves
+from dataloader.scan import item_of, scan
 from utils.errors import UserError
-from utils.files import write_text
+from utils.files import atomic_write
 
+log = logging.getLogger(__name__)
 
-class Item(NamedTuple):
-    """Paths of one image, its label and its superpixel map."""
-
-    image: str
-    label: str
-    superpixel: str
-
-    def below(self, root: str | Path) -> "Item":
-        """The same item with its relative paths put below ``root``, absolute."""
-        return Item(*(os.path.abspath(os.path.join(root, path)) for path in self))
-
-
-def scan(info: DatasetInfo, root: str | Path, split: str, pattern: str = "*") -> list[Item]:
-    """The images of ``split`` below ``root`` that have a label, sorted, with relative paths.
-
-    ``pattern`` is a shell glob for the image's path (relative to the root) or file name.
-    """
-    if split not in info.splits:
-        raise UserError(
-            f"{info.name} has no {split} split, only {', '.join(info.splits)}; "
-            "name another dataset or a datalist"
-        )
-    root = Path(root)
-    head, tail = info.image.format(split=info.splits[split], stem="\0").split("\0")
-    folder = root / head
-    items = []
-    for path in sorted(folder.rglob("*" + tail.rpartition("/")[2])):
-        stem = path.relative_to(folder).as_posix().removesuffix(tail)
-        item = item_of(info, split, stem)
-        matches = fnmatch(item.image, pattern) or fnmatch(path.name, pattern)
-        if matches and stem not in info.excluded_stems and (root / item.label).is_file():
-            items.append(item)
-    return items
-
-
-def item_of(info: DatasetInfo, split: str, stem: str) -> Item:
-    """The relative paths of the image ``stem`` of a split, by the dataset's templates."""
-    names = {"split": info.splits[split], "stem": stem}
-    return Item(*(t.format(**names) for t in (info.image, info.label, info.superpixel)))
+PLAIN = re.compile(r"[^\s,\"]+")
+"""Names that white space can separate, whoever reads the list."""
+AMBIGUOUS = re.compile(r"#|\s|-$")
+"""Names that would not be read as such: comments, blanks before a column, no label."""
 
 
 def default_path(root: str | Path, split: str) -> Path:
@@ -64,52 +36,130 @@ def default_path(root: str | Path, split: str) -> Path:
 
 
 def write_datalist(path: str | Path, items: Iterable[Item]) -> None:
-    """Write items (relative paths) as a datalist."""
-    items = list(items)
-    for item in items:
-        for name in item:
-            if len(name.split()) != 1:
-                raise UserError(f"{name!r}: a datalist cannot hold white space; rename it")
-    write_text(path, "".join(" ".join(item) + "\n" for item in items))
-
-
-def read_datalist(path: str | Path, root: str | Path, moves: Moves = ()) -> list[Item]:
-    """Read a datalist, perhaps from another machine (:func:`dataloader.relocation.locator`).
+    """Write items (relative paths) as a datalist: separated by tabs where a name holds blanks.
 
     Raises:
-        UserError: the file is missing or empty, a line has not three columns, or an image is there
-            twice.
+        UserError: a name holds a control character, or the file cannot be written.
     """
-    try:
-        lines = Path(path).read_text().splitlines()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: datalist cannot be read ({error})") from error
+    lines = []
+    for item in items:
+        for name in item:
+            check_name(name)
+        item = Item(*(f"./{name}" if AMBIGUOUS.match(name) else name for name in item))
+        separator = " " if all(map(PLAIN.fullmatch, item.stored())) else "\t"
+        lines.append(separator.join(item.stored()))
+    with atomic_write(path) as file:
+        file.write(os.fsencode("".join(line + "\n" for line in lines)))
+
+
+def read_datalist(
+    path: str | Path, root: str | Path, moves: Moves = (), columns: int = 3
+) -> list[Item]:
+    """Read a datalist, perhaps from another machine (:class:`dataloader.relocation.Locator`).
+
+    Args:
+        path: the file; UTF-8 with or without a byte order mark, or UTF-16 with one.
+        root: the data root, that relative paths lie below.
+        moves: as ``--relocate`` gives them.
+        columns: how many of the three columns are needed; a list may have fewer than three if the
+            rest is not.
+
+    Raises:
+        UserError: the file is missing or empty, a line has not the columns needed, or an image is
+            there twice.
+    """
     items = []
-    for number, line in enumerate(lines, 1):
-        columns = line.split()
-        if columns and len(columns) != 3:
+    for number, line in enumerate(_read_lines(path), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        names = _split(line, root, columns)
+        if not columns <= len(names) <= 3:
             raise UserError(
-                f"{path}, line {number}: {len(columns)} columns; "
-                "a line is the image, label and superpixel path, parted by white space"
+                f"{path}, line {number}: {len(names)} columns; a line is the image, label and "
+                "superpixel path, separated by white space, or by tabs where a name holds blanks"
             )
-        if columns:
-            items.append(Item(*columns))
+        names = [name if i == 0 or name.strip() != ABSENT else "" for i, name in enumerate(names)]
+        names += [""] * (3 - len(names))
+        if not names[0].strip() or (columns == 3 and not names[2].strip()):
+            raise UserError(f"{path}, line {number}: the image or superpixel path is missing")
+        items.append(Item(*names))
     if not items:
         raise UserError(f"{path}: the datalist is empty; make one with make_datalist.py")
-    locate = locator(items[0], root, moves, path)
+    locate = Locator(root, moves, path)
     items = [Item(*map(locate, item)) for item in items]
     check_listed_once(path, items)
     return items
 
 
-def check_listed_once(path: str | Path, items: Iterable[Item]) -> None:
-    """Refuse a datalist in which two lines share an image or a superpixel map."""
-    items = list(items)
+def _read_lines(path: str | Path) -> list[str]:
+    """The lines of a list. Names come out as the system gives them, whatever the locale."""
+    try:
+        data = Path(path).read_bytes()
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            data = data.decode("utf-16").encode()
+        text = os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such datalist; {_remedy(path)}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: datalist cannot be read ({error})") from error
+    lines = re.split("\r\n|\n|\r", text)
+    for number, line in enumerate(lines, 1):
+        try:
+            check_name(line.replace("\t", ""))
+        except UserError as error:
+            raise UserError(
+                f"{path}, line {number}: a control character; this is no list of paths"
+            ) from error
+    return lines
+
+
+def _remedy(path: str | Path) -> str:
+    if Path(path).absolute().parent.parent.name == "init_data":
+        return (
+            "lists are not shipped but made from the files on disk: leave the flag out, and the "
+            "list is found or made below the data root"
+        )
+    return "name a list, or leave the flag out to use the dataset's own"
+
+
+def _split(line: str, root: str | Path, columns: int) -> list[str]:
+    """The columns of a line: by tabs, by white space, or of comma-separated or quoted values."""
+    if "\t" in line:
+        names, mixed = line.rstrip("\t").split("\t"), line.split()
+        return mixed if columns == 3 == len(mixed) != len(names) else names
+    line = line.strip(" ")
+    names = re.split(" +", line)
+    if columns == 1 and len(names) > 1 and Path(root, line).is_file():
+        return [line]
+    if '"' in line or len(names) != 3 or any(name.endswith(",") for name in names[:2]):
+        for separator in (",", " "):
+            try:
+                row = next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+            except csv.Error:
+                continue
+            if len(row) == 3 and all(row):
+                return [name.strip() for name in row]
+    return names
+
+
+def check_listed_once(path: str | Path, items: Sequence[Item]) -> None:
+    """Refuse a datalist in which two lines share an image or a superpixel map.
+
+    Raises:
+        UserError: they do, or the "image,label,superpixel" that stands for an image in the
+            selection files would not tell two of them apart.
+    """
     for column in (0, 2):
-        paths = Counter(item[column] for item in items)
+        paths = Counter(item[column] for item in items if item[column])
         for twice, count in paths.most_common(1):
             if count > 1:
-                raise UserError(f"{path}: {twice} is listed {count} times; list each image once")
+                raise UserError(
+                    f"{path}: {shown(twice)} is listed {count} times; list each image once"
+                )
+    joined = Counter(",".join(item) for item in items)
+    for twice, count in joined.most_common(1):
+        if count > 1:
+            raise UserError(f"{path}: {shown(twice)} stands for two images; rename one of them")
 
 
 def find_or_make_datalist(
@@ -118,25 +168,36 @@ def find_or_make_datalist(
     split: str,
     path: str | Path | None = None,
     moves: Moves = (),
+    columns: int = 3,
 ) -> list[Item]:
     """The items of a split: from ``path`` when given, else from the dataset's own list.
 
     The own list is ``<root>/<split>.txt``; when it is missing, it is made from what is on disk, and
-    kept there if the folder can be written.
+    kept there if the folder can be written. How many files were left out of it, and why, is logged.
+
+    Args:
+        info, root, split: as :func:`dataloader.scan.scan` takes them.
+        path, moves, columns: as :func:`read_datalist` takes them.
 
     Raises:
         UserError: there is no data, or the given list is not valid.
     """
     if path is not None:
-        return read_datalist(path, root, moves)
+        return read_datalist(path, root, moves, columns)
     if default_path(root, split).is_file():
-        return read_datalist(default_path(root, split), root, moves)
+        return read_datalist(default_path(root, split), root, moves, columns)
     if not Path(root).is_dir():
         raise UserError(f"{root}: no such folder; name the root of the {info.name} data")
-    items = scan(info, root, split)
-    if not items:
+    found = scan(info, root, split)
+    if not found.items:
         image, label, _ = item_of(info, split, "*")
-        raise UserError(f"{root}: no {info.name} {split} images; expected {image} with {label}")
+        raise UserError(
+            f"{root}: no {info.name} {split} images; expected {image} with {label}{found.summary}"
+        )
+    if found.left_out:
+        log.warning("%s: %d %s images%s", root, len(found.items), split, found.summary)
+    items = [item.below(root) for item in found.items]
+    check_listed_once(root, items)
     if os.access(root, os.W_OK):
-        write_datalist(default_path(root, split), items)
-    return [item.below(root) for item in items]
+        write_datalist(default_path(root, split), found.items)
+    return items

@@ -115,7 +115,8 @@ def load_domain(
     dataset, root, path = flags
     info = load_dataset(dataset)
     if items is None:
-        items = find_or_make_datalist(info, root, split, path, args.relocate)
+        needed = max((Item._fields.index(column) for column in columns), default=0) + 1
+        items = find_or_make_datalist(info, root, split, path, args.relocate, needed)
     check_files(items, info, *columns)
     return Domain(info, root, list(items))
 

@@ -5,6 +5,7 @@ colour; ``compare`` puts image, truth and the predictions of several folders sid
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -13,9 +14,11 @@ import cv2
 import numpy as np
 
 from dataloader.active_set import ActiveSet
-from dataloader.datalist import Item, find_or_make_datalist
+from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.images import read_image, read_label, read_superpixels, read_train_ids
+from dataloader.item import Item
+from dataloader.predictions import find_predictions
 from utils.common import POSITIVE_INT, Parser
 from utils.errors import UserError, run
 from utils.files import write_png
@@ -29,28 +32,32 @@ def parser() -> Parser:
     result = Parser(__doc__)
     kinds = result.add_subparsers(dest="kind", required=True, parser_class=type(result))
     selected = kinds.add_parser("selected", description="regions chosen in each round")
-    selected.add_argument("--exp", type=Path, required=True, help="-p of train_ADA.py")
-    compare = kinds.add_parser("compare", description="image, truth, predictions")
+    selected.add_argument(
+        "--exp", type=Path, required=True, help="folder of the experiment (-p of train_ADA.py)"
+    )
+    compare = kinds.add_parser("compare", description="images beside their labels and predictions")
     compare.add_argument("--datadir", required=True, help="root of the data")
-    compare.add_argument("--datalist", help="image list (default: the data set's own val list)")
+    compare.add_argument("--datalist", help="list of images (default: the dataset's own val list)")
     compare.add_argument(
-        "--pred_dir", type=Path, nargs="+", required=True, help="what inference.py wrote"
+        "--pred_dir", type=Path, nargs="+", required=True, help="folders that inference.py wrote to"
     )
     for kind in (selected, compare):
-        kind.add_argument("--dataset", default="cityscapes", help="a folder of init_data")
-        kind.add_argument("--images", type=POSITIVE_INT, default=4, help="images in the picture")
-        kind.add_argument("--height", type=POSITIVE_INT, default=180, help="of an image, in pixels")
-        kind.add_argument("--out", type=Path, required=True, help="the PNG to write")
+        kind.add_argument("--dataset", default="cityscapes", help="name of a folder of init_data")
+        kind.add_argument("--images", type=POSITIVE_INT, default=4, help="number of images to draw")
+        kind.add_argument(
+            "--height", type=POSITIVE_INT, default=180, help="height of each image, in pixels"
+        )
+        kind.add_argument("--out", type=Path, required=True, help="PNG file to write")
     return result
 
 
-def main() -> None:
-    args = parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
     info = load_dataset(args.dataset)
     if args.kind == "selected":
         rows = selected_rows(args.exp, info, args.images, args.height)
     else:
-        items = find_or_make_datalist(info, args.datadir, "val", args.datalist)
+        items = find_or_make_datalist(info, args.datadir, "val", args.datalist, columns=2)
         items = items[:: max(1, len(items) // args.images)][: args.images]
         rows = [compare_row(item, info, args.pred_dir, args.height) for item in items]
     write_png(args.out, stack(rows, axis=0))
@@ -95,7 +102,7 @@ def compare_row(item: Item, info: DatasetInfo, pred_dirs: list[Path], height: in
     label = read_label(item.label, info)
     maps = [label]
     for folder in pred_dirs:
-        prediction = read_train_ids(folder / f"{Path(item.image).stem}.png")
+        prediction = read_train_ids(find_predictions([item], folder)[0])
         maps.append(np.where(label == 255, 255, prediction))
     pictures = [read_image(item.image), *(info.color_table[m] for m in maps)]
     return stack([enlarge(picture, height) for picture in pictures], axis=1)

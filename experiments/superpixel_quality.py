@@ -16,9 +16,9 @@ import numpy as np
 
 from benchmarks.other_slics import Cut, by_fast_slic, by_scikit_image
 from data_preprocessing.slic import MIN_SIZE_FACTOR, SIGMA, slic
-from dataloader.datalist import scan
 from dataloader.dataset_info import load_dataset
 from dataloader.images import read_image, read_label
+from dataloader.scan import scan
 from utils.common import POSITIVE, POSITIVE_INT, Parser
 from utils.errors import UserError, run
 
@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--by", choices=METHODS, default="ours", help="method to measure")
     args = parser.parse_args(argv)
     info = load_dataset("camvid")
-    items = [item.below(args.datadir) for item in scan(info, args.datadir, "train")[::EVERY]]
+    found = scan(info, args.datadir, "train").items
+    items = [item.below(args.datadir) for item in found[::EVERY]]
     if not items:
         raise UserError(f"--datadir {args.datadir}: no CamVid training images; name CamVid's root")
     cut = METHODS[args.by](args.num_segments, args.compactness)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dataloader.active_set import ActiveSet
-from dataloader.datalist import Item
+from dataloader.item import Item
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle
 
@@ -104,6 +104,23 @@ def test_relative_paths_lie_below_the_roots(tmp_path):
     active = ActiveSet.load(tmp_path / "list.pkl", "/src", "/trg")
     assert active.source == [Item("/src/i.png", "/src/l.png", "/src/s.png")]
     assert active.pool == {"/trg/s.png": [3]}
+
+
+def test_images_without_a_label_keep_none_and_odd_paths_are_refused(tmp_path):
+    item = Item("/d/i.png", "", "/d/s.png")
+    ActiveSet([item], [item], {"/d/s.png": [0]}).save(tmp_path / "list.pkl")
+    data = pickle.loads((tmp_path / "list.pkl").read_bytes())
+    assert data["trg_pool_im_idx"] == [["/d/i.png", "-", "/d/s.png"]]
+    active = ActiveSet.load(tmp_path / "list.pkl", "/src", "/trg")
+    assert active.source == active.target == [item]
+    data["trg_pool_im_idx"] = [["/d/i.png", "/d/l.png", "-"]]
+    (tmp_path / "list.pkl").write_bytes(pickle.dumps(data))
+    with pytest.raises(UserError, match="no superpixel path"):
+        ActiveSet.load(tmp_path / "list.pkl", "/src", "/trg")
+    data["trg_pool_im_idx"] = [["/d/a\nb.png", "/d/l.png", "/d/s.png"]]
+    (tmp_path / "list.pkl").write_bytes(pickle.dumps(data))
+    with pytest.raises(UserError, match=r"list\.pkl: /d/a\\nb\.png holds a control character"):
+        ActiveSet.load(tmp_path / "list.pkl", "/src", "/trg")
 
 
 def test_regions_that_the_maps_lack_are_dropped(active_set):

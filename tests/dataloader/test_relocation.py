@@ -8,7 +8,7 @@ import pytest
 
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item, read_datalist
-from dataloader.relocation import locator
+from dataloader.relocation import Locator
 
 NAMES = ["images/a/1.png", "labels/a/1.png", "superpixel/a/1.png"]
 
@@ -25,7 +25,7 @@ def root(tmp_path):
 def test_paths_here_and_relative_paths_stay(root, caplog):
     here = [str(root / name) for name in NAMES]
     caplog.set_level(logging.INFO)
-    locate = locator(here, "/elsewhere", [], "list")
+    locate = Locator("/elsewhere", [], "list")
     assert [locate(path) for path in here] == here
     assert locate("x/../b.png") == "/elsewhere/b.png"
     assert not caplog.records
@@ -34,7 +34,7 @@ def test_paths_here_and_relative_paths_stay(root, caplog):
 def test_other_machine_is_recognised_and_said(root, caplog):
     caplog.set_level(logging.INFO)
     paths = [f"/theirs/city/{name}" for name in NAMES]
-    locate = locator(paths, root, [], "some.pkl")
+    locate = Locator(root, [], "some.pkl")
     assert [locate(path) for path in paths] == [str(root / name) for name in NAMES]
     assert locate("/theirs/city/images/b/2.png") == str(root / "images/b/2.png")
     assert locate("/theirs/city2/1.png") == "/theirs/city2/1.png"
@@ -44,17 +44,17 @@ def test_other_machine_is_recognised_and_said(root, caplog):
 
 def test_superpixels_in_a_root_of_their_own(root):
     paths = ["/data/city/images/a/1.png", "/data/city/labels/a/1.png", "/out/superpixel/a/1.png"]
-    locate = locator(paths, root, [], "list")
+    locate = Locator(root, [], "list")
     assert [locate(path) for path in paths] == [str(root / name) for name in NAMES]
 
 
 def test_moves_of_the_user_go_first(root, tmp_path):
     moves = [("/theirs/city/images", str(tmp_path / "mine")), ("/theirs", "/mine")]
-    locate = locator([], root, moves, "list")
+    locate = Locator(root, moves, "list")
     assert locate("/theirs/city/images/a/1.png") == str(tmp_path / "mine" / "a/1.png")
     assert locate("/theirs/x.png") == "/mine/x.png"
     assert locate("/theirs2/x.png") == "/theirs2/x.png"
-    assert locator([], root, [("/", "/mnt")], "list")("/a/b.png") == "/mnt/a/b.png"
+    assert Locator(root, [("/", "/mnt")], "list")("/a/b.png") == "/mnt/a/b.png"
 
 
 def test_text_datalist_and_pickle(root, tmp_path):
@@ -76,6 +76,80 @@ def test_text_datalist_and_pickle(root, tmp_path):
     active = ActiveSet.load(tmp_path / "list.pkl", root, root)
     assert active.target == [here]
     assert active.pool == {here.superpixel: [0]}
+
+
+@pytest.mark.parametrize("cwd", ["here", "elsewhere"])
+def test_relative_paths_of_the_release(root, tmp_path, monkeypatch, cwd):
+    """./data/... as its flags gave them: from the working directory, or by their ends."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path if cwd == "here" else tmp_path / "elsewhere")
+    theirs = [f"./data/{name}" for name in NAMES]
+    here = Item(*(str(root / name) for name in NAMES))
+    data = {
+        "src_label_im_idx": [theirs],
+        "trg_label_im_idx": [theirs],
+        "trg_pool_im_idx": [theirs],
+        "trg_label_suppix": {theirs[2]: [4]},
+        "trg_pool_suppix": {theirs[2]: [0]},
+    }
+    (tmp_path / "list.pkl").write_bytes(pickle.dumps(data))
+    active = ActiveSet.load(tmp_path / "list.pkl", root, root)
+    assert active.source == active.target == [here]
+    assert (active.pool, active.labelled) == ({here.superpixel: [0]}, {here.superpixel: [4]})
+    (tmp_path / "list.txt").write_text(" ".join(theirs))
+    assert read_datalist(tmp_path / "list.txt", root) == [here]
+
+
+def test_the_data_root_comes_before_the_working_directory(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "data")
+    other = tmp_path / "other"
+    (other / "images" / "a").mkdir(parents=True)
+    (other / NAMES[0]).touch()
+    assert Locator(other, [], "list")(NAMES[0]) == str(other / NAMES[0])
+
+
+def test_maps_that_are_still_to_be_made_lie_beside_what_is_there(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    locate = Locator("/elsewhere", [], "list")
+    assert locate(f"./data/{NAMES[0]}") == str(root / NAMES[0])
+    assert locate("./data/superpixel/b/2.png") == str(root / "superpixel/b/2.png")
+    locate = Locator(root, [], "list")
+    assert locate("theirs/city/images/a/1.png") == str(root / NAMES[0])
+    assert locate("theirs/city/superpixel/b/2.png") == str(root / "superpixel/b/2.png")
+    assert Locator(root, [], "list")("superpixel/b/2.png") == str(root / "superpixel/b/2.png")
+
+
+def test_paths_of_windows(root):
+    for before in ("", "data\\Cityscapes\\", "C:\\their data\\", "./data/city\\"):
+        locate = Locator(root, [], "list")
+        paths = [before + name.replace("/", "\\") for name in NAMES]
+        assert [locate(path) for path in paths] == [str(root / name) for name in NAMES]
+        later = locate(before + "superpixel\\b\\2.png")
+        assert later == str(root / "superpixel/b/2.png")
+    locate = Locator("/elsewhere", [("C:\\data", "/mine")], "list")
+    assert locate("C:\\data\\city\\1.png") == "/mine/city/1.png"
+    (root / "images" / "back\\slash.png").touch()  # a name of Linux stays as it is
+    locate = Locator(root, [], "list")
+    assert locate("images/back\\slash.png") == str(root / "images" / "back\\slash.png")
+
+
+def test_mixed_forms_in_one_list(root, tmp_path, monkeypatch):
+    """Every folder is looked for by itself, and blanks at the ends are no part of a name."""
+    monkeypatch.chdir(tmp_path)
+    locate = Locator(root, [], "list")
+    here = [str(root / name) for name in NAMES]
+    assert locate(here[0]) == here[0]
+    assert locate(f"./data/{NAMES[1]} ") == here[1]
+    assert locate(f"/theirs/{NAMES[2]}\r") == here[2]
+    assert locate(f" {NAMES[0]}") == here[0]
+
+
+def test_one_name_in_common_is_not_enough(root):
+    """root/1.png is not what images/1.png and labels/1.png were."""
+    (root / "1.png").touch()
+    locate = Locator(root, [], "list")
+    assert locate("/theirs/pictures/1.png") == "/theirs/pictures/1.png"
+    assert locate("pictures/1.png") == str(root / "pictures/1.png")
 
 
 def test_scripts_relocate_and_refuse_what_is_nowhere(script, toy_city, tmp_path):

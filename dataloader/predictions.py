@@ -1,0 +1,102 @@
+"""Where the prediction of an image lies: one rule for all that write or read predictions.
+
+A prediction is ``<file name>`` of its image with the suffix ``.png``. Images of a list lie side by
+side in one folder, unless two of them have the same name: then the folders of the data root are
+mirrored, as those of ``inference.py --image_dir`` always are. Where a JPEG and a PNG of one folder
+differ in the suffix alone, the prediction of the JPEG is ``<file name>.jpg.png``.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dataloader.item import Item, shown
+from utils.errors import UserError
+
+
+def color_path(target: Path) -> Path:
+    """Where the coloured picture of a prediction goes."""
+    return target.with_name(f"{target.stem}_color.png")
+
+
+def overlay_path(target: Path) -> Path:
+    """Where a prediction drawn over its image goes."""
+    return target.with_name(f"{target.stem}_overlay.png")
+
+
+def flat_targets(items: Sequence[Item], folder: Path) -> list[Path] | None:
+    """Predictions side by side in ``folder``; None if two images would share one."""
+    names = [f"{Path(item.image).stem}.png" for item in items]
+    return [folder / name for name in names] if len(set(names)) == len(names) else None
+
+
+def mirrored_targets(items: Sequence[Item], root: str | Path, folder: Path) -> list[Path]:
+    """Predictions below ``folder`` in the folders that the images have below ``root``."""
+    images = [Path(item.image) for item in items]
+    taken = Counter((image.parent, image.stem) for image in images)
+    targets = []
+    for image in images:
+        alone = taken[image.parent, image.stem] == 1 or image.suffix == ".png"
+        name = f"{image.stem}.png" if alone else f"{image.name}.png"
+        targets.append(folder / os.path.relpath(image.parent, root) / name)
+    return targets
+
+
+def list_targets(items: Sequence[Item], root: str | Path, folder: Path) -> list[Path]:
+    """Where predictions of a list are written: side by side if their names allow it.
+
+    Args:
+        items: images of a list, with absolute paths.
+        root: the data root.
+        folder: of the predictions.
+    """
+    common = os.path.commonpath([os.path.abspath(root), *(Path(i.image).parent for i in items)])
+    return flat_targets(items, folder) or mirrored_targets(items, common, folder)
+
+
+def find_predictions(items: Sequence[Item], folder: Path) -> list[Path]:
+    """Where ``inference.py`` wrote the predictions of these images, by a list or --image_dir.
+
+    Raises:
+        UserError: some are missing, or the folder holds them in two places.
+    """
+    complete: dict[tuple[Path, ...], None] = {}
+    best, fewest = [], len(items) + 1
+    for targets in _layouts(items, folder):
+        missing = [target for target in targets if not target.is_file()]
+        if not missing:
+            complete[tuple(targets)] = None
+        elif len(missing) < fewest:
+            best, fewest = missing, len(missing)
+    if not complete:
+        raise UserError(
+            f"{folder}: no prediction of {fewest} of {len(items)} images, the first "
+            f"{shown(best[0])}; run inference.py with --save_dir {folder}"
+        )
+    if len(complete) > 1:
+        first, second = (shown(targets[0]) for targets in list(complete)[:2])
+        raise UserError(
+            f"{folder}: predictions of two runs, {first} and {second}; remove those of one"
+        )
+    return list(next(iter(complete)))
+
+
+def _layouts(items: Sequence[Item], folder: Path) -> Iterator[list[Path]]:
+    """Where the predictions may be: side by side, or mirrored below any folder above them all."""
+    images = [Path(item.image) for item in items]
+    common = Path(os.path.commonpath([image.parent for image in images]))
+    flat = [folder / image.name for image in images]
+    mirrored = ([folder / i.relative_to(top) for i in images] for top in [common, *common.parents])
+    for places in [flat, *mirrored]:
+        targets = [_at(place) for place in places]
+        if len(set(targets)) == len(targets):
+            yield targets
+
+
+def _at(place: Path) -> Path:
+    """The prediction of an image whose file name is that of ``place``."""
+    whole = place.with_name(f"{place.name}.png")
+    if place.suffix != ".png" and whole.is_file():
+        return whole
+    return place.with_name(f"{place.stem}.png")

@@ -1,0 +1,291 @@
+"""What is on disk: the images of a split, found by the path templates of its dataset.
+
+The suffix of a file may be any usual one, in upper or lower case, whichever the template names.
+Nothing is left out without being counted: see :class:`Scan`.
+"""
+
+import os
+import posixpath
+import re
+import unicodedata
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+from dataloader.dataset_info import DatasetInfo
+from dataloader.item import Item, check_name, shown
+from utils.errors import UserError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+"""Suffixes that files with images usually have, in lower case."""
+LABEL_SUFFIXES = (".png", ".bmp", ".webp", ".tif", ".tiff")
+"""The same for labels, whose values must not change when they are stored."""
+
+
+@dataclass
+class Scan:
+    """The images of a split.
+
+    Attributes:
+        items: the images, sorted, with paths relative to the data root.
+        left_out: reason -> relative paths of the files that are not listed for this reason.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def leave_out(self, reason: str, path: str) -> None:
+        """Count a file that is not listed."""
+        self.left_out.setdefault(reason, []).append(path)
+
+    @property
+    def summary(self) -> str:
+        """How many files are left out for which reasons, as one line; empty when none is."""
+        counts = (
+            f"{len(paths)} {reason} ({shown(paths[0])}{', ...' if len(paths) > 1 else ''})"
+            for reason, paths in self.left_out.items()
+        )
+        return "; left out: " + ", ".join(counts) if self.left_out else ""
+
+
+def scan(
+    info: DatasetInfo,
+    root: str | Path,
+    split: str,
+    pattern: str = "*",
+    need_label: bool = True,
+) -> Scan:
+    """The images of ``split`` below ``root``.
+
+    Args:
+        info: the dataset, whose templates say where images and labels lie.
+        root: the data root.
+        split: train or val.
+        pattern: shell glob for the image's path (relative to the root) or file name.
+        need_label: whether images without a label are left out; otherwise their label is empty.
+
+    Raises:
+        UserError: the dataset has no such split, a folder cannot be read, two files could be the
+            same image or the same label, or a name holds a control character.
+    """
+    if split not in info.splits:
+        raise UserError(
+            f"{info.name} has no {split} split, only {', '.join(info.splits)}; "
+            "name another dataset or a datalist"
+        )
+    files = _SplitFiles(info, Path(root), info.splits[split])
+    others = files.other_splits()
+    found = Scan()
+    candidates = files.candidates(found, [other.image_folder for other in others])
+    labels = files.labels(candidates)
+    maps = set(labels.values())  # they may lie among the images
+    for stem, paths in candidates.items():
+        if not (images := [path for path in paths if path not in maps]):
+            continue
+        if stem in info.excluded_stems:
+            found.leave_out("that info.json excludes", images[0])
+        elif not any(fnmatch(p, pattern) or fnmatch(Path(p).name, pattern) for p in images):
+            found.leave_out("that --filter leaves out", images[0])
+        elif need_label and not labels[stem]:
+            found.leave_out("without a label", images[0])
+        else:
+            template = files.item(stem)
+            image = _only(template.image, images)
+            found.items.append(template._replace(image=image, label=labels[stem]))
+            for other in (path for path in images if path != image):
+                found.leave_out("whose name differs from a listed one in the suffix alone", other)
+    found.items.sort(key=lambda item: item.image.split("/"))
+    for other in others:
+        for path in other.labelled_images([files.image_folder]):
+            found.leave_out(f"of split {other.text!r}", path)
+    return found
+
+
+def item_of(info: DatasetInfo, split: str, stem: str) -> Item:
+    """The relative paths of the image ``stem`` of a split, by the dataset's templates."""
+    return _SplitFiles(info, Path(), info.splits[split]).item(stem)
+
+
+def walk_files(folder: str | Path, skip: Collection[str | Path] = ()) -> list[str]:
+    """Paths of all files below ``folder``, relative to it with "/", in the order of their parts.
+
+    Hidden files and folders (.DS_Store, ._0001.png, .ipynb_checkpoints) are passed over; links to
+    folders are followed, but for those that lead back to where they are.
+
+    Args:
+        folder: where to begin.
+        skip: folders that are passed over with all that is in them.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise UserError(
+            f"{shown(error.filename)}: cannot be read ({error.strerror}); see its permissions"
+        )
+
+    skipped = {os.path.realpath(path) for path in skip}
+    paths = []
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        here = os.path.join(os.path.realpath(parent), "")
+        real = {name: os.path.realpath(os.path.join(parent, name)) for name in folders}
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".")
+            and real[name] not in skipped
+            and not here.startswith(os.path.join(real[name], ""))
+        ]
+        below = Path(parent).relative_to(folder)
+        paths += [(below / name).as_posix() for name in files if not name.startswith(".")]
+    return sorted(paths, key=lambda path: path.split("/"))
+
+
+@dataclass(frozen=True)
+class _SplitFiles:
+    """The files of one split of a dataset; ``text`` stands for ``{split}`` in its templates."""
+
+    info: DatasetInfo
+    root: Path
+    text: str
+
+    def _path(self, template: str, stem: str) -> str:
+        path = template.format(split=self.text, stem=stem)
+        return re.sub("/+", "/", path) if "//" in path else path  # where the split's text is empty
+
+    def item(self, stem: str) -> Item:
+        """The paths of an image by the templates, relative to the root."""
+        templates = (self.info.image, self.info.label, self.info.superpixel)
+        return Item(*(self._path(template, stem) for template in templates))
+
+    def _folder(self, template: str) -> Path:
+        """The folder below which all files of a template lie."""
+        return self.root / posixpath.dirname(self._path(template, "\0").partition("\0")[0])
+
+    @property
+    def image_folder(self) -> Path:
+        """The folder below which all images lie."""
+        return self._folder(self.info.image)
+
+    def candidates(self, found: Scan, other_splits: Collection[Path]) -> dict[str, list[str]]:
+        """Stem -> relative paths of the files that may be its image; the rest is left out.
+
+        Folders of other splits, of labels and of superpixel maps, if they lie inside that of the
+        images, are passed over.
+        """
+        folder = self.image_folder
+        skip = [self._folder(self.info.label), self._folder(self.info.superpixel), *other_splits]
+        before, _, after = self._path(self.info.image, "\0").partition("\0")
+        own_suffix = posixpath.splitext(f"x{after}")[1]  # ".png" alone would count as a name
+        ending = after.removesuffix(own_suffix)
+        top = posixpath.dirname(before)
+        candidates: dict[str, list[str]] = {}
+        if not folder.is_dir():
+            return candidates
+        for name in walk_files(folder, [path for path in skip if path != folder]):
+            path = posixpath.join(top, name)
+            body, suffix = posixpath.splitext(path)
+            stem = body[len(before) : len(body) - len(ending)]
+            if suffix.lower() not in {*IMAGE_SUFFIXES, own_suffix.lower()}:
+                found.leave_out("with another suffix", path)
+            elif not stem or body != before + stem + ending:
+                found.leave_out(f"not named {Path(before + '*').name}{after}", path)
+            else:
+                check_name(path)
+                candidates.setdefault(stem, []).append(path)
+        return candidates
+
+    def labels(self, stems: Collection[str]) -> dict[str, str]:
+        """Stem -> relative path of its label; empty if there is none.
+
+        Where none has the very name that the template gives, one counts whose name differs in the
+        suffix, else one that differs in upper and lower case or in the Unicode form of an accent,
+        unless it is another image's.
+
+        Raises:
+            UserError: there are several such files.
+        """
+        near = self._near_labels(stems)
+        labels = {}
+        for stem, paths in near.items():
+            wanted = self._path(self.info.label, stem)
+            same = [path for path in paths if _body(path) == _body(wanted)]
+            labels[stem] = _only(wanted, same) if same else ""
+        taken = set(labels.values())
+        for stem, paths in near.items():
+            free = [path for path in paths if path not in taken]
+            if not labels[stem] and free:
+                labels[stem] = _only("", free)
+        return labels
+
+    def _near_labels(self, stems: Iterable[str]) -> dict[str, list[str]]:
+        """Stem -> the files whose names are that of its label but for case and suffix."""
+        listings: dict[str, dict[str, list[str]]] = {}
+        near = {}
+        for stem in stems:
+            wanted = self._path(self.info.label, stem)
+            folder, own_suffix = posixpath.dirname(wanted), posixpath.splitext(wanted)[1]
+            if folder not in listings:
+                listings[folder] = _listing(self.root, folder)
+            near[stem] = [
+                path
+                for path in listings[folder].get(_fold(_body(wanted)), ())
+                if posixpath.splitext(path)[1].lower() in {*LABEL_SUFFIXES, own_suffix.lower()}
+            ]
+        return near
+
+    def other_splits(self) -> list["_SplitFiles"]:
+        """Other splits that there seem to be: of info.json, and folders beside that of this one."""
+        before, placeholder, after = self.info.image.partition("{split}")
+        if not placeholder:
+            return []
+        texts = set(self.info.splits.values())
+        parent = self.root / before
+        if before[-1:] in ("", "/") and after.startswith("/") and parent.is_dir():
+            texts |= {path.name for path in parent.iterdir() if path.is_dir()}
+        others = (_SplitFiles(self.info, self.root, t) for t in sorted(texts - {self.text}))
+        return [other for other in others if other._folder(self.info.label).is_dir()]
+
+    def labelled_images(self, skip: Collection[Path]) -> list[str]:
+        """Relative paths of the images that have a label and do not lie in the folders ``skip``."""
+        candidates = self.candidates(Scan(), skip)
+        labels = self.labels(candidates)
+        return [paths[0] for stem, paths in candidates.items() if labels[stem]]
+
+
+def _listing(root: Path, folder: str) -> dict[str, list[str]]:
+    """Folded path without suffix -> the files in ``folder`` that have it, relative to ``root``."""
+    listing: dict[str, list[str]] = {}
+    if (root / folder).is_dir():
+        with os.scandir(root / folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_file())
+        for path in (posixpath.join(folder, name) for name in names):
+            listing.setdefault(_fold(_body(path)), []).append(path)
+    return listing
+
+
+def _body(path: str) -> str:
+    """A path without its suffix."""
+    return posixpath.splitext(path)[0]
+
+
+def _fold(name: str) -> str:
+    """A name without what file systems may change in it: case, and the form of its accents."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _only(wanted: str, paths: Collection[str]) -> str:
+    """The one path, or the one that is wanted by name.
+
+    Raises:
+        UserError: there are several, and none is the wanted one.
+    """
+    if wanted in paths or len(paths) == 1:
+        return wanted if wanted in paths else next(iter(paths))
+    first, second, *_ = sorted(paths)
+    raise UserError(
+        f"{shown(first)} and {shown(second)} differ in suffix or case alone; "
+        "remove or rename one of them"
+    )

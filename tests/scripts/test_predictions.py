@@ -1,0 +1,296 @@
+"""inference.py and evaluation.py in this process: names of predictions, and what they may hold."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import evaluation
+import inference
+from dataloader.dataset_info import load_dataset
+from dataloader.item import Item
+from dataloader.predictions import color_path, find_predictions, list_targets
+from experiments import pictures
+from utils.errors import UserError
+
+NAMES = ("seq 1/0001.png", "seq 1/0002.jpg", "seq2/0001.png", "seq2/deep/0003.JPG")
+
+
+@pytest.fixture()
+def network(monkeypatch) -> list[str]:
+    """Flags of a network of one layer, which predicts something."""
+    monkeypatch.setattr(inference, "get_model", lambda *_: torch.nn.Conv2d(3, 19, 1))
+    monkeypatch.setattr(inference, "load_model", lambda *_: None)
+    return ["--image_size", "32", "64", "--num_workers", "0", "--trained_model_path", "x"]
+
+
+def draw(root: Path, *names: str) -> list[Item]:
+    """Small images below ``root``."""
+    for number, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (32, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(path)
+    return [Item(str(root / name), "", "") for name in names]
+
+
+def write(targets: list[Path]) -> None:
+    for target in targets:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+
+
+def below(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_folders_are_mirrored_and_predictions_never_predicted(network, tmp_path, caplog):
+    items = draw(tmp_path / "in", *NAMES)
+    (tmp_path / "in" / "notes.heic").touch()
+    save = tmp_path / "in" / "out"
+    wanted = ["seq 1/0001", "seq 1/0002", "seq2/0001", "seq2/deep/0003"]
+    flags = [*network, "--image_dir", str(tmp_path / "in"), "--save_dir", str(save)]
+    for _ in range(2):
+        inference.main(flags)
+        assert below(save) == sorted(f"{n}{end}.png" for n in wanted for end in ("", "_color"))
+    assert "1 files with other suffixes left out, the first notes.heic" in caplog.text
+    assert find_predictions(items, save) == [save / f"{name}.png" for name in wanted]
+
+
+def test_a_jpeg_beside_a_png_of_its_name_keeps_its_suffix(network, tmp_path, caplog):
+    items = draw(tmp_path / "in", "a.png", "a.jpg", "b.jpg")
+    save = tmp_path / "out"
+    inference.main([*network, "--image_dir", str(tmp_path / "in"), "--save_dir", str(save)])
+    assert "a.jpg: another image has this name" in caplog.text
+    names = [path.name for path in find_predictions(items, save)]
+    assert names == ["a.png", "a.jpg.png", "b.png"]
+    assert find_predictions(items[1:2], save) == [save / "a.jpg.png"]
+
+
+def test_a_list_needs_no_more_than_images(network, tmp_path):
+    draw(tmp_path, *NAMES)
+    (tmp_path / "list.txt").write_text("\n".join([*NAMES[:1], *NAMES[2:3]]))
+    flags = ["--val_data_dir", str(tmp_path), "--val_datalist", str(tmp_path / "list.txt")]
+    inference.main([*network, *flags, "--save_dir", str(tmp_path / "out"), "--label_ids"])
+    assert below(tmp_path / "out") == ["seq 1/0001.png", "seq2/0001.png"]
+    ids = np.unique(np.asarray(Image.open(tmp_path / "out" / "seq2" / "0001.png")))
+    assert set(ids) <= set(load_dataset("cityscapes").label_to_train)
+
+
+def test_label_ids_invert_the_datasets_table(caplog):
+    info = load_dataset("cityscapes")
+    assert (info.label_table[inference.label_ids(info)[:19]] == np.arange(19)).all()
+    object.__setattr__(info, "label_to_train", {3: 0, 9: 0, 255: 1, -1: 255})
+    assert inference.label_ids(info)[:3].tolist() == [3, 255, 254]
+    assert "several label ids for road" in caplog.text
+
+
+def test_label_ids_do_not_go_beside_coloured_pictures(tmp_path):
+    items, target = draw(tmp_path, "a.jpg"), tmp_path / "out" / "a.png"
+    write([color_path(target)])
+    inference.check_targets(items, [[target, color_path(target)]], label_ids=False)
+    with pytest.raises(UserError, match="--save_dir for --label_ids"):
+        inference.check_targets(items, [[target]], label_ids=True)
+    with pytest.raises(UserError, match="--overlay: no pictures are written with --label_ids"):
+        inference.main(["--trained_model_path", "x", "--label_ids", "--overlay", "0.5"])
+
+
+def test_predictions_do_not_overwrite_labels(tmp_path):
+    item = Item(str(tmp_path / "a.jpg"), str(tmp_path / "a.png"), "")
+    with pytest.raises(UserError, match=r"a\.png: would overwrite a label"):
+        inference.check_targets([item], [[tmp_path / "a.png"]], label_ids=False)
+
+
+def test_overlays_blend_and_name_the_classes(network, tmp_path):
+    (item,) = draw(tmp_path / "in", "a.png")
+    save = tmp_path / "out"
+    flags = ["--image_dir", str(tmp_path / "in"), "--save_dir", str(save), "--overlay", "0.25"]
+    inference.main([*network, *flags])
+    drawn = np.asarray(Image.open(save / "a_overlay.png")).astype(float)
+    image, colors = (np.asarray(Image.open(p)) for p in (item.image, save / "a_color.png"))
+    assert np.abs(drawn[:32] - (0.75 * image + 0.25 * colors)).max() <= 0.5
+    legend = drawn[32:].reshape(-1, 3)
+    for color in np.unique(colors.reshape(-1, 3), axis=0):
+        assert (legend == color).all(1).any()
+    assert (legend == 0).all(1).any()  # names in black
+
+
+def test_the_official_script_finds_label_ids(network, tmp_path, monkeypatch):
+    from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official
+
+    names = [f"bonn/bonn_00000{n}_000019" for n in range(2)]
+    draw(tmp_path, *(f"leftImg8bit/val/{name}_leftImg8bit.png" for name in names))
+    draw(tmp_path, *(f"gtFine/val/{name}_gtFine_labelIds.png" for name in names))
+    save = tmp_path / "out"
+    flags = ["--val_data_dir", str(tmp_path), "--save_dir", str(save), "--label_ids"]
+    inference.main([*network, *flags])
+    monkeypatch.setenv("CITYSCAPES_RESULTS", str(save))
+    options = official.CArgs()
+    options.predictionPath = options.predictionWalk = None
+    for name in names:
+        truth = str(tmp_path / "gtFine" / "val" / f"{name}_gtFine_labelIds.png")
+        wanted = save / f"{Path(name).name}_leftImg8bit.png"
+        assert official.getPrediction(options, truth) == str(wanted)
+
+
+def test_predictions_of_a_list_are_found_where_they_were_written(tmp_path):
+    """Side by side; mirrored from the data root where names clash; by --image_dir of any folder."""
+    root, save = tmp_path / "data", tmp_path / "out"
+    items = draw(root, *(f"img/{name}" for name in NAMES))
+    targets = list_targets(items, root, save)
+    assert [path.relative_to(save).as_posix() for path in targets] == [
+        "img/seq 1/0001.png",
+        "img/seq 1/0002.png",
+        "img/seq2/0001.png",
+        "img/seq2/deep/0003.png",
+    ]
+    with pytest.raises(UserError, match=r"no prediction of 4 of 4 images, the first .*inference"):
+        find_predictions(items, save)
+    write(targets[:-1])
+    with pytest.raises(UserError, match=r"no prediction of 1 of 4 images, the first .*0003\.png"):
+        find_predictions(items, save)
+    write(targets[-1:])
+    assert find_predictions(items, save) == targets
+    assert list_targets(items[1:], root, save) == [
+        save / name for name in ("0002.png", "0001.png", "0003.png")
+    ]
+    outside = draw(tmp_path / "elsewhere", "x/1.png", "y/1.png")
+    targets = list_targets(outside, root, save)
+    assert all(target.resolve().is_relative_to(save) for target in targets)
+    write(targets)
+    assert find_predictions(outside, save) == targets
+
+
+def test_predictions_of_two_runs_in_one_folder_are_refused(tmp_path):
+    items, save = draw(tmp_path, "a/1.png", "b/2.png"), tmp_path / "out"
+    write([save / "1.png", save / "2.png", save / "a" / "1.png"])
+    assert find_predictions(items, save) == [save / "1.png", save / "2.png"]
+    write([save / "b" / "2.png"])
+    with pytest.raises(UserError, match=r"predictions of two runs, .*out/1\.png and .*a/1\.png"):
+        find_predictions(items, save)
+
+
+@pytest.fixture()
+def camvid(tmp_path):
+    """Four labelled images of CamVid's layout; returns a function that predicts and evaluates."""
+    rng = np.random.default_rng(0)
+    draw(tmp_path, *(f"test/{n}.png" for n in range(4)))
+    labels = rng.integers(0, 12, (4, 32, 64), np.uint8)
+    (tmp_path / "testannot").mkdir()
+    for number, label in enumerate(labels):
+        Image.fromarray(label).save(tmp_path / "testannot" / f"{number}.png")
+
+    def evaluate(predictions: np.ndarray, more: str = "") -> dict:
+        (tmp_path / "pred").mkdir(exist_ok=True)
+        for number, prediction in enumerate(predictions):
+            Image.fromarray(prediction).save(tmp_path / "pred" / f"{number}.png")
+        flags = f"--dataset camvid --root_dir {tmp_path} --pred_dir {tmp_path}/pred {more}"
+        evaluation.main([*flags.split(), "--json", str(tmp_path / "out.json")])
+        return json.loads((tmp_path / "out.json").read_text())
+
+    evaluate.root, evaluate.labels = tmp_path, labels
+    return evaluate
+
+
+def test_pictures_compare_what_inference_wrote(camvid):
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    camvid(truth)
+    root = str(camvid.root)
+    flags = ["--dataset", "camvid", "--datadir", root, "--pred_dir", f"{root}/pred"]
+    pictures.main(["compare", *flags, "--images", "2", "--height", "32", "--out", f"{root}/x.png"])
+    drawn = np.asarray(Image.open(camvid.root / "x.png"))
+    assert drawn.shape == (2 * 32 + pictures.GAP, 3 * 64 + 2 * pictures.GAP, 3)
+    label, prediction = drawn[:32, 64 + pictures.GAP :][:, :64], drawn[:32, -64:]
+    assert (label == prediction).all()
+
+
+def test_means_are_over_the_classes_that_a_dataset_has(camvid, capsys):
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    predicted = np.where(truth == 255, 3, truth)  # CamVid has no wall
+    assert camvid(predicted)["mIoU"] == 100
+    predicted[:, 0] = 3  # nor do a few pixels of one cost a class
+    figures = camvid(predicted)
+    expected = []
+    for c in sorted(set(load_dataset("camvid").label_to_train.values())):
+        here, there = truth == c, (predicted == c) & (truth != 255)
+        expected.append(100 * (here & there).sum() / (here | there).sum())
+    assert figures["mIoU"] == pytest.approx(np.mean(expected))
+    assert figures["IoU"]["wall"] is None
+    assert "mIoU16" not in figures
+    assert "wall                 -" in capsys.readouterr().out
+
+
+def test_labels_of_another_scale_and_predictions_of_another(camvid):
+    truth = load_dataset("camvid").label_table[camvid.labels].repeat(2, 1).repeat(2, 2)
+    draw(camvid.root, *(f"test/{n}.png" for n in range(4)))
+    for number in range(4):
+        Image.new("RGB", (128, 64)).save(camvid.root / "test" / f"{number}.png")
+    assert camvid(truth)["mIoU"] == 100
+    with pytest.raises(UserError, match="is 32 x 16 pixels, its label 64 x 32, its image 128 x 64"):
+        camvid(truth[:, ::4, ::4].copy())
+
+
+def test_predictions_that_hold_label_ids_are_refused(tmp_path, caplog):
+    info = load_dataset("cityscapes")
+    ids = np.random.default_rng(0).choice(list(info.label_to_train), (3, 64, 128)).astype(np.uint8)
+    city, predictions = tmp_path / "city", tmp_path / "pred"
+    draw(city, *(f"leftImg8bit/val/bonn/{n}_leftImg8bit.png" for n in range(3)))
+    (city / "gtFine" / "val" / "bonn").mkdir(parents=True)
+    predictions.mkdir()
+    for number, label in enumerate(ids):
+        for path in (
+            city / "gtFine" / "val" / "bonn" / f"{number}_gtFine_labelIds.png",
+            predictions / f"{number}_leftImg8bit.png",
+        ):
+            Image.fromarray(label).save(path)
+    flags = ["--root_dir", str(city), "--pred_dir", str(predictions)]
+    with pytest.raises(UserError, match=r"as label ids 100\.00 % .* predict without --label_ids"):
+        evaluation.main(flags)
+    for path in predictions.iterdir():
+        Image.fromarray(np.full((64, 128), 200, np.uint8)).save(path)
+    with pytest.raises(
+        UserError, match=r"100\.00 % of the predicted values are no class, most often 200"
+    ):
+        evaluation.main(flags)
+    for path in predictions.iterdir():
+        pixels = np.zeros((64, 128), np.uint8)
+        pixels[-1, -1] = 77
+        Image.fromarray(pixels).save(path)
+    evaluation.main(flags)
+    assert "values are no class, most often 77; they count as wrong" in caplog.text
+
+
+def test_label_ids_that_could_be_train_ids_are_warned_of(camvid, caplog):
+    with caplog.at_level(logging.WARNING):
+        camvid(camvid.labels)
+    assert "these seem to be label ids" in caplog.text
+
+
+def test_nothing_to_evaluate_is_one_line(camvid):
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    (camvid.root / "val.txt").write_text("test/0.png - -\ntest/1.png testannot/1.png -\n")
+    with pytest.raises(UserError, match=r"1 of 2 images have no label, the first .*test/0\.png"):
+        camvid(truth)
+    (camvid.root / "val.txt").unlink()
+    for path in (camvid.root / "testannot").iterdir():
+        Image.fromarray(np.full((32, 64), 11, np.uint8)).save(path)
+    with pytest.raises(UserError, match="every pixel of the labels is ignored"):
+        camvid(truth)
+
+
+def test_the_list_is_that_of_the_dataset(camvid, tmp_path, monkeypatch):
+    """The default folder of lists is Cityscapes' own; any other must have a list."""
+    (tmp_path / "dataloader/init_data/cityscapes").mkdir(parents=True)
+    (tmp_path / "dataloader/init_data/cityscapes/val.txt").write_text("a b c\n")
+    monkeypatch.chdir(tmp_path)
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    assert camvid(truth)["images"] == 4
+    with pytest.raises(UserError, match=r"--val_datalist_dir .*pred: there is no val\.txt"):
+        camvid(truth, f"--val_datalist_dir {tmp_path}/pred")
+    (tmp_path / "val.txt").write_text("test/0.png testannot/0.png\n")
+    for path in (tmp_path, tmp_path / "val.txt"):
+        assert camvid(truth, f"--val_datalist_dir {path}")["images"] == 1
