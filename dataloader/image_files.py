@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 # Other formats start programs (EPS) or have readers that few people have tested (DDS, BLP, AVIF).
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM")
 
+# What the readers raise for damaged files and for those that are refused.
 READ_ERRORS = (
     OSError,
     ValueError,
