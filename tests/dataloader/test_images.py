@@ -30,6 +30,7 @@ from utils.errors import UserError
 RNG = np.random.default_rng(0)
 PICTURE = cv2.resize(RNG.integers(0, 256, (3, 5, 3), np.uint8), (40, 24))
 MAP = RNG.integers(0, 19, (24, 40), np.uint8)
+OTHER = Image.new("RGB", (40, 24))
 INDEX = load_dataset("cityscapes")
 COLORS = {7: [128, 64, 128], 300: [0, 0, 142], 9: [0, 0, 0]}
 
@@ -299,6 +300,8 @@ def test_images_of_every_mode_have_their_colours(tmp_path):
         assert np.array_equal(read_image(tmp_path / name)[..., 1], np.asarray(grey)), name
     rgb.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=98)
     assert np.abs(read_image(tmp_path / "cmyk.jpg").astype(int) - PICTURE).mean() < 3
+    rgb.save(tmp_path / "phone.jpg", "MPO", quality=98, save_all=True, append_images=[OTHER])
+    assert np.abs(read_image(tmp_path / "phone.jpg").astype(int) - PICTURE).mean() < 3
     palette = rgb.quantize(200)
     palette.save(tmp_path / "p.png", transparency=bytes(range(200)))
     assert np.array_equal(read_image(tmp_path / "p.png"), np.asarray(palette.convert("RGB")))
@@ -318,6 +321,7 @@ def test_images_of_every_mode_have_their_colours(tmp_path):
     [
         ("x.jpg", {}),
         ("jpeg.png", {"format": "JPEG"}),
+        ("phone.jpg", {"format": "MPO", "save_all": True, "append_images": [OTHER]}),
         ("x.webp", {}),
         ("x.webp", {"lossless": True}),
         ("x.tif", {"compression": "jpeg"}),
@@ -431,6 +435,7 @@ def test_only_regular_files_are_opened(tmp_path):
     assert np.array_equal(read_superpixels(tmp_path / "link.png"), MAP)
 
 
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of damaged TIFF files
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp", "ppm", "bmp", "jpg", "deep.png"])
 def test_damaged_files_are_read_or_refused(tmp_path, suffix):
     """Flipped, cut and repeated bytes: an array or one line, never another error."""
