@@ -39,6 +39,7 @@ READ_ERRORS = (
 ORIENTATION, WIDTH, HEIGHT, PHOTOMETRIC = 0x0112, 256, 257, 262  # EXIF and TIFF tags
 WHITE_IS_ZERO = 0
 LATE_ORIENTATION = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
+DEEP_COLOR = re.compile(r"(RGB|LA|CMYK).*;16")  # "BGR;16" is 16 bits for three samples
 EXAMPLES = 2  # colours that a message names
 TAIL = 1 << 16  # an eXIf chunk is made of a JPEG's segment of at most 64 KiB
 
@@ -97,16 +98,12 @@ def upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
     This holds for labels and other maps as for images, since viewers and drawing programs show both
     this way: what lies over its image there, lies over it here.
     """
-    if image.format == "TIFF":  # Pillow did it when it loaded the image
-        return pixels
-    return np.ascontiguousarray(UPRIGHT[orientation(image)](pixels))
+    left = 1 if image.format == "TIFF" else orientation(image)  # Pillow turns TIFF on loading
+    return np.ascontiguousarray(UPRIGHT[left](pixels))
 
 
 def image_size(image: Image.Image) -> tuple[int, int]:
     """(width, height), upright, of an image that :func:`open_image` opened and nobody loaded yet.
-
-    The head of the file says it. Of a PNG file the end is looked at, too: the pixels are loaded
-    where that is missing, or where EXIF data may come after them.
 
     Raises:
         OSError: a PNG file that is cut off.
@@ -114,12 +111,23 @@ def image_size(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
     if image.format == "TIFF":  # versions of Pillow differ in whether ``size`` is that upright
         width, height = image.tag_v2[WIDTH], image.tag_v2[HEIGHT]
-    elif image.format == "PNG":
+    load_unusual_png(image)
+    return (height, width) if orientation(image) in ON_ITS_SIDE else (width, height)
+
+
+def load_unusual_png(image: Image.Image) -> None:
+    """Load a PNG file of which the head does not tell all, by its last 64 KiB.
+
+    That is one which is cut off, and one whose EXIF data may come after the pixels.
+
+    Raises:
+        OSError: pixels are missing.
+    """
+    if image.format == "PNG":
         tail = _tail(image)
         whole = b"IEND" in tail[-64:]  # bytes after the end are no fault
         if not whole or any(kind in tail for kind in LATE_ORIENTATION):
             image.load()
-    return (height, width) if orientation(image) in ON_ITS_SIDE else (width, height)
 
 
 def _tail(image: Image.Image) -> bytes:
@@ -147,7 +155,7 @@ def raw_mode(image: Image.Image) -> str:
 
 def is_deep(image: Image.Image) -> bool:
     """Whether an image that is not loaded yet has samples of more than 8 bits."""
-    return image.mode[0] in "IF" or ";16" in raw_mode(image)
+    return image.mode[0] in "IF" or bool(DEEP_COLOR.match(raw_mode(image)))
 
 
 def rgb_pixels(image: Image.Image) -> np.ndarray:

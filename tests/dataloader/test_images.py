@@ -113,12 +113,12 @@ def test_16_bit_labels_and_images_are_turned_too(tmp_path):
         assert np.array_equal(read_image(tmp_path / "x.tif")[..., 1], np.rot90(MAP))
     pixels = np.dstack([MAP * 0, MAP, MAP]).astype(np.uint16)
     cv2.imwrite(str(tmp_path / "red.png"), pixels)
-    with (tmp_path / "red.png").open("r+b") as file:
-        content = file.read()
-        file.seek(33)  # after the header
-        file.write(chunk(b"eXIf", data) + content[33:])
-    ids = read_label_ids(tmp_path / "red.png", load_dataset("SYNTHIA"))
-    assert np.array_equal(ids, np.rot90(MAP))
+    content = (tmp_path / "red.png").read_bytes()
+    for place in (33, len(content) - 12):  # after the header, before the end
+        turned = content[:place] + chunk(b"eXIf", data) + content[place:]
+        (tmp_path / "red.png").write_bytes(turned)
+        ids = read_label_ids(tmp_path / "red.png", load_dataset("SYNTHIA"))
+        assert np.array_equal(ids, np.rot90(MAP))
 
 
 def test_sizes_are_compared_upright(tmp_path):
