@@ -12,12 +12,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from data_preprocessing.each_image import add_images_arguments, images_from_args, map_images
 from dataloader.datalist import Item
 from dataloader.edges import edge_path
-from dataloader.image_files import READ_ERRORS, open_image
-from dataloader.images import INDEX_MODES, read_edges, read_image
+from dataloader.images import INDEX_MODES, READ_ERRORS, read_image
 from utils.common import Parser
 from utils.errors import UserError, run
 from utils.files import write_png
@@ -64,15 +64,13 @@ def read_whole(path: Path, size: tuple[int, int]) -> np.ndarray | None:
         UserError: the file there is no such map, and would be lost.
     """
     try:
-        with open_image(path) as stored:
-            stored.load()
-            ours, mode = stored.info.get("Comment") == NOTE, stored.mode
+        with Image.open(path) as stored:
+            ours, mode, edges = stored.info.get("Comment") == NOTE, stored.mode, np.asarray(stored)
     except READ_ERRORS:
         if not path.is_file() or path.read_bytes()[: len(PNG)] == PNG:
             return None
-        ours, mode = False, ""
-    edges = read_edges(path) if mode in INDEX_MODES else None
-    if edges is not None and edges.shape == size:
+        ours, mode, edges = False, "", np.empty(0)
+    if mode in INDEX_MODES and edges.shape == size:
         return edges
     if not ours:
         raise UserError(f"{path}: an edge map would overwrite this; move it, or mend the datalist")

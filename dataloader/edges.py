@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dataloader.datalist import Item
-from dataloader.image_files import READ_ERRORS, reason
-from dataloader.images import read_edges, read_head, read_superpixels
+from dataloader.images import READ_ERRORS, read_edges, read_head, read_superpixels, reason
 from dataloader.regions import Regions
 from utils.errors import UserError
 
@@ -32,7 +31,7 @@ def check_edges(items: Sequence[Item], root: str | Path) -> None:
     def check(item: Item) -> None:
         path = edge_path(item, root)
         try:
-            same = read_head(path, "map") == read_head(item.superpixel, "map")
+            same = read_head(str(path), "index") == read_head(item.superpixel, "index")
             problem = "" if same else "not of its image's size"
         except READ_ERRORS as error:
             problem = reason(error)
