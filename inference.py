@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -22,7 +21,7 @@ from tqdm import tqdm
 from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
-from dataloader.images import check_files, read_image
+from dataloader.images import check_files, read_image, read_size
 from dataloader.item import Item, check_name, shown
 from dataloader.loaders import evaluation_loader
 from dataloader.overlay import draw_overlay
@@ -118,11 +117,32 @@ def predict(
         with runtime.autocast():
             logits = model(images.to(runtime.device)).float()
         for index, image_logits in zip(indices, logits, strict=True):
-            with Image.open(items[index].image) as image:
-                size = (image.height, image.width)
-            if image_logits.shape[-2:] != size:
-                image_logits = F.interpolate(image_logits[None], size, mode="bilinear")[0]
-            yield index, image_logits.argmax(0).to(torch.uint8).cpu().numpy()
+            labels = enlarged_argmax(image_logits, read_size(items[index].image))
+            yield index, labels.cpu().numpy()
+
+
+def enlarged_argmax(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Classes of logits that are resized bilinearly, one class at a time.
+
+    All classes of a photo of 50 megapixels would take 4 GB; this takes two maps, and the classes
+    are the same.
+
+    Args:
+        logits: (C, h, w) float32.
+        size: (H, W) of the result.
+
+    Returns:
+        (H, W) uint8, the class of the largest logit, the first of equal ones.
+    """
+    best, labels = None, torch.zeros(size, dtype=torch.uint8, device=logits.device)
+    for train_id, plane in enumerate(logits):
+        plane = F.interpolate(plane[None, None], size, mode="bilinear")[0, 0]
+        if best is None:
+            best = plane
+        else:
+            labels.masked_fill_(plane > best, train_id)
+            torch.maximum(best, plane, out=best)
+    return labels
 
 
 def images_to_predict(args: Namespace, info: DatasetInfo) -> tuple[list[Item], list[Path]]:

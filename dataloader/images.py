@@ -1,11 +1,12 @@
 """Reading images, labels and superpixel maps, and checking that they can be read."""
 
+import logging
 import math
-import os
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,35 +14,102 @@ from PIL import Image
 
 from dataloader.datalist import Item
 from dataloader.dataset_info import IGNORE, DatasetInfo
+from dataloader.image_files import (
+    READ_ERRORS,
+    ids_of_colors,
+    image_size,
+    is_deep,
+    load_unusual_png,
+    open_image,
+    raw_mode,
+    reason,
+    refuse_lossy,
+    rgb_of_16_bits,
+    rgb_pixels,
+    stored_values,
+    upright,
+)
 from utils.errors import UserError
 
-READ_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
+logger = logging.getLogger(__name__)
+
 INDEX_MODES = ("P", "L", "1")
+DEEP_INDEX_MODES = ("I;16", "I;16B", "I")  # Pillow before 11 reads 16-bit grey PNG as "I"
+COLOR_MODES = ("RGB", "RGBA", "P")
+GREY_MODES = ("L", "1", "LA", "PA")
 MAX_STRETCH = 0.1  # log of the aspect ratios' quotient; GTA5 labels differ from images by 0.03
+DEEP_IMAGES = 16  # of those with more than 8 bits are looked at before training
+
+
+class Kind(NamedTuple):
+    """What kind of file is expected: its Pillow modes, how they are called, and bits a sample."""
+
+    modes: tuple[str, ...]
+    name: str
+    deep: bool | None = False  # True: more than 8 bits, None: both
+
+
+KINDS = {
+    "image": Kind(
+        (*COLOR_MODES, *GREY_MODES, *DEEP_INDEX_MODES, "RGBX", "CMYK", "YCbCr", "F"),
+        "a grey, palette, RGB or CMYK image",
+        None,
+    ),
+    "map": Kind(INDEX_MODES, "an 8-bit grey or palette PNG"),
+    "index": Kind(
+        INDEX_MODES + DEEP_INDEX_MODES, "a grey or palette PNG (or label_reader rgb)", None
+    ),
+    "red16": Kind(("RGB", "RGBA"), "a 16-bit RGB PNG", True),
+    "red8": Kind(COLOR_MODES, "an 8-bit RGB or RGBA PNG"),
+    "rgb": Kind(COLOR_MODES + GREY_MODES, "an 8-bit RGB or palette PNG"),
+}
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read an image as (H, W, 3) uint8 RGB."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    except READ_ERRORS as error:
-        raise UserError(
-            f"{path}: image cannot be read ({reason(error)}); replace the file"
-        ) from error
+    """Read an image as (H, W, 3) uint8 RGB, upright by its EXIF orientation.
+
+    Of 16-bit images the full range is scaled to 0..255 (grey: / 257). Whether a file uses its range
+    cannot be told from the file (12 bits stored in 16 read as dark): see :func:`check_files`.
+
+    Raises:
+        UserError: the file cannot be read, its floating-point values are not within 0..1, or its
+            kind (such as LAB) has no clear meaning as RGB.
+    """
+    with _readable(path, "image"), open_image(path) as image:
+        check_kind(image, "image")
+        return upright(rgb_pixels(image), image)
 
 
 def read_label(path: str | Path, info: DatasetInfo) -> np.ndarray:
     """Read a label in the dataset's encoding as (H, W) uint8 train ids, 255 where ignored."""
-    ids = _read_red16(path) if info.label_reader == "red16" else _read_index(path, "label")
-    return map_label(ids, info)
+    return map_label(read_label_ids(path, info), info)
+
+
+def read_label_ids(path: str | Path, info: DatasetInfo, channel: int = 0) -> np.ndarray:
+    """Read a label in the dataset's encoding as (H, W) uint8 or uint16 label ids, upright.
+
+    Args:
+        path: a label.
+        info: its dataset.
+        channel: which of red, green and blue holds the ids, of the readers "red16" and "red8".
+
+    Raises:
+        UserError: the file cannot be read, was compressed with loss, is not of the dataset's
+            encoding, or holds a colour that the dataset does not know.
+    """
+    reader = info.label_reader
+    with _readable(path, "label"), open_image(path) as image:
+        check_kind(image, reader)
+        if reader == "red16":
+            load_unusual_png(image)  # for the orientation alone
+            ids = rgb_of_16_bits(path)[..., channel]
+        elif reader == "red8":
+            ids = rgb_pixels(image)[..., channel]
+        elif reader == "rgb":
+            ids = ids_of_colors(image, info.label_colors)
+        else:
+            ids = stored_values(image)
+        return upright(ids, image)
 
 
 def map_label(ids: np.ndarray, info: DatasetInfo) -> np.ndarray:
@@ -51,54 +119,81 @@ def map_label(ids: np.ndarray, info: DatasetInfo) -> np.ndarray:
     return cv2.LUT(ids, info.label_table)
 
 
+def fit_label(label: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """An (H, W) label or other map at another ``size`` (H, W), by nearest neighbour.
+
+    The one rule for labels of another scale than their image, in training and in evaluation: they
+    are brought to the image's size, and :func:`check_files` tells which can belong to it.
+    """
+    if label.shape == tuple(size):
+        return label
+    return cv2.resize(label, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
 def read_superpixels(path: str | Path) -> np.ndarray:
     """Read a superpixel map as (H, W) uint8 region ids."""
-    return _read_index(path, "superpixel map")
+    return _read_map(path, "superpixel map")
 
 
 def read_edges(path: str | Path) -> np.ndarray:
     """Read an edge map as (H, W) uint8, 0 where there is no edge."""
-    return _read_index(path, "edge map")
+    return _read_map(path, "edge map")
 
 
 def read_train_ids(path: str | Path) -> np.ndarray:
     """Read a predicted map as (H, W) uint8 train ids."""
-    return _read_index(path, "prediction")
+    return _read_map(path, "prediction")
 
 
-def _read_index(path: str | Path, what: str) -> np.ndarray:
-    """A grey or palette 8-bit PNG as its (H, W) uint8 values, never its colours."""
+def _read_map(path: str | Path, what: str) -> np.ndarray:
+    """A grey or palette PNG as its (H, W) uint8 values, never its colours."""
+    with _readable(path, what), open_image(path) as image:
+        check_kind(image, "map")
+        return upright(stored_values(image), image)
+
+
+@contextmanager
+def _readable(path: str | Path, what: str) -> Iterator[None]:
     try:
-        with Image.open(path) as image:
-            if image.mode in INDEX_MODES:
-                return np.asarray(image if image.mode != "1" else image.convert("L"))
-            mode = image.mode
+        yield
     except READ_ERRORS as error:
-        raise UserError(f"{path}: {what} cannot be read ({reason(error)}); replace it") from error
-    raise UserError(f"{path}: {what} has mode {mode}; expected an 8-bit grey or palette PNG")
+        raise UserError(
+            f"{path}: {what} cannot be read ({reason(error)}); replace the file"
+        ) from error
 
 
-def _read_red16(path: str | Path) -> np.ndarray:
-    """The red channel of a 16-bit RGB PNG as (H, W) uint16, which Pillow would cut to 8 bits."""
-    _check_exists(path, "label")
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise UserError(f"{path}: label cannot be read; replace it")
-    if pixels.dtype != np.uint16 or pixels.ndim != 3:
-        raise UserError(f"{path}: expected a 16-bit RGB label, found {pixels.dtype} {pixels.shape}")
-    return pixels[..., 2]  # OpenCV orders channels blue, green, red
+def check_kind(image: Image.Image, kind: str) -> None:
+    """Make sure that an image that is not loaded yet is of a kind of :data:`KINDS`.
+
+    Raises:
+        ValueError: it is not, or was compressed with loss and is no "image".
+    """
+    modes, name, deep = KINDS[kind]
+    if kind != "image":
+        refuse_lossy(image)
+        if raw_mode(image) == "scaled":
+            raise ValueError(f"a {image.format} file of other than 8 or 16 bits; save it as PNG")
+    if image.mode not in modes:
+        raise ValueError(f"mode {image.mode}, expected {name}")
+    if deep is not None and is_deep(image) != deep:
+        raise ValueError(f"{'8' if deep else '16'}-bit samples, expected {name}")
+    if kind == "red16" and image.format != "PNG":
+        raise ValueError(f"a {image.format} file, expected {name}")
 
 
 def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None:
-    """Make sure that the named columns ("image", "label", "superpixel") of all items can be read.
+    """Make sure that the named columns of all items can be read.
 
-    Only the files' heads and tails are read, so this takes seconds for a whole data set, and
-    training does not stop hours later at a file that is missing, cut off, of the wrong kind or of
-    another picture.
+    Columns are "image", "label", "superpixel", and "prediction" for items of which ``image`` is a
+    predicted map. Only the files' heads and tails are read, so this takes seconds for a whole data
+    set, and training does not stop hours later at a file that is missing, cut off, of the wrong
+    kind or of another picture. Of images with more than 8 bits a few are read whole, to see whether
+    they use their range.
 
     Raises:
         UserError: names the first bad files.
     """
+    items = list(items)
     with ThreadPoolExecutor(8) as pool:
         found = pool.map(lambda item: _problems(item, info, columns), items)
         problems = {path: entry for entries in found for path, *entry in entries}
@@ -109,25 +204,26 @@ def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None
         missing_maps = all(column == "superpixel" for column, _ in problems.values())
         remedy = "run superpixel_gen.py" if missing_maps else "mend the datalist or the data"
         raise UserError(f"{named}{more}; {remedy}")
+    if "image" in columns:
+        _check_range([item.image for item in spread(items, DEEP_IMAGES)])
 
 
-def _problems(
-    item: Item, info: DatasetInfo, columns: Sequence[str]
-) -> Iterator[tuple[str, str, str]]:
+def _problems(item: Item, info: DatasetInfo, columns: Sequence[str]) -> list[tuple[str, str, str]]:
     """What is wrong with an item's files: (path, column, problem)."""
-    kinds = {"image": "image", "label": info.label_reader, "superpixel": "index"}
-    sizes = {}
-    for column in columns:
-        path = getattr(item, column)
+    kinds = {"label": info.label_reader, "superpixel": "map", "prediction": "map"}
+    paths = {column: getattr(item, column, item.image) for column in columns}
+    sizes, found = {}, []
+    for column, path in paths.items():
         try:
-            sizes[column] = read_head(path, kinds[column])
+            sizes[column] = read_head(path, kinds.get(column, "image"))
         except READ_ERRORS as error:
-            yield path, column, reason(error)
-    for column in sizes:
-        if "image" in sizes and not _same_picture(sizes["image"], sizes[column], column):
-            (w, h), (width, height) = sizes["image"], sizes[column]
-            problem = f"{width} x {height} pixels, its image {w} x {h}"
-            yield getattr(item, column), column, problem
+            found.append((path, column, reason(error)))
+    image = sizes.get("image") or sizes.get("prediction")
+    for column, size in sizes.items():
+        if image and not _same_picture(image, size, column):
+            problem = f"{size[0]} x {size[1]} pixels, its image {image[0]} x {image[1]}"
+            found.append((paths[column], column, problem))
+    return found
 
 
 def _same_picture(image: tuple[int, int], other: tuple[int, int], column: str) -> bool:
@@ -140,31 +236,55 @@ def _same_picture(image: tuple[int, int], other: tuple[int, int], column: str) -
     return abs(math.log(other[0] * image[1] / (other[1] * image[0]))) < MAX_STRETCH
 
 
-def read_head(path: str, kind: str) -> tuple[int, int]:
-    """(width, height) of what can be an image, an "index" map or a "red16" label; else an error."""
-    with Image.open(path) as image, Path(path).open("rb") as file:
-        head = file.read(26)
-        file.seek(-min(64, file.seek(0, os.SEEK_END)), os.SEEK_END)
-        if image.format == "PNG" and b"IEND" not in file.read():
-            image.load()  # a long trailer is no fault; a picture cut off is
-        if kind == "index" and image.mode not in INDEX_MODES:
-            raise ValueError(f"mode {image.mode}, expected an 8-bit grey or palette PNG")
-        if kind == "red16" and not (
-            image.format == "PNG" and head[24] == 16 and head[25] in (2, 6)
-        ):
-            raise ValueError("expected a 16-bit RGB PNG")
-        return image.size
+def read_head(path: str | Path, kind: str) -> tuple[int, int]:
+    """(width, height), upright, of a file that is of a kind of :data:`KINDS`.
+
+    Raises:
+        one of READ_ERRORS: it is not.
+    """
+    with open_image(path) as image:
+        check_kind(image, kind)
+        return image_size(image)
 
 
-def _check_exists(path: str | Path, what: str) -> None:
-    if not Path(path).is_file():
-        raise UserError(f"{path}: {what} is missing; mend the datalist or the data")
+def read_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of what :func:`read_image` returns."""
+    with _readable(path, "image"):
+        return read_head(path, "image")[::-1]
 
 
-def reason(error: Exception) -> str:
-    """A short reason without the path that the error line names already."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image"
-    return str(getattr(error, "strerror", None) or error)
+def _check_range(paths: Sequence[str]) -> None:
+    """Look at those of some images that have more than 8 bits: do they use their range?
+
+    Values of 8, 10, 12 or 14 bits that were stored in 16 look like a dark image, so this is a guess
+    from several images. All of them within 8 bits cannot be right; less than a quarter of the range
+    is warned of.
+    """
+    deep = [path for path in paths if _is_deep(path)]
+    brightest = max((int(read_image(path).max()) for path in deep), default=255)
+    if brightest <= 1:
+        raise UserError(
+            f"{deep[0]}: no pixel is brighter than {brightest} of 255 in the images looked at "
+            f"({len(deep)} of more than 8 bits a sample): save them with 8 bits, or scaled to the "
+            "full range of 16"
+        )
+    if brightest <= 64:
+        logger.warning(
+            "%s: 16-bit images are scaled from 0..65535, and no pixel of those looked at (%d) is "
+            "brighter than %d %% of that; if they hold values of 10, 12 or 14 bits, scale them",
+            deep[0],
+            len(deep),
+            round(100 * brightest / 255),
+        )
+
+
+def _is_deep(path: str) -> bool:
+    with open_image(path) as image:
+        return is_deep(image)
+
+
+def spread(values: Sequence, count: int) -> list:
+    """At most ``count`` of the values, at even distances from first to last."""
+    if len(values) <= count:
+        return list(values)
+    return [values[i * (len(values) - 1) // (count - 1)] for i in range(count)]

@@ -14,6 +14,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from dataloader.images import fit_label
+
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 LEVELS = np.arange(256)
@@ -25,14 +27,7 @@ def resize(image: Tensor, maps: Sequence[Tensor], size: Sequence[int]) -> tuple[
     """Resize a (3, H, W) uint8 image and its (H, W) maps, of any size, to ``size`` = (H, W)."""
     size = list(size)
     image = F.resize(image, size, InterpolationMode.BILINEAR, antialias=True)
-    return image, [_resize_map(m, size) for m in maps]
-
-
-def _resize_map(values: Tensor, size: list[int]) -> Tensor:
-    if list(values.shape) == size:
-        return values
-    resized = cv2.resize(values.numpy(), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    return torch.from_numpy(resized)
+    return image, [torch.from_numpy(fit_label(m.numpy(), size)) for m in maps]
 
 
 def normalise(image: Tensor) -> Tensor:
@@ -72,7 +67,7 @@ class TrainingTransform:
     ) -> tuple[Tensor, Maps]:
         if self.random_scale:
             scale = _uniform(0.5, 1.5, rng)
-            scaled = [max(1, round(side * scale)) for side in image.shape[-2:]]
+            scaled = [max(1, int(side * scale)) for side in image.shape[-2:]]
             image, maps = resize(image, maps, scaled)
         image, maps = resize(image, maps, self.size)
         image = self._jitter(image, rng)

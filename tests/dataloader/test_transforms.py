@@ -176,6 +176,22 @@ def test_draws_fill_their_published_ranges(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("draw, sides", [(0.4999, [1, 2]), (0.0, [1, 1]), (0.999, [1, 4])])
+def test_scaled_sides_are_cut_to_whole_pixels(monkeypatch, draw, sides):
+    """int(), not rounded, and never to nothing: 1 x 3 pixels times 0.9999, 0.5, 1.499."""
+    scaled = []
+    real_resize = transforms.resize
+    monkeypatch.setattr(transforms, "_uniform", lambda low, high, rng: low + (high - low) * draw)
+    monkeypatch.setattr(
+        transforms,
+        "resize",
+        lambda image, maps, size: scaled.append(list(size)) or real_resize(image, maps, size),
+    )
+    image, ids = blocks(1, 3, 1)
+    TrainingTransform((8, 8))(image, [ids], torch.Generator())
+    assert scaled == [sides, [8, 8]]
+
+
 @pytest.mark.parametrize("factor", [0.5, 0.83, 1.0, 1.27, 1.5])
 @pytest.mark.parametrize("name", ["adjust_brightness", "adjust_contrast", "adjust_saturation"])
 def test_colours_are_adjusted_as_by_torchvision(name, factor):

@@ -1,0 +1,165 @@
+"""Labels that cannot be right: a look at some labels of a dataset, before training or evaluation.
+
+A wrong encoding reads as "everything ignored", trains on nothing and measures nothing, without any
+error. One label may well be without a class (all of it void), so only several together tell.
+"""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from dataloader.datalist import Item
+from dataloader.dataset_info import IGNORE, DatasetInfo
+from dataloader.images import map_label, read_label_ids, spread
+from utils.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+IDS = 1 << 16
+CHANNELS = ("red", "green", "blue")
+EXAMPLES = 5  # values named in a message
+
+
+class LabelValues(NamedTuple):
+    """What the values of some labels mean, in pixels.
+
+    Attributes:
+        counted: of a class.
+        ignored: of an id that the dataset knows and ignores.
+        unknown: of a value that is in no table.
+        frequent_unknown: such values, the most frequent first.
+        classes: train ids that occur.
+    """
+
+    counted: int
+    ignored: int
+    unknown: int
+    frequent_unknown: list[int]
+    classes: list[int]
+
+
+def value_counts(path: str, info: DatasetInfo, channel: int = 0) -> np.ndarray:
+    """(65536,) int64: pixels of each label id in a label; see :func:`images.read_label_ids`."""
+    return np.bincount(read_label_ids(path, info, channel).ravel(), minlength=IDS)
+
+
+def label_value_counts(counts: np.ndarray, info: DatasetInfo) -> LabelValues:
+    """What a dataset makes of label ids, of which there are ``counts`` (65536,) pixels each."""
+    train_ids = map_label(np.arange(IDS, dtype=np.uint16)[None], info)[0]
+    has_class = train_ids != IGNORE
+    known = has_class.copy()
+    known[[i for i in known_ids(info) if 0 <= i < IDS]] = True
+    unknown = np.where(known, 0, counts)
+    frequent = np.argsort(-unknown, kind="stable")[: np.count_nonzero(unknown)]
+    return LabelValues(
+        counted=int(counts[has_class].sum()),
+        ignored=int(counts[known & ~has_class].sum()),
+        unknown=int(unknown.sum()),
+        frequent_unknown=frequent[:EXAMPLES].tolist(),
+        classes=np.unique(train_ids[has_class & (counts > 0)]).tolist(),
+    )
+
+
+def known_ids(info: DatasetInfo) -> set[int]:
+    """Label ids that the dataset's description names, ignored ones included."""
+    return {*info.label_to_train, *getattr(info, "ignored_ids", ())}
+
+
+def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int = 32) -> None:
+    """Look at ``count`` labels of a dataset, evenly spread: can they be what the dataset says?
+
+    Args:
+        items: all of the dataset's images.
+        info: the dataset.
+        flag: the one that chose it, such as "--src_dataset".
+        count: labels to read.
+
+    A warning is logged where more pixels have unknown values than a class, where only one class
+    occurs beside unknown values, and where the labels look like train ids.
+
+    Raises:
+        UserError: not one pixel has a class; the message names a file and the likely cause.
+    """
+    paths = [item.label for item in spread(items, count)]
+    if not paths:
+        return
+    counts = _total(paths, info)
+    values = label_value_counts(counts, info)
+    cause = _likely_cause(paths, counts, values, info)
+    if values.counted == 0:
+        raise UserError(
+            f"{paths[0]}: no pixel has a class of {info.name}, in this label and {len(paths) - 1} "
+            f"others ({_named(counts)}); {cause or 'they are of another encoding'}; check {flag}"
+        )
+    one_class = len(values.classes) == 1 and len(set(info.label_to_train.values())) > 1
+    if values.unknown > values.counted or (values.unknown and one_class):
+        logger.warning(
+            "%s and %d other labels: %.1f %% of the pixels have values that %s does not know (%s), "
+            "and are ignored; %s; check %s",
+            paths[0],
+            len(paths) - 1,
+            100 * values.unknown / counts.sum(),
+            info.name,
+            ", ".join(map(str, values.frequent_unknown)),
+            cause or "they may be of another encoding",
+            flag,
+        )
+    elif cause:
+        logger.warning(
+            "%s and %d other labels: %s; check %s", paths[0], len(paths) - 1, cause, flag
+        )
+
+
+def _likely_cause(
+    paths: list[str], counts: np.ndarray, values: LabelValues, info: DatasetInfo
+) -> str:
+    """Why these labels seem to be wrong; "" where nothing is known."""
+    if info.label_reader in ("red16", "red8") and values.counted <= values.unknown + values.ignored:
+        for channel in (2, 1):
+            counted = label_value_counts(_total(paths, info, channel), info).counted
+            if counted > counts.sum() / 2:
+                swapped = "; red and blue are swapped" if channel == 2 else ""
+                return (
+                    f"the class ids are in the {CHANNELS[channel]} channel, not the red{swapped}: "
+                    "save the labels again in the order red, green, blue"
+                )
+    if _look_like_train_ids(counts, values, info):
+        return (
+            f"these look like train ids (0 to {len(info.class_names) - 1} and 255), where label "
+            "ids are expected: take the files with label ids, or describe these as a dataset of "
+            "their own"
+        )
+    if values.counted == values.unknown == 0:
+        return "all of it is ignored"
+    return ""
+
+
+def _look_like_train_ids(counts: np.ndarray, values: LabelValues, info: DatasetInfo) -> bool:
+    """Whether labels hold train ids, though the dataset's label ids are others.
+
+    Then nothing lies outside of 0..classes - 1 and 255, most of which occur, and read as label ids
+    many pixels would be of no class: half, or one in 20 where 255 occurs and means nothing.
+    """
+    classes = len(info.class_names)
+    seen = counts.nonzero()[0]
+    train_ids = seen[seen != IGNORE]
+    if (train_ids >= classes).any() or len(train_ids) < max(2, classes / 2):
+        return False
+    if np.array_equal(map_label(train_ids[None].astype(np.uint16), info)[0], train_ids):
+        return False
+    odd = counts[IGNORE] > 0 and IGNORE not in known_ids(info)
+    return values.counted < (0.95 if odd else 0.5) * int(counts.sum() - counts[IGNORE])
+
+
+def _total(paths: list[str], info: DatasetInfo, channel: int = 0) -> np.ndarray:
+    with ThreadPoolExecutor(8) as pool:
+        return sum(pool.map(lambda path: value_counts(path, info, channel), paths))
+
+
+def _named(counts: np.ndarray) -> str:
+    """The most frequent values."""
+    frequent = np.argsort(-counts, kind="stable")[: min(EXAMPLES, np.count_nonzero(counts))]
+    return f"most frequent values {', '.join(map(str, frequent.tolist()))}"

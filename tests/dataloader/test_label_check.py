@@ -1,0 +1,123 @@
+"""Labels that cannot be right are refused or warned of, and right ones are not."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataloader.datalist import Item
+from dataloader.dataset_info import load_dataset
+from dataloader.label_check import check_labels, label_value_counts, value_counts
+from utils.errors import UserError
+
+RNG = np.random.default_rng(0)
+CITYSCAPES, SYNTHIA, CAMVID = map(load_dataset, ("cityscapes", "SYNTHIA", "camvid"))
+SHARES = [33, 5, 20, 1, 1, 1, 1, 1, 14, 1, 3, 2, 1, 6, 1, 1, 1, 1, 1, 5]  # of train ids, and void
+
+
+def train_ids(count):
+    """``count`` maps (40, 60) of train ids and 255, classes about as frequent as in Cityscapes."""
+    values = np.array([*range(19), 255], np.uint8)
+    return [RNG.choice(values, (40, 60), p=np.array(SHARES) / sum(SHARES)) for _ in range(count)]
+
+
+def label_ids(maps, info, void):
+    """The maps in a dataset's label ids."""
+    table = np.full(256, void, np.uint8)
+    for label_id, train_id in info.label_to_train.items():
+        table[train_id] = label_id
+    return [table[values] for values in maps]
+
+
+def saved(folder, maps):
+    items = [Item("", str(folder / f"{i}.png"), "") for i in range(len(maps))]
+    for item, values in zip(items, maps, strict=True):
+        Image.fromarray(values).save(item.label)
+    return items
+
+
+def saved16(folder, maps, channel):
+    items = [Item("", str(folder / f"{i}.png"), "") for i in range(len(maps))]
+    for item, ids in zip(items, maps, strict=True):
+        instances = RNG.integers(500, 1000, ids.shape)
+        pixels = np.zeros((*ids.shape, 3), np.uint16)
+        pixels[..., 1], pixels[..., 2 - channel] = instances, ids  # blue, green, red
+        cv2.imwrite(item.label, pixels)
+    return items
+
+
+def test_right_labels_are_passed_without_a_word(tmp_path, caplog):
+    maps = train_ids(8)
+    check_labels(saved(tmp_path, label_ids(maps, CITYSCAPES, 3)), CITYSCAPES, "--x")
+    check_labels(saved(tmp_path, label_ids(maps, CAMVID, 11)), CAMVID, "--x")
+    check_labels(saved16(tmp_path, label_ids(maps, SYNTHIA, 0), 0), SYNTHIA, "--x")
+    void = [np.full((40, 60), 1, np.uint8)]  # the own car fills one of three
+    check_labels(saved(tmp_path, void + label_ids(maps[:2], CITYSCAPES, 3)), CITYSCAPES, "--x")
+    check_labels(saved(tmp_path, [np.full((40, 60), 7, np.uint8)]), CITYSCAPES, "--x")
+    check_labels([], CITYSCAPES, "--x")
+    assert not caplog.records
+
+
+def test_values_are_counted_by_what_the_dataset_makes_of_them(tmp_path):
+    values = np.array([[7, 7, 26], [255, 255, 99]], np.uint8)
+    (item,) = saved(tmp_path, [values])
+    found = label_value_counts(value_counts(item.label, CITYSCAPES), CITYSCAPES)
+    assert (found.counted, found.unknown, found.frequent_unknown) == (3, 3, [255, 99])
+    assert found.classes == [0, 13]
+
+
+def test_labels_without_any_class_are_refused(tmp_path):
+    items = saved(tmp_path, [np.full((4, 6), value, np.uint8) for value in (99, 99, 200)])
+    with pytest.raises(UserError) as error:
+        check_labels(items, CITYSCAPES, "--src_dataset cityscapes")
+    line = str(error.value)
+    assert "0.png: no pixel has a class of cityscapes, in this label and 2 others" in line
+    assert "99, 200" in line
+    assert "check --src_dataset cityscapes" in line
+
+
+@pytest.mark.parametrize("channel, name", [(2, "blue channel, not the red; red and"), (1, "green")])
+def test_ids_in_another_channel_are_found(tmp_path, channel, name):
+    maps = label_ids(train_ids(4), SYNTHIA, 0)
+    items = saved16(tmp_path, maps, channel)
+    if channel == 1:  # the ids instead of the instances
+        for item, ids in zip(items, maps, strict=True):
+            cv2.imwrite(item.label, np.dstack([0 * ids, ids, 0 * ids]).astype(np.uint16))
+    with pytest.raises(UserError, match=rf"no pixel has a class of SYNTHIA.* are in the {name}"):
+        check_labels(items, SYNTHIA, "--src_dataset")
+
+
+@pytest.mark.parametrize("void", [True, False])
+@pytest.mark.parametrize("info", [CITYSCAPES, SYNTHIA], ids=lambda info: info.name)
+def test_train_ids_instead_of_label_ids_are_warned_of(tmp_path, caplog, info, void):
+    maps = train_ids(4)
+    if not void:
+        maps = [np.where(values == 255, 0, values) for values in maps]
+    save = saved if info is CITYSCAPES else (lambda folder, maps: saved16(folder, maps, 0))
+    if info is SYNTHIA and not void:
+        return  # all but the road is of some class: nothing tells
+    check_labels(save(tmp_path, maps), info, "--trg_dataset")
+    (record,) = caplog.records
+    assert "look like train ids" in record.getMessage()
+    assert "check --trg_dataset" in record.getMessage()
+
+
+def test_many_unknown_values_and_one_class_alone_are_warned_of(tmp_path, caplog):
+    """A mask of 0 and 255 for CamVid, whose 0 is the sky."""
+    half = RNG.choice(np.array([3, 4, 77, 78, 79], np.uint8), (40, 60))
+    check_labels(saved(tmp_path, [half]), CAMVID, "--x")
+    assert "% of the pixels have values that camvid does not know (" in caplog.text
+    caplog.clear()
+    mask = RNG.choice(np.array([0, 0, 255], np.uint8), (40, 60))
+    check_labels(saved(tmp_path, [mask]), CAMVID, "--x")
+    assert "does not know (255)" in caplog.text
+
+
+def test_a_spread_of_the_labels_is_read(tmp_path):
+    maps = [np.full((4, 6), 99, np.uint8)] * 20
+    maps[-1] = np.full((4, 6), 7, np.uint8)
+    items = saved(tmp_path, maps)
+    (tmp_path / "1.png").unlink()  # not looked at
+    check_labels(items, CITYSCAPES, "--x", count=4)
+    with pytest.raises(UserError, match="3 others"):
+        check_labels(items[:-1], CITYSCAPES, "--x", count=4)
