@@ -71,7 +71,7 @@ class MapWriter:
                 if note_of(stored).startswith(self.tool):
                     return False
                 is_map = stored.format == "PNG" and stored.mode in INDEX_MODES
-                return not (is_map and stored.size == read_head(image, "image"))
+                return not (is_map and read_head(path, "map") == read_head(image, "image"))
         except READ_ERRORS:  # absent, a map that was cut off, or not a picture at all
             return path.is_file() and not _is_png(path)
 
@@ -92,7 +92,7 @@ class MapWriter:
             with open_image(path) as stored:
                 stored.load()
                 made_elsewhere = not note_of(stored).startswith(self.tool)
-                return stored.size == read_head(image, "image") and (
+                return read_head(path, "map") == read_head(image, "image") and (
                     made_elsewhere or note_of(stored) == note
                 )
         except READ_ERRORS:

@@ -33,7 +33,7 @@ def check_edges(items: Sequence[Item], root: str | Path) -> None:
     def check(item: Item) -> None:
         path = edge_path(item, root)
         try:
-            same = read_head(str(path), "index") == read_head(item.superpixel, "index")
+            same = read_head(path, "map") == read_head(item.superpixel, "map")
             problem = "" if same else "not of its image's size"
         except READ_ERRORS as error:
             problem = reason(error)
