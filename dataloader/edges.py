@@ -39,7 +39,7 @@ def check_edges(items: Sequence[Item], root: str | Path) -> None:
             problem = reason(error)
         if problem:
             raise UserError(f"{path}: edge map for ReDAL: {problem}; run edge_detection.py")
-        check_provenance(path, item.image, "edge_detection.py")
+        check_provenance(path, item.image, script="edge_detection.py")
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(check, items))
