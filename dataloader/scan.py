@@ -70,10 +70,8 @@ def scan(
             same image or the same label, or a name holds a control character.
     """
     if split not in info.splits:
-        raise UserError(
-            f"{info.name} has no {split} split, only {', '.join(info.splits)}; "
-            "name another dataset or a datalist"
-        )
+        known = ", ".join(info.splits)
+        raise UserError(f"{info.name} has no {split} split, only {known}; name a datalist")
     files = _SplitFiles(info, Path(root), info.splits[split])
     others = files.other_splits()
     found = Scan()
@@ -81,8 +79,9 @@ def scan(
     labels = files.labels(candidates)
     maps = {*labels.values(), *(files.item(names).superpixel for names in candidates)}
     for names, paths in candidates.items():
-        if not (images := [path for path in paths if path not in maps]):
-            continue  # maps may lie among the images
+        images = [path for path in paths if path not in maps]  # which may lie among them
+        if not images:
+            continue
         if names.stem in info.excluded_stems:
             found.leave_out("that info.json excludes", images[0])
         elif not any(fnmatch(p, pattern) or fnmatch(Path(p).name, pattern) for p in images):
