@@ -200,11 +200,9 @@ def figures(confusion: ConfusionMatrix, info: DatasetInfo, images: int) -> dict:
     if info.class_names == synthia.class_names and set(absent) <= set(missing):
         means["mIoU16"] = confusion.mean_iou(missing)
         means["mIoU13"] = confusion.mean_iou([*missing, *star])
-    ious = confusion.iou()
-    ious[absent] = np.nan
     return {
         **{name: value(mean) for name, mean in means.items()},
-        "IoU": {name: value(iou) for name, iou in zip(info.class_names, ious, strict=True)},
+        "IoU": dict(zip(info.class_names, map(value, confusion.iou(absent)), strict=True)),
         "images": images,
     }
 
@@ -224,4 +222,4 @@ def table(result: dict) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parser)

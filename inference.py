@@ -260,4 +260,4 @@ def label_ids(info: DatasetInfo) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parser)

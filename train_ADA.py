@@ -140,4 +140,4 @@ def check_arguments(args: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parser)

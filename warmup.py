@@ -154,4 +154,4 @@ def build_step(
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parser)

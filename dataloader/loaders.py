@@ -73,6 +73,9 @@ class Loader(DataLoader):
             }
         super().__init__(data, num_workers=num_workers, **options)
 
+    def check_worker_number_rationality(self) -> None:
+        """Without torch's warning about more workers than cores, which are often right here."""
+
     def __iter__(self) -> Iterator:
         try:
             yield from super().__iter__()
@@ -81,8 +84,8 @@ class Loader(DataLoader):
             if not died:
                 raise
             STOP.check()  # who stops a whole group of processes stops workers, too
-            if problem := resource_problem(error):
-                raise UserError(problem) from error
+            if resource_problem(error):
+                raise
             raise UserError(
                 f"a data worker died (out of memory?): {died[0]}; "
                 "run again with fewer --num_workers"

@@ -34,15 +34,19 @@ class ConfusionMatrix:
         self.counts[:, :-1] += pairs[:classes, :classes]
         self.counts[:, -1] += pairs[:classes, classes:].sum(1)
 
-    def iou(self) -> np.ndarray:
-        """(C,) float64 intersection over union, NaN for a class in neither label nor prediction."""
+    def iou(self, without: Collection[int] = ()) -> np.ndarray:
+        """(C,) float64 intersection over union.
+
+        NaN for a class in neither label nor prediction, and for those of ``without``.
+        """
         hits = self.counts.diagonal()
         union = self.counts.sum(1) + self.counts[:, :-1].sum(0) - hits
-        return np.where(union > 0, hits / np.maximum(union, 1), np.nan)
+        counted = (union > 0) & ~np.isin(np.arange(self.num_classes), list(without))
+        return np.where(counted, hits / np.maximum(union, 1), np.nan)
 
     def mean_iou(self, without: Collection[int] = ()) -> float:
         """Mean IoU over the classes that occur, ``without`` left out; NaN when there is none."""
-        iou = self.iou()[[c for c in range(self.num_classes) if c not in without]]
+        iou = self.iou(without)
         return float(iou[~np.isnan(iou)].mean()) if np.any(~np.isnan(iou)) else float("nan")
 
 

@@ -23,7 +23,8 @@ class Scores:
 
     Attributes:
         miou: mean IoU, 0..1; -1 where nothing was validated yet.
-        iou: class name -> IoU, 0..1, NaN for a class that is in neither labels nor predictions.
+        iou: class name -> IoU, 0..1; NaN for a class that is in neither labels nor predictions, or
+            that the validation data cannot have.
     """
 
     miou: float = -1.0
@@ -64,10 +65,14 @@ def validate(
         UserError: no pixel of the labels counts.
     """
     confusion = confusion_of(model, loader, len(class_names), runtime)
+    counted = [c for c in range(len(class_names)) if c not in {*missing, *absent}]
+    if not confusion.counts[counted].any():
+        raise UserError(
+            "no pixel of the validation labels has a class that counts; see --val_dataset, "
+            "--val_data_dir and --val_datalist"
+        )
     log.info("validation %s", validation_line(confusion, missing, star, absent))
-    if not confusion.counts.any():
-        raise UserError("no pixel of the validation labels counts; see --val_dataset, --val_*")
-    iou = dict(zip(class_names, confusion.iou().tolist(), strict=True))
+    iou = dict(zip(class_names, confusion.iou(absent).tolist(), strict=True))
     return Scores(confusion.mean_iou({*missing, *absent}), iou)
 
 
@@ -98,11 +103,11 @@ def validation_line(
         confusion: of the validation.
         missing: classes that are left out of the line.
         star: classes that mIoU*, which is given if there are any, leaves out as well.
-        absent: classes that the validation data cannot have; like ``missing`` in no mean.
+        absent: classes that the validation data cannot have: NaN, and like ``missing`` in no mean.
     """
     uncounted = {*missing, *absent}
     means = [confusion.mean_iou(uncounted)]
     if star:
         means.append(confusion.mean_iou({*uncounted, *star}))
-    shares = [iou for c, iou in enumerate(confusion.iou()) if c not in missing]
+    shares = [iou for c, iou in enumerate(confusion.iou(absent)) if c not in missing]
     return ",".join(percent(value) for value in [*means, *shares])
