@@ -21,7 +21,7 @@ NO_ANSWER = 255
 SKIP_NAMES = ("skip", "unreadable")
 VOID_NAMES = ("void",)
 REGION_NAMES = ("asked region",)
-VOID_COLOR, SKIP_COLOR, REGION_COLOR = (96, 96, 96), (255, 0, 255), (255, 255, 255)
+VOID_COLOR, SKIP_COLOR, REGION_COLOR = (255, 255, 255), (0, 255, 255), (0, 255, 0)
 MIN_DISTANCE = 8
 """Colours nearer to each other than this (the largest difference of a channel) look the same."""
 

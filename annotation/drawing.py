@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 THUMBNAIL_WIDTH = 640
 PICTURE_WIDTH = 960
-DIMMED = 0.45
+DIMMED = 0.6
 """Brightness of pixels outside of the asked regions."""
 
 
@@ -33,13 +33,14 @@ def polygon_area(part: np.ndarray) -> float:
     return cv2.contourArea(part.astype(np.float32))
 
 
-def draw_regions(image: np.ndarray, numbers: np.ndarray, width: int) -> np.ndarray:
+def draw_regions(image: np.ndarray, numbers: np.ndarray, width: int, text_size: int) -> np.ndarray:
     """The image with the asked regions at full brightness, outlined and numbered.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         numbers: (H, W) uint8 region numbers, 0 outside of all asked regions.
         width: of the picture, in pixels.
+        text_size: of the numbers, in pixels.
 
     Returns:
         (height, width, 3) uint8 RGB, in the image's proportions.
@@ -49,16 +50,16 @@ def draw_regions(image: np.ndarray, numbers: np.ndarray, width: int) -> np.ndarr
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     numbers = cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST)
     drawn = np.where(numbers[..., None] > 0, image, (image * DIMMED).astype(np.uint8))
-    line = max(1, width // 640)
+    line = max(2, width // 640)
     places = {}
     for number in np.unique(numbers[numbers > 0]).tolist():
         mask = (numbers == number).astype(np.uint8)
         borders, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         # white on black is seen on any background, and with any eyes
-        cv2.drawContours(drawn, borders, -1, (0, 0, 0), 3 * line)
+        cv2.drawContours(drawn, borders, -1, (0, 0, 0), line + 2)
         cv2.drawContours(drawn, borders, -1, (255, 255, 255), line)
         places[number] = _inside(mask)
-    return _write_numbers(drawn, places, max(11, width // 50))
+    return _write_numbers(drawn, places, text_size)
 
 
 def _inside(mask: np.ndarray) -> tuple[int, int]:

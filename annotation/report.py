@@ -29,6 +29,10 @@ def report(collector: Collector, labels: Labels) -> Iterator[str]:
         yield f"{image.entry.name} ({shown(key, 200)}): " + "; ".join(
             _image_parts(image, notes, labels)
         )
+    answers = sum(_answered(notes) for notes in collector.notes.values())
+    guessed = sum(_unchanged(collector.images[k], n) for k, n in collector.notes.items())
+    if answers and answers == guessed:
+        yield "note: all answers are just the first guess of the package; is this the right file?"
     for name in list(collector.strangers)[:10]:
         yield f"{shown(name, 200)}: is in no labelling package; not taken"
     if len(collector.strangers) > 10:
@@ -70,6 +74,11 @@ def _image_parts(image: AskedImage, notes: ImageNotes, labels: Labels) -> Iterat
 
 def _partly(share: float) -> str:
     return f" (only {share:.0%} of it labelled)" if share else ""
+
+
+def _answered(notes: ImageNotes) -> int:
+    """How many regions are not missing."""
+    return sum(answer.status != MISSING for answer in notes.answers.values())
 
 
 def _unchanged(image: AskedImage, notes: ImageNotes) -> int:

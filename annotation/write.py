@@ -144,9 +144,12 @@ class _Writer:
         return f"{name}.png"
 
     def _draw(self, image: PackageImage, picture: np.ndarray, numbers: np.ndarray) -> None:
-        widths = {"": max(PICTURE_WIDTH, image.width), "_small": THUMBNAIL_WIDTH}
-        for suffix, width in widths.items():
-            drawn = Image.fromarray(draw_regions(picture, numbers, width))
+        large = max(PICTURE_WIDTH, image.width)
+        for suffix, width, text_size in (
+            ("", large, large // 40),
+            ("_small", THUMBNAIL_WIDTH, THUMBNAIL_WIDTH // 22),
+        ):
+            drawn = Image.fromarray(draw_regions(picture, numbers, width, text_size))
             with atomic_write(self.folder / "pictures" / f"{image.name}{suffix}.jpg") as file:
                 drawn.save(file, "JPEG", quality=JPEG_QUALITY)
 
