@@ -66,7 +66,7 @@ def _codes_of_values(values: np.ndarray, classes: ClassList) -> np.ndarray:
     """(H, W) int16: codes of (H, W) uint8 values, -1 where there is no such code."""
     known = classes.answerable.copy()
     known[NO_ANSWER] = True
-    return np.where(known[values], values, -1).astype(np.int16)
+    return np.where(known[values], values.astype(np.int16), -1)
 
 
 def rgb_values(picture: Image.Image) -> np.ndarray:
