@@ -4,7 +4,6 @@ import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,39 +21,32 @@ MASK_FOLDER = "SegmentationClass"
 
 
 class MaskArchiveWriter:
-    """Builds the ZIP of "Segmentation mask 1.1" image by image.
+    """Builds the ZIP of "Segmentation mask 1.1" image by image."""
 
-    Args:
-        file: to write to.
-        classes: of the package.
-    """
-
-    def __init__(self, file: Any, classes: ClassList):
-        self.archive = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED)
+    def __init__(self, classes: ClassList):
         self.classes = classes
-        self.names: list[str] = []
+        self.maps: dict[str, bytes] = {}
 
     def add(self, image: PackageImage, guess: np.ndarray) -> None:
         """Add the first guess of an image, (H, W) uint8 codes."""
         stream = io.BytesIO()
         Image.fromarray(self.classes.color_table[guess]).save(stream, "PNG")
-        self._write(f"{MASK_FOLDER}/{image.name}.png", stream.getvalue())
-        self.names.append(image.name)
+        self.maps[image.name] = stream.getvalue()
 
-    def close(self) -> None:
-        """Write the lists of classes and images, and end the file."""
+    def to_bytes(self) -> bytes:
+        """The file, with the lists of classes and images."""
         lines = ["# label:color_rgb:parts:actions", f"{BACKGROUND}:0,0,0::"]
         lines += [f"{c.name}:{','.join(map(str, c.color))}::" for c in self.classes.classes]
-        self._write(LABEL_MAP, ("\n".join(lines) + "\n").encode())
-        self._write(
-            "ImageSets/Segmentation/default.txt",
-            "".join(f"{name}\n" for name in self.names).encode(),
-        )
-        self.archive.close()
-
-    def _write(self, name: str, data: bytes) -> None:
-        """A member with a fixed time, so that equal packages are equal files."""
-        self.archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+        members = {
+            LABEL_MAP: "".join(f"{line}\n" for line in lines).encode(),
+            "ImageSets/Segmentation/default.txt": "".join(f"{n}\n" for n in self.maps).encode(),
+            **{f"{MASK_FOLDER}/{name}.png": data for name, data in self.maps.items()},
+        }
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            for name, data in members.items():  # a fixed time: equal packages are equal files
+                archive.writestr(zipfile.ZipInfo(name), data)
+        return stream.getvalue()
 
 
 def read_mask_archive(entries: Sequence[Entry], source: str, collector: Collector) -> None:

@@ -22,9 +22,11 @@ def polygons(mask: np.ndarray) -> list[np.ndarray]:
     Returns:
         Each part's corners as (n, 2) float, x and y in pixels; (0, 0) is the image's corner.
     """
-    large = np.kron(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    box = mask[top : top + height, left : left + width].astype(np.uint8)
+    large = np.kron(box, np.ones((3, 3), np.uint8))
     found, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    parts = [(part.reshape(-1, 2) + 0.5) / 3 for part in found]
+    parts = [(part.reshape(-1, 2) + 0.5) / 3 + (left, top) for part in found]
     return [np.round(part, 3) for part in sorted(parts, key=polygon_area, reverse=True)]
 
 

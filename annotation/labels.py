@@ -62,13 +62,13 @@ class Labels:
         self.classes = classes
         if not folder.exists() and self._old.exists():
             self._old.rename(folder)  # an import was killed between its last two steps
-        self.content = self._read()
+        self.content = self._read_content()
         self._statuses = {
             key: {int(region): entry["status"] for region, entry in image["regions"].items()}
             for key, image in self.content["images"].items()
         }
 
-    def _read(self) -> dict[str, Any]:
+    def _read_content(self) -> dict[str, Any]:
         """What ``answers.json`` says; an empty one where there is none."""
         path = self.folder / ANSWERS
         named = {c.name: c.label_id for c in self.classes.classes if c.label_id is not None}
@@ -111,9 +111,19 @@ class Labels:
         """(H, W) uint8 label ids of an image; None if nothing of it is answered."""
         return read_train_ids(self.folder / label_name(key)) if key in self._statuses else None
 
+    def _read(self, image: AskedImage) -> np.ndarray | None:
+        """The same, which must be of the image's size."""
+        labels = self.read(image.entry.key)
+        if labels is not None and labels.shape != image.entry.size:
+            raise UserError(
+                f"{self.folder / label_name(image.entry.key)}: is not of the image's size; "
+                "restore it, or remove the folder and import again"
+            )
+        return labels
+
     def replaced(self, image: AskedImage, notes: ImageNotes) -> list[int]:
         """Regions that were answered before, and otherwise than now."""
-        stored = self.read(image.entry.key)
+        stored = self._read(image)
         if stored is None:
             return []
         ids, statuses = image.region_ids(), self.statuses(image.entry.key)
@@ -167,7 +177,7 @@ class Labels:
         if not answers:
             return
         entry, ids = image.entry, image.region_ids()
-        labels = self.read(entry.key)
+        labels = self._read(image)
         if labels is None:
             labels = np.full(entry.size, self.classes.unanswered_id, np.uint8)
         labels = labels.copy()

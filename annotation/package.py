@@ -57,7 +57,8 @@ class PackageImage:
         file: of the image in ``images/``.
         key: path of the image relative to the data root, which names it in every round.
         superpixel: path of its superpixel map.
-        superpixel_sha256: digest of the map's region ids.
+        superpixel_sha256, numbers_sha256: digests of its region ids, and of the region numbers in
+            ``regions/``.
         height, width: in pixels.
         regions: that are asked for, by number.
     """
@@ -67,6 +68,7 @@ class PackageImage:
     key: str
     superpixel: str
     superpixel_sha256: str
+    numbers_sha256: str
     height: int
     width: int
     regions: tuple[Region, ...]
@@ -121,8 +123,7 @@ class Package:
         """
         path = self.folder / "regions" / f"{image.name}.png"
         numbers = read_superpixels(path)
-        areas = np.bincount(numbers.ravel(), minlength=256)
-        if numbers.shape != image.size or any(areas[r.number] != r.pixels for r in image.regions):
+        if numbers.shape != image.size or digest(numbers) != image.numbers_sha256:
             raise UserError(f"{path}: is not the region map that {MANIFEST} tells of; restore it")
         return numbers
 
@@ -205,6 +206,7 @@ def describe(
         key=key,
         superpixel=item.superpixel,
         superpixel_sha256=digest(superpixels),
+        numbers_sha256="",
         height=superpixels.shape[0],
         width=superpixels.shape[1],
         regions=tuple(Region(n, i, int(areas[i])) for n, i in enumerate(sorted(ids), 1)),
@@ -214,7 +216,7 @@ def describe(
 def with_guess(
     image: PackageImage, numbers: np.ndarray, guess: np.ndarray, classes: ClassList
 ) -> PackageImage:
-    """The entry with what is suggested for its regions.
+    """The entry with the digest of its region numbers, and what is suggested for its regions.
 
     Args:
         image: the entry.
@@ -231,7 +233,7 @@ def with_guess(
             name = names[int(counts.argmax())]
             region = replace(region, first_guess=digest(codes), guessed_class=name)
         regions.append(region)
-    return replace(image, regions=tuple(regions))
+    return replace(image, numbers_sha256=digest(numbers), regions=tuple(regions))
 
 
 def load_packages(folder: Path, named: Sequence[Path] | None = None) -> list[Package]:

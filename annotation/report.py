@@ -29,6 +29,15 @@ def report(collector: Collector, labels: Labels) -> Iterator[str]:
         yield f"{image.entry.name} ({shown(key, 200)}): " + "; ".join(
             _image_parts(image, notes, labels)
         )
+    absent = [
+        image.entry.name
+        for key, image in collector.images.items()
+        if key not in collector.notes and set(image.regions) - set(labels.statuses(key))
+    ]
+    if absent:
+        yield f"{len(absent)} images with regions to label are in none of these files: " + (
+            ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
+        )
     answers = sum(_answered(notes) for notes in collector.notes.values())
     guessed = sum(_unchanged(collector.images[k], n) for k, n in collector.notes.items())
     if answers and answers == guessed:

@@ -89,8 +89,7 @@ class _Writer:
         self.images: list[PackageImage] = []
         self.coco, self.cvat = CocoWriter(classes), CvatWriter(classes)
         self.tasks: list[dict[str, Any]] = []
-        self.mask_archive = io.BytesIO()
-        self.cvat_masks = MaskArchiveWriter(self.mask_archive, classes)
+        self.cvat_masks = MaskArchiveWriter(classes)
 
     def add(
         self, item: Item, ids: Sequence[int], prediction: np.ndarray | None, root: str | Path
@@ -175,9 +174,8 @@ class _Writer:
         if "cvat" in self.formats:
             with atomic_write(self.folder / "cvat_images.xml") as file:
                 file.write(self.cvat.to_bytes())
-            self.cvat_masks.close()
             with atomic_write(self.folder / "cvat_masks.zip") as file:
-                file.write(self.mask_archive.getvalue())
+                file.write(self.cvat_masks.to_bytes())
             write_json(self.folder / "cvat_labels.json", cvat_labels(self.classes), indent=1)
         if "label_studio" in self.formats:
             write_json(self.folder / "label_studio.json", self.tasks)
