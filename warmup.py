@@ -3,6 +3,11 @@
 Writes checkpoint.tar (best validated weights) and log_train.txt to --model_save_dir.
 """
 
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
+
 import logging
 from argparse import Namespace
 from collections.abc import Sequence

@@ -27,6 +27,11 @@ PROBLEMS = (
         "too many open files; use --num_workers 0, or raise the limit (ulimit -n)",
     ),
     (
+        r"AF_UNIX path too long",
+        "the path of temporary files is too long for the sockets of workers; set TMPDIR to a "
+        "shorter one, such as /tmp, or use --num_workers 0",
+    ),
+    (
         r"can't start new thread|Resource temporarily unavailable",
         "no more threads or processes can be started; use --num_workers 0, or raise the limit "
         "(ulimit -u)",
