@@ -21,7 +21,6 @@ Every file appears whole or not at all, so a kill at any moment leaves one of th
 log and the metrics are never read; lines that a continuation repeats are there twice.
 """
 
-import json
 from argparse import Namespace
 from itertools import count
 from pathlib import Path
@@ -29,6 +28,8 @@ from typing import Any
 
 from active_selection.phases import selection_path
 from active_selection.strategies import STRATEGIES
+from utils.errors import UserError
+from utils.files import read_json
 from utils.resume import StateFile
 
 
@@ -100,8 +101,8 @@ class RunFolder:
     def read_record(self, n: int) -> dict[str, Any] | None:
         """A round's record; None where it is absent or damaged."""
         try:
-            record = json.loads(self.record(n).read_text())
-        except (OSError, ValueError, RecursionError):
+            record = read_json(self.record(n), "")
+        except UserError:
             return None
         return record if isinstance(record, dict) and record.get("round") == n else None
 
