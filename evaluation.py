@@ -3,6 +3,11 @@
 For the 19 classes of Cityscapes, the means over SYNTHIA's 16 and 13 classes are also given.
 """
 
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
+
 import logging
 import os
 from collections.abc import Sequence

@@ -5,6 +5,11 @@ For each image, <image file name> holds 8-bit train ids at the image's own size 
 with a list, it does so only if two images have the same name.
 """
 
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
+
 import logging
 import os
 from argparse import Namespace
@@ -33,7 +38,7 @@ from models.facts import take_facts
 from models.folding import fold_batch_norm
 from utils.checkpoint import load_model
 from utils.common import (
-    POSITIVE_INT,
+    BATCH_SIZE,
     Parser,
     add_domain_arguments,
     add_machine_arguments,
@@ -75,7 +80,7 @@ def parser() -> Parser:
         help="also write <stem>_overlay.png, the image overlaid with the colours and a legend; "
         "0.5 is a good opacity",
     )
-    result.add_argument("--val_batch_size", type=POSITIVE_INT, default=1, help="images per batch")
+    result.add_argument("--val_batch_size", type=BATCH_SIZE, default=1, help="images per batch")
     add_domain_arguments(result, "val", "cityscapes", "./data/Cityscapes")
     add_relocation_argument(result)
     add_machine_arguments(result)

@@ -7,6 +7,11 @@ EXP/checkpoint0X.tar --datalist_path EXP/datalist_0{X-1}.pkl. To continue a run 
 use --resume.
 """
 
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
+
 import logging
 from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Sequence
@@ -21,7 +26,6 @@ from dataloader.domain import agree_on_classes
 from models import MODEL_NAMES
 from models.facts import take_facts
 from utils.common import (
-    COUNT,
     NON_NEGATIVE,
     POSITIVE,
     POSITIVE_INT,
@@ -39,6 +43,8 @@ from utils.stopping import STOP
 
 log = logging.getLogger("train_ADA")
 
+ROUND = number(int, 0, 999)
+
 
 def parser() -> Parser:
     """Return the command-line parser of this script."""
@@ -50,8 +56,8 @@ def parser() -> Parser:
     add("--save_feat_dir", type=Path, help="folder for region features (default: features in -p)")
     keep_help = "keep the files of region features and mixtures after each round"
     add("--keep_features", action="store_true", help=keep_help)
-    add("--init_iteration", type=COUNT, default=0, help="number of the first round")
-    add("--max_iterations", type=COUNT, default=5, help="number of the last round")
+    add("--init_iteration", type=ROUND, default=0, help="number of the first round")
+    add("--max_iterations", type=ROUND, default=5, help="number of the last round")
     add("--finetune_itrs", type=POSITIVE_INT, default=120_000, help="training iterations per round")
     rate_help = "learning rate of the backbone in rounds; the head's is 10 times as high"
     add("--finetune_lr", type=POSITIVE, default=2.5e-4, help=rate_help)

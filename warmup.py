@@ -4,6 +4,11 @@ Writes checkpoint.tar (the weights that validated best), metrics.jsonl and log_t
 --model_save_dir.
 """
 
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
+
 import logging
 from argparse import Namespace
 from collections.abc import Sequence

@@ -22,7 +22,6 @@ Every file is written completely or not at all, so a kill at any moment leaves o
 situations. The log and the metrics are never read; a continued run repeats some of their lines.
 """
 
-import json
 from argparse import Namespace
 from itertools import count
 from pathlib import Path
@@ -30,6 +29,8 @@ from typing import Any
 
 from active_selection.phases import selection_path
 from active_selection.strategies import STRATEGIES
+from utils.errors import UserError
+from utils.files import read_json
 from utils.resume import StateFile
 
 
@@ -102,8 +103,8 @@ class RunFolder:
     def read_record(self, n: int) -> dict[str, Any] | None:
         """Return a round's record; None if it is absent or damaged."""
         try:
-            record = json.loads(self.record(n).read_text())
-        except (OSError, ValueError, RecursionError):
+            record = read_json(self.record(n), "")
+        except UserError:
             return None
         return record if isinstance(record, dict) and record.get("round") == n else None
 

@@ -8,8 +8,9 @@ that were truncated or changed since, are made again.
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,13 @@ class ColumnFiles:
         images_done: number of images that an earlier, stopped pass has measured.
     """
 
-    def __init__(self, folder: Path, name: str, rows: int, types: ColumnTypes, fingerprint: str):
+    def __init__(
+        self, folder: Path, name: str, counts: Sequence[int], types: ColumnTypes, fingerprint: str
+    ):
         self.paths = {column: folder / f"{name}_{column}.npy" for column in types}
         self.note_path = folder / f"{name}_progress.json"
-        self.rows = rows
+        self.ends = [0, *accumulate(counts)]
+        self.rows = self.ends[-1]
         self.types = types
         self.fingerprint = fingerprint
         self.columns: dict[str, np.ndarray] = {}
@@ -81,21 +85,21 @@ class ColumnFiles:
 
     @classmethod
     def open(
-        cls, folder: Path, name: str, rows: int, types: ColumnTypes, fingerprint: str
+        cls, folder: Path, name: str, counts: Sequence[int], types: ColumnTypes, fingerprint: str
     ) -> "ColumnFiles":
         """Open the columns of a stopped pass, or make new ones.
 
         Args:
             folder: folder of the files, made if necessary.
             name: name of the table, for example "round00_target".
-            rows: number of rows of every column.
+            counts: number of rows of each image, in every column.
             types: dtype and row shape of each column.
             fingerprint: see :func:`digest`.
 
         Raises:
             UserError: the folder cannot be written, or has too little space.
         """
-        files = cls(folder, name, rows, types, fingerprint)
+        files = cls(folder, name, counts, types, fingerprint)
         try:
             if not files._reopen():
                 files._make(folder)
@@ -134,9 +138,9 @@ class ColumnFiles:
             return None
         if not isinstance(note, dict) or note.get("fingerprint") != self.fingerprint:
             return None
-        counts = note.get("images"), note.get("rows")
-        whole = all(type(count) is int for count in counts) and 0 <= counts[1] <= self.rows
-        return note if whole and "digests" in note else None
+        images, rows = note.get("images"), note.get("rows")
+        whole = type(images) is int and 0 <= images < len(self.ends) and rows == self.ends[images]
+        return note if whole and type(rows) is int and "digests" in note else None
 
     def _make(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

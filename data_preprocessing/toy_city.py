@@ -16,20 +16,25 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
 
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from data_preprocessing.toy.looks import SOURCE, TARGET, Look
 from data_preprocessing.toy.scene import draw_scene
 from dataloader.dataset_info import DatasetInfo, load_dataset
-from utils.common import POSITIVE_INT, Parser, number
+from utils.common import PIXELS, POSITIVE_INT, Parser, number
 from utils.errors import UserError, run
 from utils.files import atomic_write, read_json, write_png
+from utils.workers import end_with_main_process, worker_context
 
 MIN_HEIGHT, MIN_WIDTH = 32, 64
 ODD_ONE_OF, ODD_ONE = 16, 3  # GTA5 labels that are smaller than their image, as a few real ones are
@@ -97,11 +102,14 @@ def mapper(images: int) -> Iterator[Callable]:
     if images <= FEW:
         yield map
         return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(
-        mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
+    with ProcessPoolExecutor(mp_context=worker_context(), initializer=start_worker) as pool:
         yield pool.map
+
+
+def start_worker() -> None:
+    """Work on one core, and end with the main process."""
+    end_with_main_process()
+    cv2.setNumThreads(1)
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -110,7 +118,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument("--root", type=Path, required=True, help="folder to draw into")
     parser.add_argument("--images", type=POSITIVE_INT, default=64, help="per domain; half for val")
     parser.add_argument(
-        "--size", type=POSITIVE_INT, nargs=2, default=[128, 256], metavar=("H", "W"), help="pixels"
+        "--size", type=PIXELS, nargs=2, default=[128, 256], metavar=("H", "W"), help="pixels"
     )
     parser.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0, help="which city")
     parser.add_argument("--quiet", action="store_true", help="print nothing")

@@ -5,10 +5,7 @@ image, augmented in the same way, however many workers load it and wherever the 
 """
 
 import itertools
-import os
 import re
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,6 +19,7 @@ from dataloader.datasets import SeededIndex, TrainingSet
 from utils.errors import UserError
 from utils.resources import resource_problem
 from utils.stopping import STOP
+from utils.workers import end_with_main_process, worker_context
 
 
 class InfiniteSampler(Sampler):
@@ -65,9 +63,8 @@ class Loader(DataLoader):
             "pin_memory": torch.cuda.is_available(),
         }
         if num_workers:  # forked from a clean server, since a process with threads must not fork
-            torch.multiprocessing.set_forkserver_preload(["dataloader.datasets"])
             options |= {
-                "multiprocessing_context": "forkserver",
+                "multiprocessing_context": worker_context(),
                 "persistent_workers": True,
                 "worker_init_fn": _start_worker,
             }
@@ -129,11 +126,4 @@ def _collate(samples: Sequence[tuple]) -> tuple[list[int], Tensor, Tensor | None
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process to handle
-    threading.Thread(target=_end_with_main_process, daemon=True).start()
-
-
-def _end_with_main_process() -> None:
-    """End this worker with the main process; its parent, the fork server, would not notice."""
-    torch.multiprocessing.parent_process().join()
-    os._exit(1)
+    end_with_main_process()

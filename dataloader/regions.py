@@ -10,14 +10,18 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dataloader.datalist import Item
 from dataloader.images import read_superpixels
+from dataloader.item import shown
 from dataloader.provenance import check_provenance
 from utils.errors import UserError
 from utils.files import read_json, write_json
+
+MAX_AREA = 2**40  # pixels; sums of such areas stay within int64
 
 Regions = dict[str, dict[int, int]]
 """Absolute superpixel path -> {region id: area in pixels}."""
@@ -104,10 +108,26 @@ def _read_dictionary(root: Path, split: str) -> Regions:
         return {}
     remedy = "run superpixel_gen.py again"
     ids, areas = read_json(path, remedy), read_json(areas_path, remedy)
-    try:
-        return {
-            os.path.abspath(root / name): dict(zip(map(int, regions), areas[name], strict=True))
-            for name, regions in ids.items()
-        }
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{areas_path}: does not match {path.name}; {remedy}") from error
+    for file, value in ((path, ids), (areas_path, areas)):
+        if not isinstance(value, dict):
+            raise UserError(f"{file}: does not map superpixel maps to lists; {remedy}")
+    regions = {}
+    for name, listed in ids.items():
+        if not _are_numbers(listed, 0, 255) or len(set(listed)) < len(listed) or not listed:
+            raise UserError(
+                f"{path}: the regions of {shown(name)} are no different ids of 0 to 255; {remedy}"
+            )
+        if not _are_numbers(areas.get(name), 1, MAX_AREA) or len(areas[name]) != len(listed):
+            raise UserError(
+                f"{areas_path}: the areas of {shown(name)} are no {len(listed)} whole numbers of 1 "
+                f"and more, as {path.name} has regions; {remedy}"
+            )
+        regions[os.path.abspath(root / name)] = dict(zip(listed, areas[name], strict=True))
+    if len(regions) < len(ids):
+        raise UserError(f"{path}: names a superpixel map in two ways; {remedy}")
+    return regions
+
+
+def _are_numbers(value: Any, low: int, high: int) -> bool:
+    """Whether a value of a JSON file is a list of whole numbers of that range."""
+    return isinstance(value, list) and all(type(v) is int and low <= v <= high for v in value)

@@ -158,16 +158,18 @@ def read_config(path: Path, data: Path, folder: Path) -> Config:
         raise UserError(f"{path}: no experiment ({error!r}); {HELP}") from error
     if not all(command and Path(command[0]).suffix == ".py" for command in config.prepare):
         raise UserError(f'{path}: "prepare" is a list of commands of Python scripts; {HELP}')
-    numbers = {seed for seed in config.seeds if type(seed) is int}
+    numbers = {seed for seed in config.seeds if type(seed) is int and 0 <= seed < 2**32}
     if not numbers or len(numbers) < len(config.seeds):
-        raise UserError(f'{path}: "seeds" is a list of different whole numbers; {HELP}')
+        raise UserError(f'{path}: "seeds" is a list of different whole numbers below 2^32; {HELP}')
     for name in [*config.strategies, *config.controls]:
-        if name in (BOUND, WARMUP) or Path(name).name != name:
+        if name in (BOUND, WARMUP, "", "..") or Path(name).name != name:
             raise UserError(f"{path}: {name!r} cannot be a strategy's name; choose another")
     return config
 
 
 def _words(text: Any, data: Path) -> list[str]:
     """The words of a command line, or of one in several lines."""
-    lines = [text] if isinstance(text, str) else text
+    lines = [text] if isinstance(text, str) else list(text)
+    if not all(isinstance(line, str) for line in lines):  # None would have shlex read stdin
+        raise TypeError(f"{text!r} is not a command line")
     return [word.replace("{data}", str(data)) for line in lines for word in shlex.split(line)]

@@ -115,8 +115,10 @@ def _curve(runs: Sequence[Run]) -> Curve:
             np.round(np.array([[record[key] for record in row] for row in rounds], float), 2)
             for key in ("labelled_percent", "mIoU")
         )
+        if not (np.isfinite(percent).all() and np.isfinite(miou).all()):
+            raise ValueError("not finite")
         return Curve(percent, miou)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{runs[0].folder}: records are missing or damaged; run again") from error
 
 
@@ -130,9 +132,11 @@ def _last_list(run: Run) -> ActiveSet:
 def _best(run: Run) -> float:
     """The best validated mIoU of a warm-up or bound, in percent."""
     path = run.folder / "metrics.jsonl"
-    found = [e["mIoU"] for e in read_metrics(path) if e["kind"] == "validation"]
-    if not found:
-        raise UserError(f"{path}: has no validation; remove {NOTE} beside it and run again")
+    found = [e.get("mIoU") for e in read_metrics(path) if e.get("kind") == "validation"]
+    if not found or not all(type(miou) in (int, float) and 0 <= miou <= 100 for miou in found):
+        raise UserError(
+            f"{path}: has no validation, or a damaged one; remove {NOTE} beside it and run again"
+        )
     return round(max(found), 2)
 
 

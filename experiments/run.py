@@ -12,6 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
+
 from experiments.config import Run, add_config_arguments, config_of
 from utils.common import POSITIVE_INT, Parser
 from utils.errors import UserError, run

@@ -9,6 +9,9 @@ from typing import Any, NoReturn
 
 from utils.errors import UserError
 
+LONGEST_SHOWN = 40
+"""Characters of a bad number that its error line repeats."""
+
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the default of every flag that has one."""
@@ -52,11 +55,12 @@ def number(
             value = kind(text)
         except ValueError:
             value = math.nan
-        if not low <= value <= high or (open_low and value == low) or math.isinf(value):
+        if not low <= value <= high or (open_low and value == low) or value == math.inf:
             wanted = "a whole number" if kind is int else "a number"
             bounds = f"above {low}" if open_low else f"of at least {low}"
             upper = f" and at most {high}" if high < math.inf else ""
-            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted} {bounds}{upper}")
+            shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+            raise argparse.ArgumentTypeError(f"{shown!r} is not {wanted} {bounds}{upper}")
         return value
 
     return convert
@@ -64,7 +68,7 @@ def number(
 
 def count_or_all(text: str) -> int | None:
     """Parse a whole number of at least 2, or "all", which gives None (an argparse type)."""
-    return None if text == "all" else number(int, 2)(text)
+    return None if text == "all" else number(int, 2, 10**9)(text)
 
 
 def move(text: str) -> tuple[str, str]:
@@ -75,8 +79,11 @@ def move(text: str) -> tuple[str, str]:
     return old.rstrip("/") or "/", os.path.abspath(new)
 
 
-COUNT = number(int, 0)
-POSITIVE_INT = number(int, 1)
+COUNT = number(int, 0, 10**9)
+POSITIVE_INT = number(int, 1, 10**9)
+BATCH_SIZE = number(int, 1, 4096)
+PIXELS = number(int, 1, 16384)
+WORKERS = number(int, 0, 1024)
 NON_NEGATIVE = number(float, 0, 1e9)
 POSITIVE = number(float, 0, 1e9, open_low=True)
 
@@ -108,7 +115,7 @@ def add_machine_arguments(parser: Parser, num_workers: int = 4) -> None:
     add("--device", default="auto", help="device to use: auto, cpu, cuda, cuda:N or mps")
     add(
         "--image_size",
-        type=POSITIVE_INT,
+        type=PIXELS,
         nargs=2,
         default=[1024, 2048],
         metavar=("H", "W"),
@@ -116,7 +123,7 @@ def add_machine_arguments(parser: Parser, num_workers: int = 4) -> None:
     )
     add(
         "--num_workers",
-        type=COUNT,
+        type=WORKERS,
         default=num_workers,
         help="data loading processes (in the adversarial warm-up: per domain)",
     )
@@ -186,9 +193,9 @@ def add_training_arguments(parser: Parser) -> None:
         help="keep BatchNorm statistics and affine parameters as they are",
     )
     add("--ignore_idx", type=int, default=255, choices=(255,), help="train id of ignored pixels")
-    add("--train_batch_size", type=POSITIVE_INT, default=1, help="images per batch, per domain")
+    add("--train_batch_size", type=BATCH_SIZE, default=1, help="images per batch, per domain")
     batch_help = "images per batch, in validation and selection"
-    add("--val_batch_size", type=POSITIVE_INT, default=4, help=batch_help)
+    add("--val_batch_size", type=BATCH_SIZE, default=4, help=batch_help)
     decay_help = "weight decay of the segmentation network (SGD)"
     add("--weight_decay", type=NON_NEGATIVE, default=5e-4, help=decay_help)
     add("--total_itrs", type=POSITIVE_INT, default=100_000, help="iterations of the warm-up")

@@ -1,9 +1,21 @@
 """The log, written for people; programs read the metrics (:mod:`utils.recorder`)."""
 
 import logging
+import os
+from io import TextIOWrapper
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.files import open_to_append
+
+
+class _LogFile(logging.FileHandler):
+    """Writes to the end of a regular file; a link in its place is not followed."""
+
+    def _open(self) -> TextIOWrapper:
+        return os.fdopen(
+            open_to_append(self.baseFilename), "a", encoding="utf-8", errors="backslashreplace"
+        )
 
 
 def start_log(path: Path | None = None) -> None:
@@ -17,7 +29,7 @@ def start_log(path: Path | None = None) -> None:
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(logging.FileHandler(path))
+            handlers.append(_LogFile(path))
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror}); see -p") from error
     logging.basicConfig(

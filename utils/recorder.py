@@ -18,6 +18,7 @@ kind           values
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from utils.errors import UserError
+from utils.files import open_to_append
 
 
 class Step(NamedTuple):
@@ -53,7 +55,7 @@ class Recorder:
         """
         line = json.dumps(_finite({"kind": kind, **step._asdict(), **values}))
         try:
-            with self.path.open("a+b") as file:
+            with os.fdopen(open_to_append(self.path), "a+b") as file:
                 if not self._checked and file.seek(0, 2):
                     file.seek(-1, 2)
                     if file.read(1) != b"\n":  # a killed process left part of a line
@@ -100,7 +102,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     for line in lines:
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict):
             key = tuple(str(entry.get(k)) for k in ("kind", "round", "iteration", "name"))
