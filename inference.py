@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -49,6 +48,7 @@ from utils.common import (
 from utils.errors import UserError, run
 from utils.files import write_png
 from utils.logs import start_log
+from utils.prediction import enlarged_argmax
 from utils.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -131,29 +131,6 @@ def predict(
         for index, image_logits in zip(indices, logits, strict=True):
             labels = enlarged_argmax(image_logits, read_size(items[index].image))
             yield index, labels.cpu().numpy()
-
-
-def enlarged_argmax(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Return the argmax of bilinearly resized logits, resizing one class at a time.
-
-    All classes of a 50-megapixel photo would take 4 GB; this takes two maps, with equal results.
-
-    Args:
-        logits: (C, h, w) float32.
-        size: (H, W) of the result.
-
-    Returns:
-        (H, W) uint8, the class with the largest logit; of equal ones, the first.
-    """
-    best, labels = None, torch.zeros(size, dtype=torch.uint8, device=logits.device)
-    for train_id, plane in enumerate(logits):
-        plane = F.interpolate(plane[None, None], size, mode="bilinear")[0, 0]
-        if best is None:
-            best = plane
-        else:
-            labels.masked_fill_(plane > best, train_id)
-            torch.maximum(best, plane, out=best)
-    return labels
 
 
 def images_to_predict(args: Namespace, info: DatasetInfo) -> tuple[list[Item], list[Path]]:

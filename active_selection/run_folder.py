@@ -45,6 +45,7 @@ class RunFolder:
         features: folder of the region features during a selection.
         log: file of the log, for people.
         metrics: file of the metrics, see :mod:`utils.recorder`.
+        annotation: folder of the labelling packages and of people's answers.
     """
 
     def __init__(self, args: Namespace):
@@ -53,6 +54,7 @@ class RunFolder:
         self.features: Path = args.save_feat_dir or self.path / "features"
         self.log = self.path / "log_train.txt"
         self.metrics = self.path / "metrics.jsonl"
+        self.annotation = self.path / "annotation"
 
     def checkpoint(self, n: int) -> Path:
         """Return the path of a round's checkpoint."""

@@ -117,7 +117,8 @@ def load_domain(
     info = load_dataset(dataset)
     if items is None:
         needed = max((Item._fields.index(column) for column in columns), default=0) + 1
-        items = find_or_make_datalist(info, root, split, path, args.relocate, needed)
+        need_label = "label" in columns
+        items = find_or_make_datalist(info, root, split, path, args.relocate, needed, need_label)
     check_files(items, info, *columns)
     if "label" in columns:
         check_labels(items, info, f"--{prefix}_dataset")
@@ -145,7 +146,7 @@ def make_validator(args: Namespace, model: nn.Module, runtime: Runtime) -> Calla
 
 
 def load_domains(
-    args: Namespace, needs: Collection[str], datalist: Path | None
+    args: Namespace, needs: Collection[str], datalist: Path | None, target_labels: bool = True
 ) -> tuple[Domain, Domain, ActiveSet]:
     """Source, target and what is labelled: that of a datalist, else every region in the pool.
 
@@ -153,6 +154,7 @@ def load_domains(
         args: the flags.
         needs: of "network", "source" and "edges", what selection will look at.
         datalist: to go on from.
+        target_labels: whether the target's images have label files.
 
     Raises:
         UserError: names the first files that cannot be used.
@@ -163,7 +165,8 @@ def load_domains(
     columns = ("image", "label", "superpixel")
     source_columns = columns if "source" in needs else columns[:2]
     source = load_domain(args, "src", "train", *source_columns, items=listed and listed.source)
-    target = load_domain(args, "trg", "train", *columns, items=listed and listed.target)
+    target_columns = columns if target_labels else ("image", "superpixel")
+    target = load_domain(args, "trg", "train", *target_columns, items=listed and listed.target)
     target = target.with_regions("train")
     if "source" in needs:
         source = source.with_regions("train")

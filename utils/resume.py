@@ -32,6 +32,7 @@ FREE_FLAGS = {
     "save_period",
     "save_feat_dir",
     "keep_features",
+    "accept_partial",
 }
 """Flags that may differ between a run and its continuation, since they change no result."""
 STATE_KEYS = {
