@@ -140,7 +140,7 @@ def check_arguments(args: Namespace) -> None:
         )
     if args.init_iteration and not args.datalist_path:
         raise UserError(
-            f"--init_iteration {args.init_iteration}: name the datalist to go on from with "
+            f"--init_iteration {args.init_iteration}: name the datalist to continue from with "
             f"--datalist_path EXP/datalist_{args.init_iteration - 1:02d}.pkl"
         )
 
