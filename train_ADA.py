@@ -17,14 +17,13 @@ from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from annotation.guesses import NetworkGuesses
-
 from active_selection.people import next_steps
 from active_selection.region_table import UNCERTAINTIES
 from active_selection.rounds import Experiment
 from active_selection.run_folder import RunFolder
 from active_selection.strategies import method_names
 from active_selection.table_files import feature_folder
+from annotation.guesses import NetworkGuesses
 from annotation.write import write_package
 from dataloader.domain import agree_on_classes
 from models import MODEL_NAMES
@@ -179,7 +178,7 @@ def check_arguments(args: Namespace) -> None:
         )
     if args.init_iteration and not args.datalist_path:
         raise UserError(
-            f"--init_iteration {args.init_iteration}: name the datalist to go on from with "
+            f"--init_iteration {args.init_iteration}: name the datalist to continue from with "
             f"--datalist_path EXP/datalist_{args.init_iteration - 1:02d}.pkl"
         )
 

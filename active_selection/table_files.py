@@ -111,7 +111,7 @@ class ColumnFiles:
         return files
 
     def _reopen(self) -> bool:
-        """Open the files of a stopped pass; return False if they are missing, damaged or others."""
+        """Open the files of a stopped pass; return False if missing, damaged or of another pass."""
         note = self._read_note()
         if note is None:
             return False
