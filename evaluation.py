@@ -9,15 +9,21 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, INIT_DATA, DatasetInfo, load_dataset
-from dataloader.images import READ_ERRORS, check_files, read_label, read_train_ids
+from dataloader.images import (
+    READ_ERRORS,
+    check_files,
+    fit_label,
+    read_label,
+    read_size,
+    read_train_ids,
+)
 from dataloader.item import Item, shown
+from dataloader.label_check import check_labels
 from dataloader.predictions import find_predictions
 from utils.common import Parser, add_relocation_argument
 from utils.errors import UserError, run
@@ -45,7 +51,9 @@ def parser() -> Parser:
         help="folder with a val.txt; where the default folder (for another dataset, its own folder "
         "of init_data) has none, the data root's own list is used",
     )
-    result.add_argument("--dataset", default="cityscapes", help="name of a folder of init_data")
+    result.add_argument(
+        "--dataset", default="cityscapes", help="name in init_data, or path of an info.json"
+    )
     result.add_argument("--json", type=Path, help="file that the figures are written to as well")
     add_relocation_argument(result)
     return result
@@ -60,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictions = find_predictions(items, args.pred_dir)
     pairs = [Item(str(p), i.label, "") for i, p in zip(items, predictions, strict=True)]
     check_files(pairs, info, "image", "label")
+    check_labels(items, info, "--dataset")
 
     values = np.zeros((len(info.class_names), 256), np.int64)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -123,10 +132,7 @@ def check_size(item: Item, path: Path, label: np.ndarray, prediction: np.ndarray
     The label may be of another scale than the image; the prediction must not.
     """
     try:
-        with Image.open(item.image) as image:
-            size = (image.height, image.width)
-            if image.getexif().get(0x0112, 1) >= 5:  # EXIF orientation: turned by 90 degrees
-                size = size[::-1]
+        size = read_size(item.image)
     except READ_ERRORS:
         size = label.shape
     if prediction.shape != size:
@@ -135,11 +141,6 @@ def check_size(item: Item, path: Path, label: np.ndarray, prediction: np.ndarray
             f"{shown(path)}: is {w} x {h} pixels, its label {width} x {height}, "
             f"its image {size[1]} x {size[0]}; predict at the image's own size"
         )
-
-
-def fit_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) uint8 label at another size (height, width), by nearest neighbour."""
-    return cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def check_values(values: np.ndarray, info: DatasetInfo, source: Path) -> None:
@@ -191,7 +192,7 @@ def figures(confusion: ConfusionMatrix, info: DatasetInfo, images: int) -> dict:
     def value(share: float) -> float | None:
         return None if np.isnan(share) else 100 * float(share)
 
-    present = set(info.label_to_train.values())
+    present = set(info.present_classes)
     absent = [c for c in range(confusion.num_classes) if c not in present]
     synthia = load_dataset("SYNTHIA")
     missing, star = synthia.missing_classes, synthia.star_classes_without

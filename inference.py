@@ -21,6 +21,7 @@ from tqdm import tqdm
 from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
+from dataloader.domain import agree_on_classes
 from dataloader.images import check_files, read_image, read_size
 from dataloader.item import Item, check_name, shown
 from dataloader.loaders import evaluation_loader
@@ -28,6 +29,7 @@ from dataloader.overlay import draw_overlay
 from dataloader.predictions import color_path, list_targets, mirrored_targets, overlay_path
 from dataloader.scan import IMAGE_SUFFIXES, walk_files
 from models import MODEL_NAMES, get_model
+from models.facts import take_facts
 from models.folding import fold_batch_norm
 from utils.checkpoint import load_model
 from utils.common import (
@@ -41,6 +43,7 @@ from utils.common import (
 )
 from utils.errors import UserError, run
 from utils.files import write_png
+from utils.logs import start_log
 from utils.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -80,7 +83,11 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parser().parse_args(argv)
+    flags = parser()
+    args = flags.parse_args(argv)
+    facts = take_facts(args, flags.given(argv), args.trained_model_path)
+    agree_on_classes(args, "val", network=facts.get("class_names"))
+    start_log()
     info = load_dataset(args.val_dataset)
     if args.label_ids and args.overlay:
         raise UserError(

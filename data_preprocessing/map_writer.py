@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from dataloader.datalist import Item
+from dataloader.image_files import open_image
 from dataloader.images import INDEX_MODES, READ_ERRORS, read_head
 from dataloader.provenance import make_note, note_of
 from utils.errors import UserError
@@ -67,7 +67,7 @@ class MapWriter:
     def _is_foreign(self, path: Path, image: str) -> bool:
         """Whether a file is there that is neither a map made here nor one that may be kept."""
         try:
-            with Image.open(path) as stored:
+            with open_image(path) as stored:
                 if note_of(stored).startswith(self.tool):
                     return False
                 is_map = stored.format == "PNG" and stored.mode in INDEX_MODES
@@ -89,7 +89,7 @@ class MapWriter:
 
     def _is_current(self, path: Path, image: str, note: str) -> bool:
         try:
-            with Image.open(path) as stored:
+            with open_image(path) as stored:
                 stored.load()
                 made_elsewhere = not note_of(stored).startswith(self.tool)
                 return stored.size == read_head(image, "image") and (

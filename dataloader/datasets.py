@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataloader.datalist import Item
-from dataloader.dataset_info import IGNORE, DatasetInfo
+from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
 from dataloader.images import read_image, read_label, read_superpixels
 from dataloader.provenance import check_provenance
 from dataloader.transforms import EvaluationTransform, TrainingTransform
+
+__all__ = ["EvaluationSet", "Sample", "SeededIndex", "TrainingSet", "load_dataset"]
 
 
 class SeededIndex(NamedTuple):

@@ -16,6 +16,7 @@ from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.edges import check_edges
 from dataloader.images import check_files
+from dataloader.label_check import check_labels
 from dataloader.loaders import evaluation_loader
 from dataloader.regions import Regions, check_maps, load_regions
 from utils.errors import UserError
@@ -118,6 +119,8 @@ def load_domain(
         needed = max((Item._fields.index(column) for column in columns), default=0) + 1
         items = find_or_make_datalist(info, root, split, path, args.relocate, needed)
     check_files(items, info, *columns)
+    if "label" in columns:
+        check_labels(items, info, f"--{prefix}_dataset")
     return Domain(info, root, list(items))
 
 

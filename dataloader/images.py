@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dataloader.datalist import Item
-from dataloader.dataset_info import IGNORE, DatasetInfo
+from dataloader.dataset_info import DatasetInfo
 from dataloader.image_files import (
     READ_ERRORS,
     ids_of_colors,
@@ -114,9 +114,7 @@ def read_label_ids(path: str | Path, info: DatasetInfo, channel: int = 0) -> np.
 
 def map_label(ids: np.ndarray, info: DatasetInfo) -> np.ndarray:
     """Map label ids (any unsigned type) to uint8 train ids; unknown ids become 255."""
-    if ids.dtype != np.uint8:
-        ids = np.minimum(ids, IGNORE).astype(np.uint8)
-    return cv2.LUT(ids, info.label_table)
+    return info.train_ids(ids)
 
 
 def fit_label(label: np.ndarray, size: Sequence[int]) -> np.ndarray:

@@ -51,7 +51,7 @@ def label_value_counts(counts: np.ndarray, info: DatasetInfo) -> LabelValues:
     train_ids = map_label(np.arange(IDS, dtype=np.uint16)[None], info)[0]
     has_class = train_ids != IGNORE
     known = has_class.copy()
-    known[[i for i in known_ids(info) if 0 <= i < IDS]] = True
+    known[[i for i in info.known_ids if 0 <= i < IDS]] = True
     unknown = np.where(known, 0, counts)
     frequent = np.argsort(-unknown, kind="stable")[: np.count_nonzero(unknown)]
     return LabelValues(
@@ -61,11 +61,6 @@ def label_value_counts(counts: np.ndarray, info: DatasetInfo) -> LabelValues:
         frequent_unknown=frequent[:EXAMPLES].tolist(),
         classes=np.unique(train_ids[has_class & (counts > 0)]).tolist(),
     )
-
-
-def known_ids(info: DatasetInfo) -> set[int]:
-    """Label ids that the dataset's description names, ignored ones included."""
-    return {*info.label_to_train, *getattr(info, "ignored_ids", ())}
 
 
 def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int = 32) -> None:
@@ -150,7 +145,7 @@ def _look_like_train_ids(counts: np.ndarray, values: LabelValues, info: DatasetI
         return False
     if np.array_equal(map_label(train_ids[None].astype(np.uint16), info)[0], train_ids):
         return False
-    odd = counts[IGNORE] > 0 and IGNORE not in known_ids(info)
+    odd = counts[IGNORE] > 0 and IGNORE not in info.known_ids
     return values.counted < (0.95 if odd else 0.5) * int(counts.sum() - counts[IGNORE])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from dataloader.image_files import open_image
 from utils.errors import UserError
 
 DIGEST_BYTES = 8
@@ -55,7 +56,7 @@ def check_provenance(
     Raises:
         UserError: the map's comment holds the digest of another image.
     """
-    with Image.open(path) as stored:
+    with open_image(path) as stored:
         found = DIGEST.search(note_of(stored))
     if found and found[1] != image_digest(image):
         raise UserError(
