@@ -29,6 +29,7 @@ from typing import Any
 
 from active_selection.phases import selection_path
 from active_selection.strategies import STRATEGIES
+from utils.files import remove_temporaries
 from utils.resume import StateFile
 
 
@@ -116,6 +117,11 @@ class RunFolder:
         """Remove what an older run left that a new one, in the same folder, must not take up."""
         self.clean_up()
         self.record(self.args.init_iteration).unlink(missing_ok=True)
+
+    def remove_temporaries(self) -> None:
+        """Remove the half-written files that killed processes left beside those of this run."""
+        for folder in (self.path, self.record(0).parent, self.features):
+            remove_temporaries(folder)
 
     def clean_up(self) -> None:
         """Remove what only a continuation would need."""
