@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_labelled(items, listed or args.root_dir)
     predictions = find_predictions(items, args.pred_dir)
     pairs = [Item(str(p), i.label, "") for i, p in zip(items, predictions, strict=True)]
-    check_files(pairs, info, "image", "label")
+    check_files(pairs, info, "prediction", "label")
     check_labels(items, info, "--dataset")
 
     values = np.zeros((len(info.class_names), 256), np.int64)

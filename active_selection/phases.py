@@ -11,7 +11,7 @@ import numpy as np
 from active_selection.region_table import RegionTable
 from active_selection.schedule import budgets, cut_at_budget
 from active_selection.strategies import STRATEGIES, Candidates
-from dataloader.active_set import ActiveSet
+from dataloader.active_set import ActiveSet, is_region_id
 from dataloader.domain import Domain
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle, save_pickle
@@ -131,8 +131,10 @@ def read_selection(path: Path, active_set: ActiveSet) -> list[tuple[str, int]]:
     superpixel_of = {",".join(item): item.superpixel for item in active_set.target}
     pool = {(path, region) for path, ids in active_set.pool.items() for region in ids}
     try:
-        chosen = [(superpixel_of[paths], region) for _, paths, region in load_pickle(path)]
-        fits = pool.issuperset(chosen) and len(set(chosen)) == len(chosen)
+        entries = [(paths, region) for _, paths, region in load_pickle(path)]
+        fits = all(type(paths) is str and is_region_id(region) for paths, region in entries)
+        chosen = [(superpixel_of[paths], region) for paths, region in entries] if fits else []
+        fits = fits and pool.issuperset(chosen) and len(set(chosen)) == len(chosen)
     except (KeyError, TypeError, ValueError):
         fits = False
     if not fits:

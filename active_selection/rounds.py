@@ -147,10 +147,9 @@ class Experiment:
             target = areas_only(self.target)
         if "edges" in needs:
             edge = region_edges(self.target.items, self.target.root, self.target.regions)
-        limit = args.max_source_regions
         density = DensityOptions(
             components=args.components,
-            max_source_regions=None if limit == "all" else limit,
+            max_source_regions=args.max_source_regions,
             class_balance=args.class_balance,
             skip_classes=self.source.info.missing_classes,
             mixtures_file=self.folder.features / f"round{n:02d}_mixtures.npz"

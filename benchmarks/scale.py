@@ -82,8 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print a line for each method and size."""
     args = parser().parse_args(argv)
     if args.here:
-        limit = args.max_source_regions
-        options = DensityOptions(max_source_regions=None if limit == "all" else limit)
+        options = DensityOptions(max_source_regions=args.max_source_regions)
         result = time_selection(args.regions[0], args.active_method[0], args.target_share, options)
         print(json.dumps(result))
         return
@@ -91,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for method, regions in product(args.active_method, args.regions):
         flags = ["--regions", str(regions), "--active_method", method]
         flags += ["--target_share", str(args.target_share)]
-        flags += ["--max_source_regions", str(args.max_source_regions)]
+        flags += ["--max_source_regions", str(args.max_source_regions or "all")]
         command = [sys.executable, __file__, "--here", *flags]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         result = json.loads(done.stdout.splitlines()[-1])

@@ -34,7 +34,7 @@ DEFAULT_ROOTS = {
 def add_split_arguments(parser: Parser) -> None:
     """Add the flags that name a dataset, its folder and its split."""
     parser.add_argument(
-        "--dataset", default="cityscapes", help="dataset, a folder of dataloader/init_data"
+        "--dataset", default="cityscapes", help="name in init_data, or path of an info.json"
     )
     parser.add_argument(
         "--datadir",

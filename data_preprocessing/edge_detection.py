@@ -24,7 +24,7 @@ from data_preprocessing.each_image import (
 from data_preprocessing.map_writer import MapWriter
 from dataloader.datalist import Item
 from dataloader.edges import edge_path
-from dataloader.images import read_edges, read_image
+from dataloader.images import read_edges
 from utils.common import Parser
 from utils.errors import run
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def write_edges(item: Item, root: Path) -> float:
     """Write an image's edge map, unless it is there already; the share of edge pixels."""
     path = edge_path(item, root)
-    WRITER.write(path, item.image, lambda: detect_edges(read_image(item.image)))
+    WRITER.write(path, item.image, detect_edges)
     return float((read_edges(path) > 0).mean())
 
 

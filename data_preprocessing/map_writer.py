@@ -11,7 +11,7 @@ import numpy as np
 
 from dataloader.datalist import Item
 from dataloader.image_files import open_image
-from dataloader.images import INDEX_MODES, READ_ERRORS, read_head
+from dataloader.images import INDEX_MODES, READ_ERRORS, read_head, read_image
 from dataloader.provenance import make_note, note_of
 from utils.errors import UserError
 from utils.files import write_png
@@ -71,28 +71,29 @@ class MapWriter:
                 if note_of(stored).startswith(self.tool):
                     return False
                 is_map = stored.format == "PNG" and stored.mode in INDEX_MODES
-                return not (is_map and stored.size == read_head(image, "image"))
+                return not (is_map and read_head(path, "map") == read_head(image, "image"))
         except READ_ERRORS:  # absent, a map that was cut off, or not a picture at all
             return path.is_file() and not _is_png(path)
 
-    def write(self, path: Path, image: str, make: Callable[[], np.ndarray]) -> None:
+    def write(self, path: Path, image: str, make: Callable[[np.ndarray], np.ndarray]) -> None:
         """Write the map that ``make`` returns, unless the one that is there is to be kept.
 
         Args:
             path: where it is to be, accepted by :meth:`check`.
             image: the image that it is made from.
-            make: returns the map, (H, W) uint8.
+            make: image (H, W, 3) uint8 -> map (H, W) uint8.
         """
-        note = make_note(self.settings, image)
+        pixels = read_image(image)
+        note = make_note(self.settings, pixels)
         if not self._is_current(path, image, note):
-            write_png(path, make(), note=note)
+            write_png(path, make(pixels), note=note)
 
     def _is_current(self, path: Path, image: str, note: str) -> bool:
         try:
             with open_image(path) as stored:
                 stored.load()
                 made_elsewhere = not note_of(stored).startswith(self.tool)
-                return stored.size == read_head(image, "image") and (
+                return read_head(path, "map") == read_head(image, "image") and (
                     made_elsewhere or note_of(stored) == note
                 )
         except READ_ERRORS:

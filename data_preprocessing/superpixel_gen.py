@@ -91,7 +91,7 @@ def divide_image(
 ) -> dict[int, int]:
     """Write an image's superpixel map, unless it is there; its region ids and their areas."""
     path = Path(item.superpixel)
-    writer.write(path, item.image, lambda: slic(read_image(item.image), num_segments, compactness))
+    writer.write(path, item.image, lambda pixels: slic(pixels, num_segments, compactness))
     return regions_of_maps([path])[str(path)]
 
 

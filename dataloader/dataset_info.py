@@ -9,26 +9,15 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from dataloader.info_file import MAX_LABEL_ID, read_info
-from dataloader.path_templates import fill, parse, static_folder
 from utils.errors import UserError
 from utils.metrics import IGNORE
 
 INIT_DATA = Path(__file__).parent / "init_data"
-
-
-class ImageFiles(NamedTuple):
-    """What belongs to one image; paths are relative to the data root, and need not exist."""
-
-    stem: str
-    label: str
-    superpixel: str
-    ignore_mask: str | None
 
 
 @dataclass(frozen=True)
@@ -114,34 +103,6 @@ class DatasetInfo:
             numbers = range(int(first), int(last or first) + 1)
             stems.update(str(number).zfill(len(first)) for number in numbers)
         return frozenset(stems)
-
-    def image_folder(self, split: str) -> str:
-        """The folder below the root that holds all images of a split; "" for the root itself."""
-        return static_folder(self.image, self.splits[split])
-
-    def files_of(self, split: str, image: str) -> ImageFiles | None:
-        """What belongs to an image of a split, by the path templates.
-
-        Args:
-            split: a key of ``splits``.
-            image: path of a file relative to the data root, with "/"; it may have another suffix
-                than the template has.
-
-        Returns:
-            None if the file is no image of the split, but of another split or folder, or a label
-            or superpixel map that lies among the images.
-        """
-        text = self.splits[split]
-        names = parse(self.image, text, image, any_suffix=True)
-        if names is None:
-            return None
-        for template in (self.label, self.superpixel, self.ignore_mask):
-            other = template and "{stem}" in template and parse(template, text, image)
-            if other and len(other.stem) <= len(names.stem):
-                return None  # the template says more about the name than that of the images does
-        label, superpixel = (fill(t, text, names) for t in (self.label, self.superpixel))
-        mask = self.ignore_mask and fill(self.ignore_mask, text, names)
-        return ImageFiles(names.stem, label, superpixel, mask)
 
 
 def dataset_names() -> list[str]:

@@ -63,13 +63,14 @@ class TrainingSet(Dataset):
 
     def __getitem__(self, drawn: SeededIndex) -> tuple[Tensor, Tensor]:
         item, info, regions, labelled = self.samples[drawn.index]
-        image = to_tensor(read_image(item.image))
+        pixels = read_image(item.image)
+        image = to_tensor(pixels)
         if labelled:
             maps = [torch.from_numpy(read_label(item.label, info))]
         else:
             maps = [torch.full(image.shape[-2:], IGNORE, dtype=torch.uint8)]
         if regions is not None:
-            check_provenance(item.superpixel, item.image)
+            check_provenance(item.superpixel, item.image, pixels)
             maps.append(unlabelled_mask(item.superpixel, regions))
         transform = TrainingTransform(self.size, random_scale=info.random_scale)
         image, (label, *masks) = transform(image, maps, torch.Generator().manual_seed(drawn.seed))
@@ -105,10 +106,11 @@ class EvaluationSet(Dataset):
     def __getitem__(self, index: int) -> tuple[int, Tensor, Tensor | None, Tensor | None]:
         item = self.items[index]
         maps = [torch.from_numpy(read_label(item.label, self.info))] if self.with_label else []
-        image, maps = self.transform(to_tensor(read_image(item.image)), maps)
+        pixels = read_image(item.image)
+        image, maps = self.transform(to_tensor(pixels), maps)
         superpixels = None
         if self.with_superpixels:
-            check_provenance(item.superpixel, item.image)
+            check_provenance(item.superpixel, item.image, pixels)
             superpixels = torch.from_numpy(read_superpixels(item.superpixel).copy())
         return index, image, maps[0] if maps else None, superpixels
 

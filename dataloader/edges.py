@@ -33,13 +33,13 @@ def check_edges(items: Sequence[Item], root: str | Path) -> None:
     def check(item: Item) -> None:
         path = edge_path(item, root)
         try:
-            same = read_head(str(path), "index") == read_head(item.superpixel, "index")
+            same = read_head(path, "map") == read_head(item.superpixel, "map")
             problem = "" if same else "not of its image's size"
         except READ_ERRORS as error:
             problem = reason(error)
         if problem:
             raise UserError(f"{path}: edge map for ReDAL: {problem}; run edge_detection.py")
-        check_provenance(path, item.image, "edge_detection.py")
+        check_provenance(path, item.image, script="edge_detection.py")
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(check, items))

@@ -212,6 +212,9 @@ def _problems(item: Item, info: DatasetInfo, columns: Sequence[str]) -> list[tup
     paths = {column: getattr(item, column, item.image) for column in columns}
     sizes, found = {}, []
     for column, path in paths.items():
+        if not path:  # the list says so
+            found.append((item.image, column, f"its list names no {column}"))
+            continue
         try:
             sizes[column] = read_head(path, kinds.get(column, "image"))
         except READ_ERRORS as error:

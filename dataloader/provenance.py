@@ -1,6 +1,6 @@
 """Which image a map was made from: the PNG comment of superpixel and edge maps.
 
-The comment of a map made here names the tool, its settings and a digest of the image file, as in
+The comment of a map made here names the tool, its settings and a digest of the image, as in
 ``SLIC by scikit-image, num_segments=40, compactness=10, image=0123456789abcdef``. Maps made
 elsewhere, and those of earlier versions, have no digest; they are trusted.
 """
@@ -9,33 +9,30 @@ import hashlib
 import re
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from dataloader.image_files import open_image
+from dataloader.images import read_image
 from utils.errors import UserError
 
 DIGEST_BYTES = 8
 DIGEST = re.compile(rf", image=([0-9a-f]{{{2 * DIGEST_BYTES}}})$")
 
 
-def make_note(settings: str, image: str | Path) -> str:
-    """The comment of a map made with these settings from this image file."""
-    return f"{settings}, image={image_digest(image)}"
+def make_note(settings: str, pixels: np.ndarray) -> str:
+    """The comment of a map made with these settings from an image (H, W, 3) uint8."""
+    return f"{settings}, image={image_digest(pixels)}"
 
 
-def image_digest(image: str | Path) -> str:
-    """BLAKE2b digest of an image file's bytes, 16 hexadecimal digits.
+def image_digest(pixels: np.ndarray) -> str:
+    """BLAKE2b digest of an image (H, W, 3) uint8 as it is seen, 16 hexadecimal digits.
 
-    Raises:
-        UserError: the file cannot be read.
+    Another file format, or other metadata, of the same picture gives the same.
     """
-    try:
-        content = Path(image).read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{image}: image cannot be read ({error.strerror}); replace the file"
-        ) from error
-    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
+    digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=DIGEST_BYTES)
+    digest.update(np.ascontiguousarray(pixels))
+    return digest.hexdigest()
 
 
 def note_of(stored: Image.Image) -> str:
@@ -44,13 +41,17 @@ def note_of(stored: Image.Image) -> str:
 
 
 def check_provenance(
-    path: str | Path, image: str | Path, script: str = "superpixel_gen.py"
+    path: str | Path,
+    image: str | Path,
+    pixels: np.ndarray | None = None,
+    script: str = "superpixel_gen.py",
 ) -> None:
     """Refuse a map that was made from another image than the one that is there now.
 
     Args:
         path: the map, which can be read.
         image: the image that it belongs to.
+        pixels: its pixels, where they are read already.
         script: makes such maps.
 
     Raises:
@@ -58,7 +59,9 @@ def check_provenance(
     """
     with open_image(path) as stored:
         found = DIGEST.search(note_of(stored))
-    if found and found[1] != image_digest(image):
+    if not found:
+        return
+    if found[1] != image_digest(read_image(image) if pixels is None else pixels):
         raise UserError(
             f"{path}: made from an earlier version of {image}, which has been replaced since; "
             f"run {script} again"

@@ -6,7 +6,6 @@ Nothing is left out without being counted: see :class:`Scan`.
 
 import os
 import posixpath
-import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from dataloader.dataset_info import DatasetInfo
 from dataloader.item import Item, check_name, shown
+from dataloader.path_templates import Names, fill, parse, static_folder
 from utils.errors import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
@@ -70,29 +70,28 @@ def scan(
             same image or the same label, or a name holds a control character.
     """
     if split not in info.splits:
-        raise UserError(
-            f"{info.name} has no {split} split, only {', '.join(info.splits)}; "
-            "name another dataset or a datalist"
-        )
+        known = ", ".join(info.splits)
+        raise UserError(f"{info.name} has no {split} split, only {known}; name a datalist")
     files = _SplitFiles(info, Path(root), info.splits[split])
     others = files.other_splits()
     found = Scan()
     candidates = files.candidates(found, [other.image_folder for other in others])
     labels = files.labels(candidates)
-    maps = set(labels.values())  # they may lie among the images
-    for stem, paths in candidates.items():
-        if not (images := [path for path in paths if path not in maps]):
+    maps = {*labels.values(), *(files.item(names).superpixel for names in candidates)}
+    for names, paths in candidates.items():
+        images = [path for path in paths if path not in maps]  # which may lie among them
+        if not images:
             continue
-        if stem in info.excluded_stems:
+        if names.stem in info.excluded_stems:
             found.leave_out("that info.json excludes", images[0])
         elif not any(fnmatch(p, pattern) or fnmatch(Path(p).name, pattern) for p in images):
             found.leave_out("that --filter leaves out", images[0])
-        elif need_label and not labels[stem]:
+        elif need_label and not labels[names]:
             found.leave_out("without a label", images[0])
         else:
-            template = files.item(stem)
+            template = files.item(names)
             image = _only(template.image, images)
-            found.items.append(template._replace(image=image, label=labels[stem]))
+            found.items.append(template._replace(image=image, label=labels[names]))
             for other in (path for path in images if path != image):
                 found.leave_out("whose name differs from a listed one in the suffix alone", other)
     found.items.sort(key=lambda item: item.image.split("/"))
@@ -104,7 +103,7 @@ def scan(
 
 def item_of(info: DatasetInfo, split: str, stem: str) -> Item:
     """The relative paths of the image ``stem`` of a split, by the dataset's templates."""
-    return _SplitFiles(info, Path(), info.splits[split]).item(stem)
+    return _SplitFiles(info, Path(), info.splits[split]).item(Names(stem, "*"))
 
 
 def walk_files(folder: str | Path, skip: Collection[str | Path] = ()) -> list[str]:
@@ -151,54 +150,51 @@ class _SplitFiles:
     root: Path
     text: str
 
-    def _path(self, template: str, stem: str) -> str:
-        path = template.format(split=self.text, stem=stem)
-        return re.sub("/+", "/", path) if "//" in path else path  # where the split's text is empty
+    def _path(self, template: str, names: Names) -> str:
+        return fill(template, self.text, names)
 
-    def item(self, stem: str) -> Item:
+    def item(self, names: Names) -> Item:
         """The paths of an image by the templates, relative to the root."""
         templates = (self.info.image, self.info.label, self.info.superpixel)
-        return Item(*(self._path(template, stem) for template in templates))
+        return Item(*(self._path(template, names) for template in templates))
 
     def _folder(self, template: str) -> Path:
         """The folder below which all files of a template lie."""
-        return self.root / posixpath.dirname(self._path(template, "\0").partition("\0")[0])
+        return self.root / static_folder(template, self.text)
 
     @property
     def image_folder(self) -> Path:
         """The folder below which all images lie."""
         return self._folder(self.info.image)
 
-    def candidates(self, found: Scan, other_splits: Collection[Path]) -> dict[str, list[str]]:
-        """Stem -> relative paths of the files that may be its image; the rest is left out.
+    def candidates(self, found: Scan, other_splits: Collection[Path]) -> dict[Names, list[str]]:
+        """Names -> relative paths of the files that may be their image; the rest is left out.
 
         Folders of other splits, of labels and of superpixel maps, if they lie inside that of the
         images, are passed over.
         """
         folder = self.image_folder
         skip = [self._folder(self.info.label), self._folder(self.info.superpixel), *other_splits]
-        before, _, after = self._path(self.info.image, "\0").partition("\0")
-        own_suffix = posixpath.splitext(f"x{after}")[1]  # ".png" alone would count as a name
-        ending = after.removesuffix(own_suffix)
-        top = posixpath.dirname(before)
-        candidates: dict[str, list[str]] = {}
+        pattern = self._path(self.info.image, Names("*", "*"))
+        suffixes = {*IMAGE_SUFFIXES, posixpath.splitext(pattern)[1].lower()}
+        top = static_folder(self.info.image, self.text)
+        candidates: dict[Names, list[str]] = {}
         if not folder.is_dir():
             return candidates
         for name in walk_files(folder, [path for path in skip if path != folder]):
             path = posixpath.join(top, name)
-            body, suffix = posixpath.splitext(path)
-            stem = body[len(before) : len(body) - len(ending)]
-            if suffix.lower() not in {*IMAGE_SUFFIXES, own_suffix.lower()}:
+            names = parse(self.info.image, self.text, path, any_suffix=True)
+            if posixpath.splitext(path)[1].lower() not in suffixes:
                 found.leave_out("with another suffix", path)
-            elif not stem or body != before + stem + ending:
-                found.leave_out(f"not named {Path(before + '*').name}{after}", path)
+            elif names is None:
+                found.leave_out(f"not named {posixpath.basename(pattern)}", path)
             else:
                 check_name(path)
-                candidates.setdefault(stem, []).append(path)
+                candidates.setdefault(names, []).append(path)
         return candidates
 
-    def labels(self, stems: Collection[str]) -> dict[str, str]:
-        """Stem -> relative path of its label; empty if there is none.
+    def labels(self, images: Collection[Names]) -> dict[Names, str]:
+        """Names -> relative path of the label; empty if there is none.
 
         Where none has the very name that the template gives, one counts whose name differs in the
         suffix, else one that differs in upper and lower case or in the Unicode form of an accent,
@@ -207,29 +203,29 @@ class _SplitFiles:
         Raises:
             UserError: there are several such files.
         """
-        near = self._near_labels(stems)
+        near = self._near_labels(images)
         labels = {}
-        for stem, paths in near.items():
-            wanted = self._path(self.info.label, stem)
+        for names, paths in near.items():
+            wanted = self._path(self.info.label, names)
             same = [path for path in paths if _body(path) == _body(wanted)]
-            labels[stem] = _only(wanted, same) if same else ""
+            labels[names] = _only(wanted, same) if same else ""
         taken = set(labels.values())
-        for stem, paths in near.items():
+        for names, paths in near.items():
             free = [path for path in paths if path not in taken]
-            if not labels[stem] and free:
-                labels[stem] = _only("", free)
+            if not labels[names] and free:
+                labels[names] = _only("", free)
         return labels
 
-    def _near_labels(self, stems: Iterable[str]) -> dict[str, list[str]]:
-        """Stem -> the files whose names are that of its label but for case and suffix."""
+    def _near_labels(self, images: Iterable[Names]) -> dict[Names, list[str]]:
+        """Names -> the files whose names are that of the label but for case and suffix."""
         listings: dict[str, dict[str, list[str]]] = {}
         near = {}
-        for stem in stems:
-            wanted = self._path(self.info.label, stem)
+        for names in images:
+            wanted = self._path(self.info.label, names)
             folder, own_suffix = posixpath.dirname(wanted), posixpath.splitext(wanted)[1]
             if folder not in listings:
                 listings[folder] = _listing(self.root, folder)
-            near[stem] = [
+            near[names] = [
                 path
                 for path in listings[folder].get(_fold(_body(wanted)), ())
                 if posixpath.splitext(path)[1].lower() in {*LABEL_SUFFIXES, own_suffix.lower()}
@@ -252,7 +248,7 @@ class _SplitFiles:
         """Relative paths of the images that have a label and do not lie in the folders ``skip``."""
         candidates = self.candidates(Scan(), skip)
         labels = self.labels(candidates)
-        return [paths[0] for stem, paths in candidates.items() if labels[stem]]
+        return [paths[0] for names, paths in candidates.items() if labels[names]]
 
 
 def _listing(root: Path, folder: str) -> dict[str, list[str]]:

@@ -42,7 +42,9 @@ def parser() -> Parser:
         "--pred_dir", type=Path, nargs="+", required=True, help="folders that inference.py wrote to"
     )
     for kind in (selected, compare):
-        kind.add_argument("--dataset", default="cityscapes", help="name of a folder of init_data")
+        kind.add_argument(
+            "--dataset", default="cityscapes", help="name in init_data, or path of an info.json"
+        )
         kind.add_argument("--images", type=POSITIVE_INT, default=4, help="number of images to draw")
         kind.add_argument(
             "--height", type=POSITIVE_INT, default=180, help="height of each image, in pixels"

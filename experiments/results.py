@@ -1,6 +1,5 @@
 """What an experiment's runs came to: mIoU by labelled share, and what the labels were spent on."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from dataloader.images import read_label, read_superpixels
 from experiments.config import NOTE, Config, Run
 from utils.errors import UserError
 from utils.files import read_json
+from utils.recorder import read_metrics
 
 VOID = "void"
 
@@ -128,12 +128,12 @@ def _last_list(run: Run) -> ActiveSet:
 
 
 def _best(run: Run) -> float:
-    """The best validated mIoU of a warm-up or bound."""
-    path = run.folder / "log_train.txt"
-    text = path.read_text() if path.is_file() else ""
-    if best := re.findall(r"best mIoU ([\d.]+)", text):
-        return float(best[-1])
-    raise UserError(f"{path}: has no best mIoU; remove {NOTE} beside it and run again")
+    """The best validated mIoU of a warm-up or bound, in percent."""
+    path = run.folder / "metrics.jsonl"
+    found = [e["mIoU"] for e in read_metrics(path) if e["kind"] == "validation"]
+    if not found:
+        raise UserError(f"{path}: has no validation; remove {NOTE} beside it and run again")
+    return round(max(found), 2)
 
 
 class LabelCounts:

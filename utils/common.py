@@ -62,9 +62,9 @@ def number(
     return convert
 
 
-def count_or_all(text: str) -> int | str:
-    """An argparse type: "all", or a whole number of at least 2."""
-    return text if text == "all" else number(int, 2)(text)
+def count_or_all(text: str) -> int | None:
+    """An argparse type: a whole number of at least 2, or None for "all"."""
+    return None if text == "all" else number(int, 2)(text)
 
 
 def move(text: str) -> tuple[str, str]:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from utils.checkpoint import read_plain, write_tensors
+from utils.checkpoint import load_weights, read_plain, require_keys, write_tensors
 from utils.errors import UserError
 from utils.files import read_json, remove_temporaries, write_json
 from utils.steps import SupervisedStep
@@ -33,6 +34,11 @@ FREE_FLAGS = {
     "keep_features",
 }
 """Flags that may differ between a run and its continuation, since they change no result."""
+STATE_KEYS = {
+    **{"name": str, "iteration": int, "validated": bool, "best": dict, "networks": dict},
+    **{"optimizers": list, "scaler": dict, "random": Tensor, "random_cuda": list},
+}
+REMEDY = "remove it to train from the last checkpoint again"
 
 
 class RunSettings:
@@ -132,22 +138,35 @@ class StateFile:
         write_tensors(self.path, state)
 
     def restore(self, step: SupervisedStep) -> Progress:
-        """Put the state saved last, if there is one, into a new step, whose data goes on there."""
-        state = read_plain(self.path) if self.path.is_file() else None
-        if state is None or state["name"] != self.name:
+        """Put the state saved last, if there is one, into a new step, whose data goes on there.
+
+        Raises:
+            UserError: the file is damaged, or no state of such a step.
+        """
+        if not self.path.is_file():
+            return Progress()
+        state = read_plain(self.path)
+        require_keys(self.path, state, STATE_KEYS, REMEDY)
+        if state["name"] != self.name:
             return Progress()
         for name, net in step.networks.items():
-            net.load_state_dict(state["networks"][name])
-        for optimizer, saved in zip(step.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        step.runtime.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["random"])
+            load_weights(self.path, state["networks"].get(name, {}), net, REMEDY)
+        try:
+            for optimizer, saved in zip(step.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            step.runtime.scaler.load_state_dict(state["scaler"])
+            torch.set_rng_state(state["random"])
+            best = Scores(**state["best"])
+        except (TypeError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+            raise UserError(
+                f"{self.path}: no state of this training ({error}); {REMEDY}"
+            ) from error
         if state["random_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["random_cuda"])
         for loader in step.loaders:
             loader.start_at(state["iteration"])
         log.info("%s: resumed after iteration %d", self.name, state["iteration"])
-        return Progress(state["iteration"], state["validated"], Scores(**state["best"]))
+        return Progress(state["iteration"], state["validated"], best)
 
     def remove(self) -> None:
         """Remove the file; the training has come to its end."""

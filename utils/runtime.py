@@ -3,7 +3,7 @@
 import os
 import shutil
 from argparse import Namespace
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -92,9 +92,7 @@ class Runtime:
 
     def autocast(self) -> AbstractContextManager:
         """The context that networks run in."""
-        if self.dtype is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
     def backward(self, loss: Tensor) -> None:
         """Add a loss's gradients."""

@@ -133,7 +133,8 @@ def test_the_map_of_a_replaced_image_is_made_again(dataset):
     assert np.array_equal(pixels(path), pixels(dataset / "superpixel" / "00003.png"))
     note = Image.open(path).info["Comment"]
     assert note == (
-        "SLIC by scikit-image, num_segments=40, compactness=10, image=" + image_digest(image)
+        "SLIC by scikit-image, num_segments=40, compactness=10, image="
+        + image_digest(pixels(image))
     )
     areas = json.loads((dataset / "superpixel" / "train.areas").read_text())
     assert areas["superpixel/00002.png"] == areas["superpixel/00003.png"]

@@ -110,6 +110,7 @@ def dataset(image: str, label: str, **splits: str) -> DatasetInfo:
     """A dataset with these templates."""
     return DatasetInfo(
         name="own",
+        path=Path("info.json"),
         image=image,
         label=label,
         superpixel="superpixel/{stem}.png",
@@ -206,7 +207,7 @@ def test_every_file_that_is_left_out_is_counted(tmp_path, capsys, caplog):
 
 
 def test_a_split_inside_another_is_not_part_of_it(tmp_path):
-    info = dataset("img/{split}/{stem}.png", "lab/{split}/{stem}.png", train="", val="val")
+    info = dataset("img/{split}{stem}.png", "lab/{split}{stem}.png", train="", val="val/")
     touch(tmp_path, "img/a.png", "lab/a.png", "img/val/b.png", "lab/val/b.png")
     assert [item.image for item in scan(info, tmp_path, "train").items] == ["img/a.png"]
     found = scan(info, tmp_path, "val")

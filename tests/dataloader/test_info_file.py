@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataloader.dataset_info import load_dataset
+from dataloader.path_templates import parse
+from dataloader.scan import item_of, scan
 from utils.errors import UserError
 
 VALID = {
@@ -284,37 +286,37 @@ def test_a_description_lies_anywhere(tmp_path, monkeypatch):
         load_dataset("./camvid")
 
 
-def test_files_of_an_image(load):
+def draw(root, *paths):
+    """Empty files below a data root."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
+def test_files_of_an_image(load, tmp_path):
     info = load({"ignore_mask": "bonnet.png"})
-    assert info.image_folder("val") == "images/test"
-    files = info.files_of("val", "images/test/a b/1.JPG")
-    assert files == (
-        "a b/1",
-        "labels/test/a b/1.png",
-        "superpixel/test/a b/1.png",
-        "bonnet.png",
-    )
-    for other in ("images/train/1.jpg", "labels/test/1.png", "images/test/1", "1.jpg", "/1.jpg"):
-        assert info.files_of("val", other) is None
-    masked = load({"ignore_mask": "masks/{split}/{stem}.png"})
-    assert masked.files_of("train", "images/train/1.jpg").ignore_mask == "masks/train/1.png"
+    assert info.ignore_mask == "bonnet.png"
+    draw(tmp_path, "images/test/a b/1.JPG", "images/test/1", "images/train/1.jpg", "1.jpg")
+    draw(tmp_path, "labels/test/a b/1.png")
+    assert scan(info, tmp_path, "val").items == [
+        ("images/test/a b/1.JPG", "labels/test/a b/1.png", "superpixel/test/a b/1.png")
+    ]
 
 
 @pytest.mark.parametrize(
     ("image", "label"), [("{stem}.jpg", "{stem}.png"), ("{stem}_img.png", "{stem}.png")]
 )
-def test_labels_and_maps_beside_the_images_are_no_images(load, image, label):
+def test_labels_and_maps_beside_the_images_are_no_images(load, tmp_path, image, label):
     change = {"image": image, "label": label, "superpixel": "{stem}_superpixel.png"}
     info = load({**change, "splits": {"train": "", "val": ""}})
-    stem = "a/x[1]"
-    files = info.files_of("train", image.format(stem=stem))
-    assert files == (stem, label.format(stem=stem), f"{stem}_superpixel.png", None)
-    assert info.files_of("train", files.label) is None
-    assert info.files_of("train", files.superpixel) is None
-    assert info.image_folder("train") == ""
+    paths = [t.format(stem="a/x[1]") for t in (image, label, "{stem}_superpixel.png")]
+    draw(tmp_path / "data", *paths)
+    for need_label in (True, False):
+        found = scan(info, tmp_path / "data", "train", need_label=need_label)
+        assert found.items == [tuple(paths)]
 
 
-def test_groups_keep_equal_names_apart(load):
+def test_groups_keep_equal_names_apart(load, tmp_path):
     info = load(
         {
             "image": "rgb/{group}/{split}/{stem}.png",
@@ -322,15 +324,17 @@ def test_groups_keep_equal_names_apart(load):
             "superpixel": "rgb/{group}/{split}/{group}_{stem}_superpixel.png",
         }
     )
-    assert info.image_folder("val") == "rgb"
-    for group in ("fog", "night (1)"):
-        files = info.files_of("val", f"rgb/{group}/test/a/1.jpeg")
-        assert files.stem == "a/1"
-        assert files.label == f"gt/{group}/test/{group}_a/1.png"
-        assert files.superpixel == f"rgb/{group}/test/{group}_a/1_superpixel.png"
-        assert info.files_of("val", files.superpixel) is None
-    for other in ("rgb/test/1.png", "rgb/a/b/test/1.png", "rgb/fog/train/1.png"):
-        assert info.files_of("val", other) is None
+    wanted = [
+        (
+            f"rgb/{group}/test/1.jpeg",
+            f"gt/{group}/test/{group}_1.png",
+            f"rgb/{group}/test/{group}_1_superpixel.png",
+        )
+        for group in ("fog", "night (1)")
+    ]
+    draw(tmp_path, *wanted[0], *wanted[1])
+    draw(tmp_path, "rgb/test/1.png", "rgb/a/b/test/1.png", "rgb/fog/train/1.png")
+    assert scan(info, tmp_path, "val").items == wanted
 
 
 JSON = st.recursive(
@@ -369,12 +373,11 @@ def test_whatever_a_key_holds_is_refused_or_can_be_used(load, key, value):
     assert max(info.label_to_train.values()) < info.num_classes == len(info.palette)
     assert len(info.excluded_stems) < 1_000_000
     for split in info.splits:
-        text = info.splits[split]
-        image = info.image.format(split=text, stem="a/b", group="g")
-        files = info.files_of(split, image)
-        assert files is not None
-        assert files.stem == "a/b"
-        paths = [image, files.label, files.superpixel]
+        paths = item_of(info, split, "a/b")
+        assert parse(info.image, info.splits[split], paths.image) == (
+            "a/b",
+            "*"[: "{g" in info.image],
+        )
         assert len(set(paths)) == 3
         assert all(os.path.normpath(path) == path and path[0] not in "/." for path in paths)
 

@@ -1,13 +1,13 @@
 """Well-known data sets, drawn in the layouts in which they are published (docs/datasets.md)."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from dataloader.dataset_info import load_dataset
 from dataloader.images import read_label
+from dataloader.item import Item
+from dataloader.scan import item_of, scan
 
 FOG = "fog/train/GOPR0475/GOPR0475_frame_000041"
 NIGHT = "night/val/GOPR0356/GOPR0356_frame_000327"
@@ -94,28 +94,16 @@ def test_images_find_their_labels_and_maps(
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.uint8(ids)).save(tmp_path / path)
     info = load_dataset(dataset)
-    found = {}
-    for path in files_below(tmp_path):
-        if files := info.files_of(split, path):
-            found[path] = files
-    assert list(found) == [image]
-    assert (found[image].label, found[image].superpixel) == (label, superpixel)
-    assert image.startswith(info.image_folder(split) + "/")
+    assert scan(info, tmp_path, split).items == [Item(image, label, superpixel)]
     assert read_label(tmp_path / label, info).tolist() == train_ids
-
-
-def files_below(root: Path) -> list[str]:
-    """All files below a folder, relative to it."""
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
 
 def test_colours_of_camvid_stand_for_the_classes_of_its_11_class_release():
     info, eleven = load_dataset("camvid32"), load_dataset("camvid")
-    assert info.files_of("train", "701_StillsRaw_full/0001TP_006690.png") == (
-        "0001TP_006690",
+    assert item_of(info, "train", "0001TP_006690") == (
+        "701_StillsRaw_full/0001TP_006690.png",
         "LabeledApproved_full/0001TP_006690_L.png",
         "superpixel/0001TP_006690_superpixel.png",
-        None,
     )
     assert len(info.label_colors) == 32
     assert info.present_classes == eleven.present_classes
