@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -73,7 +73,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         reason = error.strerror or error
         raise UserError(f"{path}: cannot be written ({reason}); free space or move it") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is none; the error above says it
+            temporary.unlink()
 
 
 def remove_temporaries(folder: Path) -> None:
