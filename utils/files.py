@@ -123,5 +123,5 @@ def read_json(path: str | Path, remedy: str) -> Any:
     """Read a JSON file; ``remedy`` ends the error line of one that cannot be read."""
     try:
         return json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {remedy}") from error

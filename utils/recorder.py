@@ -100,7 +100,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     for line in lines:
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict):
             key = tuple(str(entry.get(k)) for k in ("kind", "round", "iteration", "name"))
