@@ -168,7 +168,7 @@ def test_written_values_come_back(tmp_path):
         assert image.info["Comment"] == "a note"
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff", b"[" * 100_000])
 def test_json_that_cannot_be_read_is_one_line_with_its_remedy(tmp_path, content):
     if content is not None:
         (tmp_path / "a.json").write_bytes(content)

@@ -27,7 +27,7 @@ def test_the_last_line_of_a_step_counts_and_takes_its_place(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "torn", [b'{"kind": "train", "rou', b"\x00" * 30, b"{" * 5000, b"\xff\xfe"]
+    "torn", [b'{"kind": "train", "rou', b"\x00" * 30, b"[" * 5000, b"\xff\xfe"]
 )
 def test_a_torn_last_line_costs_no_other(tmp_path, torn):
     path = tmp_path / "metrics.jsonl"
