@@ -139,6 +139,7 @@ def run_rounds(args: Namespace, folder: RunFolder) -> None:
     experiment = Experiment(args, folder, first_round)
     if not continued:
         folder.forget_open_round()
+    folder.remove_temporaries()
     settings.write()
     for n in range(first_round, args.max_iterations + 1):
         experiment.take_answers(n)

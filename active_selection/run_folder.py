@@ -30,7 +30,7 @@ from typing import Any
 from active_selection.phases import selection_path
 from active_selection.strategies import STRATEGIES
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import read_json, remove_temporaries
 from utils.resume import StateFile
 
 
@@ -121,6 +121,11 @@ class RunFolder:
         """Remove files of an older run in this folder from which a new run must not continue."""
         self.clean_up()
         self.record(self.args.init_iteration).unlink(missing_ok=True)
+
+    def remove_temporaries(self) -> None:
+        """Remove the half-written files that killed processes left beside those of this run."""
+        for folder in (self.path, self.record(0).parent, self.features):
+            remove_temporaries(folder)
 
     def clean_up(self) -> None:
         """Remove the files that only ``--resume`` needs."""

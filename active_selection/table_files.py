@@ -117,10 +117,11 @@ class ColumnFiles:
             return False
         for column, (dtype, shape) in self.types.items():
             try:
+                size = self.paths[column].stat().st_size  # a shorter file would be lengthened
                 array = open_memmap(self.paths[column], "r+")
             except (OSError, ValueError, EOFError, SyntaxError):
                 return False
-            whole = array.offset + array.nbytes == self.paths[column].stat().st_size
+            whole = array.offset + array.nbytes == size
             if array.dtype != dtype or array.shape != (self.rows, *shape) or not whole:
                 return False
             self.columns[column] = array

@@ -6,7 +6,7 @@ Writes ``<config>.json`` (settings and every mIoU), ``<config>.md`` (tables),
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,8 +45,8 @@ def parser() -> Parser:
     return result
 
 
-def main() -> None:
-    args = parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
     config = restrict(config_of(args), args.seeds, args.strategies)
     to = args.to / config.name
     if Path(f"{to}.json").resolve() == args.config.resolve():

@@ -33,8 +33,8 @@ def parser() -> Parser:
     return result
 
 
-def main() -> None:
-    args = parser().parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
     config = config_of(args)
     STOP.listen()
     for command in config.prepare:
