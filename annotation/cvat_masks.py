@@ -85,7 +85,11 @@ def _read_label_map(data: bytes, place: str) -> dict[tuple[int, int, int], str]:
                 continue
             name, color, _, _ = line.rsplit(":", 3)
             red, green, blue = (int(v) for v in color.split(","))
-            colors[red, green, blue] = name
+            if colors.setdefault((red, green, blue), name) != name:
+                raise UserError(
+                    f"{place}: {shown(name)} has the colour of {shown(colors[red, green, blue])}; "
+                    "give each label its own colour, and export again"
+                )
     except ValueError as error:
         raise UserError(
             f"{place}: expected lines such as road:128,64,128:: ; export it again"

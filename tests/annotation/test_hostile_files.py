@@ -198,6 +198,11 @@ JSON = {
     "category": b'{"categories": [{"id": "x"}], "images": [], "annotations": []}',
     "images": b'{"categories": [], "images": [[]], "annotations": []}',
     "annotation": b'{"categories": [], "images": [], "annotations": [{"image_id": [1]}]}',
+    "two categories": b'{"categories": [{"id": 1, "name": "road"}, {"id": 1, "name": "car"}], '
+    b'"images": [], "annotations": []}',
+    "two images": b'{"categories": [], "annotations": [], "images": ['
+    b'{"id": 1, "file_name": "a", "height": 1, "width": 1}, '
+    b'{"id": 1, "file_name": "b", "height": 1, "width": 1}]}',
     "stray annotation": b'{"categories": [], "images": [], "annotations": [{"image_id": 1}]}',
 }
 
@@ -317,7 +322,15 @@ def test_archives_without_answers_or_with_several(package, refuse, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "label_map", [b"\xff\xfe", b"road", b"road:1,2::", b"road:a,b,c::", b"road:1,2,3,4::"]
+    "label_map",
+    [
+        b"\xff\xfe",
+        b"road",
+        b"road:1,2::",
+        b"road:a,b,c::",
+        b"road:1,2,3,4::",
+        b"road:1,2,3::\ncar:1,2,3::",
+    ],
 )
 def test_broken_label_maps(package, refuse, tmp_path, label_map):
     name = f"SegmentationClass/{package.images[0].name}.png"
