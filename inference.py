@@ -14,7 +14,9 @@ import logging
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,11 +91,11 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     flags = parser()
-    args = flags.parse_args(argv)
-    facts = take_facts(args, flags.given(argv), args.trained_model_path)
-    agree_on_classes(args, "val", network=facts.get("class_names"))
+    args, given = flags.parse_args(argv), flags.given(argv)
     start_log()
-    info = load_dataset(args.val_dataset)
+    facts = take_facts(args, given, args.trained_model_path)
+    own_classes = args.image_dir is not None and not {"val_dataset", "label_ids"} & given
+    info = dataset_of(args, facts, own_classes)
     if args.label_ids and args.overlay:
         raise UserError(
             "--overlay: no pictures are written with --label_ids; leave one of them out"
@@ -118,6 +120,25 @@ def main(argv: Sequence[str] | None = None) -> None:
             drawn = draw_overlay(read_image(items[index].image), labels, info, args.overlay)
             write_png(overlay_path(targets[index]), drawn)
     print(f"{len(items)} predictions in {args.save_dir}")
+
+
+def dataset_of(args: Namespace, facts: dict[str, Any], own_classes: bool) -> DatasetInfo:
+    """The dataset whose classes are predicted.
+
+    Args:
+        args: the flags; ``num_classes`` is set.
+        facts: what the checkpoint tells of its network.
+        own_classes: whether names and colours of the classes are those of the checkpoint, which
+            needs no description of its dataset then.
+
+    Raises:
+        UserError: the classes of --val_dataset are not those of the network.
+    """
+    if own_classes and {"class_names", "palette"} <= facts.keys():
+        names = {key: facts[key] for key in ("class_names", "palette")}
+        return replace(load_dataset(args.val_dataset), name=facts.get("dataset", "own"), **names)
+    agree_on_classes(args, "val", network=facts.get("class_names"))
+    return load_dataset(args.val_dataset)
 
 
 @torch.inference_mode()

@@ -116,10 +116,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = RunFolder(args)
     adopted = folder.checkpoint(args.init_iteration)  # a copy, in case the original is gone
     start = args.init_checkpoint if Path(args.init_checkpoint).is_file() else adopted
-    facts = take_facts(args, flags.given(argv), start)
+    given = flags.given(argv)
+    facts = take_facts(args, given, start)
     agree_on_classes(args, "src", "trg", "val", network=facts.get("class_names"))
     STOP.listen()
     start_log(folder.log)
+    if "train_lr" in given:
+        log.warning("--train_lr is that of the warm-up; rounds are trained with --finetune_lr")
     with locked_folder(folder.path, "-p"), feature_folder(folder.features, folder.path):
         run_rounds(args, folder)
 
@@ -134,8 +137,6 @@ def run_rounds(args: Namespace, folder: RunFolder) -> None:
         log.info("the rounds in %s are finished", folder.path)
         return
     log.info("%s", vars(args))
-    if args.train_lr != parser().get_default("train_lr"):
-        log.warning("--train_lr is for the warm-up; rounds are trained with --finetune_lr")
     experiment = Experiment(args, folder, first_round)
     if not continued:
         folder.forget_open_round()

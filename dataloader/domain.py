@@ -80,8 +80,9 @@ def agree_on_classes(args: Namespace, *prefixes: str, network: Sequence[str] | N
                     f"--{prefix}_dataset {other}: its class {number} is {theirs}, that of "
                     f"--{first}_dataset {name} is {ours}; all datasets must have the same classes"
                 )
-    for number, (ours, theirs) in enumerate(zip(classes, network or classes, strict=False)):
-        if ours != theirs:
+    pairs = zip_longest(classes, network or classes, fillvalue="nothing")
+    for number, (ours, theirs) in enumerate(pairs):
+        if ours != theirs and (ours, theirs) != ("nothing", f"class {number}"):  # --num_classes
             raise UserError(
                 f"--{first}_dataset {name}: its class {number} is {ours}, that of the checkpoint's "
                 f"network is {theirs}; name the dataset that it was trained on"
