@@ -22,7 +22,7 @@ from active_selection.rounds import Experiment
 from active_selection.run_folder import RunFolder
 from active_selection.strategies import method_names
 from active_selection.table_files import feature_folder
-from dataloader.domain import agree_on_classes
+from dataloader.domain import agree_on_classes, check_and_describe
 from models import MODEL_NAMES
 from models.facts import take_facts
 from utils.common import (
@@ -122,7 +122,7 @@ def run_rounds(args: Namespace, folder: RunFolder) -> None:
     experiment = Experiment(args, folder, first_round)
     if not continued:
         folder.forget_open_round()
-    settings.write()
+    settings.write(check_and_describe(experiment.domains, settings.data))
     for n in range(first_round, args.max_iterations + 1):
         scores = experiment.adopt(n) if n == args.init_iteration else experiment.finetune(n)
         results = experiment.select(n) if n < args.max_iterations else []
