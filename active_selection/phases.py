@@ -1,4 +1,4 @@
-"""The phases of a round's selection: plan them, rank, spend the budget, label what was chosen."""
+"""The phases of a round's selection: rank regions, cut them at the budget, and label them."""
 
 import logging
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Phase(NamedTuple):
-    """A strategy, and the pixels that it may spend."""
+    """A strategy and its budget in pixels."""
 
     strategy: str
     budget: int
@@ -29,7 +29,7 @@ class Phase(NamedTuple):
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """What a phase took: its strategy and budget, the pixels and regions chosen."""
+    """Result of a phase: strategy, budget in pixels, and numbers of pixels and regions selected."""
 
     strategy: str
     budget: int
@@ -40,11 +40,11 @@ class PhaseResult:
 def plan_phases(
     method: str, uncertainty: str, n: int, budget: int, alpha: float, beta: float
 ) -> list[Phase]:
-    """The phases of selection ``n`` (1, 2, ...): two for d2ada, by dynamic scheduling, else one.
+    """Return the phases of a selection: two for d2ada (dynamic scheduling), otherwise one.
 
     Args:
         method: one of :func:`active_selection.strategies.method_names`.
-        uncertainty: the strategy that d2ada goes over to.
+        uncertainty: the strategy of d2ada's second phase.
         n: selection number, counted from 1.
         budget: pixels of all phases together.
         alpha, beta: see :func:`active_selection.schedule.budgets`.
@@ -56,7 +56,7 @@ def plan_phases(
 
 
 def selection_path(folder: Path, strategy: str, round_index: int) -> Path:
-    """Where the regions that a strategy chose in a round are written."""
+    """Return the path of the regions that a strategy selected in a round."""
     return folder / f"{strategy}_selection_{round_index:02d}.pkl"
 
 
@@ -68,20 +68,19 @@ def run_phases(
     folder: Path,
     round_index: int,
 ) -> list[PhaseResult]:
-    """Run phases in order, each on the regions that those before it have left.
+    """Run phases in order, each on the regions that are still unlabelled.
 
-    Chosen regions are labelled in ``active_set``, and written in labelling order to
-    ``<strategy>_selection_<round>.pkl`` as (score, "image,label,superpixel", region id). A phase
-    whose file is there already, from a run that was stopped, is taken from it; where all are
-    there, no candidates are needed.
+    Selected regions are labelled in ``active_set``, and written in labelling order to
+    ``<strategy>_selection_<round>.pkl`` as (score, "image,label,superpixel", region id). If a
+    stopped run has already written the file of a phase, its regions are read from it.
 
     Args:
-        plan: of :func:`plan_phases`.
-        candidates: what strategies choose from.
-        active_set: what is labelled; altered.
+        plan: phases from :func:`plan_phases`.
+        candidates: what strategies select from; None if the files of all phases exist.
+        active_set: pool and labelled set; changed in place.
         domain: the target, with its regions.
-        folder: of the selection files.
-        round_index: of the round.
+        folder: folder of the selection files.
+        round_index: number of the round.
     """
     results = []
     for strategy, budget in plan:
@@ -100,7 +99,7 @@ def run_phases(
 def choose(
     strategy: str, budget: int, candidates: Candidates, active_set: ActiveSet
 ) -> list[tuple[float, str, int]]:
-    """Regions worth ``budget`` pixels by a strategy, in labelling order, as they are written."""
+    """Return a strategy's regions for a budget in pixels, as entries of a selection file."""
     if budget <= 0:
         return []
     target = candidates.target
@@ -115,7 +114,7 @@ def choose(
 
 
 def unlabelled_rows(table: RegionTable, active_set: ActiveSet) -> np.ndarray:
-    """(n,) bool: the rows that are (or, for whole images, have) unlabelled regions."""
+    """Return (n,) bool: rows of unlabelled regions or, in scan mode, of images that have any."""
     pools = [set(active_set.pool[item.superpixel]) for item in table.items]
     rows = zip(table.image.tolist(), table.region.tolist(), strict=True)
     unlabelled = (region in pools[i] if region >= 0 else bool(pools[i]) for i, region in rows)
@@ -123,10 +122,10 @@ def unlabelled_rows(table: RegionTable, active_set: ActiveSet) -> np.ndarray:
 
 
 def read_selection(path: Path, active_set: ActiveSet) -> list[tuple[str, int]]:
-    """The regions (superpixel path, region id) of a selection file, in labelling order.
+    """Return the regions (superpixel path, region id) of a selection file, in labelling order.
 
     Raises:
-        UserError: they are not all in the pool, each once.
+        UserError: a region is not in the pool, or occurs twice.
     """
     superpixel_of = {",".join(item): item.superpixel for item in active_set.target}
     pool = {(path, region) for path, ids in active_set.pool.items() for region in ids}
@@ -138,5 +137,5 @@ def read_selection(path: Path, active_set: ActiveSet) -> list[tuple[str, int]]:
     except (KeyError, TypeError, ValueError):
         fits = False
     if not fits:
-        raise UserError(f"{path}: not a selection from this pool; remove it to select anew")
+        raise UserError(f"{path}: not a selection from this pool; remove it to select again")
     return chosen

@@ -35,12 +35,12 @@ log = logging.getLogger(__name__)
 
 
 class Experiment:
-    """Network, domains and active set, which stay the same objects from round to round.
+    """The network, domains and active set of an experiment, which all rounds share.
 
     Args:
         args: the flags of ``train_ADA.py``.
-        folder: of the run.
-        first_round: that the rounds begin with; see :class:`RunFolder`.
+        folder: folder of the run.
+        first_round: number of the round to begin with, see :class:`RunFolder`.
     """
 
     def __init__(self, args: Namespace, folder: RunFolder, first_round: int):
@@ -65,12 +65,12 @@ class Experiment:
         self.domains = {"src": self.source, "trg": self.target, "val": validation}
 
     def _plan(self, n: int, budget: int) -> list[Phase]:
-        """The phases of selection ``n`` (1, 2, ...) with a budget in pixels."""
+        """Return the phases of selection ``n``, counted from 1, for a budget in pixels."""
         args = self.args
         return plan_phases(args.active_method, args.uncertainty, n, budget, args.alpha, args.beta)
 
     def adopt(self, n: int) -> Scores:
-        """Take over --init_checkpoint as the first round's network, and validate it."""
+        """Use --init_checkpoint as the network of the first round, and validate it."""
         source, checkpoint = Path(self.args.init_checkpoint), self.folder.checkpoint(n)
         if source.resolve() != checkpoint.resolve():
             copy_file(source, checkpoint)
@@ -81,7 +81,7 @@ class Experiment:
         return scores
 
     def finetune(self, n: int) -> Scores:
-        """Train on the source and all labelled regions, from the round before; keep the best."""
+        """Fine-tune the last round's network on source and labelled regions; keep the best."""
         args, checkpoint = self.args, self.folder.checkpoint(n)
         torch.manual_seed(args.seed + n)
         optimizer = segmentation_optimizer(self.model, args.finetune_lr, args.weight_decay)
@@ -111,7 +111,7 @@ class Experiment:
         return scores
 
     def _training_set(self) -> TrainingSet:
-        """All source images, and target images with their labelled regions only."""
+        """Return all source images, and target images with only their labelled regions."""
         active = self.active_set
         samples = [Sample(item, self.source.info) for item in active.source]
         samples += [
@@ -121,7 +121,7 @@ class Experiment:
         return TrainingSet(samples, tuple(self.args.image_size))
 
     def select(self, n: int) -> list[PhaseResult]:
-        """Choose regions worth the budget, label them, and write the datalist."""
+        """Select regions up to the budget, label them, and write the datalist."""
         size = self.args.active_selection_size
         budget = budget_pixels(size, self.target.pixels, len(self.target.items))
         plan = self._plan(n + 1, budget)
@@ -139,7 +139,7 @@ class Experiment:
         return results
 
     def _candidates(self, n: int, needs: Collection[str]) -> Candidates:
-        """What strategies choose from: the region tables of the round's network, as needed."""
+        """Return what strategies select from; measure only the region tables that they need."""
         args, source, edge = self.args, None, None
         if "source" in needs:
             source = self._measure(n, "source", self.source)
@@ -154,6 +154,7 @@ class Experiment:
             max_source_regions=args.max_source_regions,
             class_balance=args.class_balance,
             skip_classes=self.source.info.missing_classes,
+            class_names=self.source.info.class_names,
             mixtures_file=self.folder.features / f"round{n:02d}_mixtures.npz"
             if args.keep_features
             else None,
@@ -178,8 +179,8 @@ class Experiment:
             return measure(f"round{n:02d}_{name}", domain, self.model, self.discriminator, options)
 
     def record(self, n: int, scores: Scores, results: list[PhaseResult]) -> None:
-        """Log a round's outcome and write it to AL_record/round_XX.json: the round is done."""
-        if not self.args.keep_features:  # also what a killed process left
+        """Log a round's results and write AL_record/round_XX.json, which marks it as done."""
+        if not self.args.keep_features:  # including files that a killed process left
             for path in self.folder.features.glob(f"round{n:02d}_*"):
                 path.unlink()
         total, after = self.target.pixels, self.target.area(self.active_set.labelled)

@@ -95,4 +95,4 @@ def time_iterations(
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parser)

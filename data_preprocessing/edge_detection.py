@@ -71,4 +71,4 @@ def detect_edges(image: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parser)

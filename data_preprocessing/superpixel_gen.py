@@ -118,4 +118,4 @@ def preview_name(item: Item, root: Path) -> Path:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parser)

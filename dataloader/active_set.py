@@ -1,4 +1,4 @@
-"""The active set: the one place that knows which regions are labelled and which are in the pool.
+"""The active set: the only place that knows which regions are labelled and which are in the pool.
 
 A datalist pickle (``datalist_XX.pkl``) is its serialised form, readable with plain ``pickle``.
 """
@@ -18,7 +18,7 @@ REGION_KEYS = ("trg_label_suppix", "trg_pool_suppix")
 
 
 class ActiveSet:
-    """Source images, target images, and each target region in the pool or in the labelled set.
+    """Source images, target images, and the target regions of the pool and of the labelled set.
 
     Args:
         source: labelled source images.
@@ -45,7 +45,7 @@ class ActiveSet:
         }
 
     def drop_unknown(self, regions: Mapping[str, Collection[int]]) -> int:
-        """Forget regions that the superpixel maps do not have; returns how many there were.
+        """Remove regions that the superpixel maps do not have, and return their number.
 
         Published region lists name ids that their maps lack.
 
@@ -80,8 +80,9 @@ class ActiveSet:
     def save(self, path: str | Path) -> None:
         """Write the datalist pickle.
 
-        Images come in datalist order throughout, so that equal sets make equal files;
-        ``trg_pool_suppix`` names every target image, with an empty list where all is labelled.
+        Images are written in datalist order, so that equal sets give equal files.
+        ``trg_pool_suppix`` names every target image, with an empty list if all its regions are
+        labelled.
         """
         save_pickle(
             path,
@@ -100,15 +101,15 @@ class ActiveSet:
     def load(
         cls, path: str | Path, src_root: str | Path, trg_root: str | Path, moves: Moves = ()
     ) -> "ActiveSet":
-        """Read a datalist pickle, ours or a published one, perhaps from another machine.
+        """Read a datalist pickle of this project or a published one, also from another machine.
 
         Args:
             path: the file.
-            src_root, trg_root: data roots, that relative paths lie below.
-            moves: as ``--relocate`` gives them; see :class:`dataloader.relocation.Locator`.
+            src_root, trg_root: data roots for relative paths.
+            moves: pairs given by ``--relocate``; see :class:`dataloader.relocation.Locator`.
 
         Raises:
-            UserError: it is not a datalist, it lists an image twice or none, or its pool and
+            UserError: it is not a datalist, it lists no images or an image twice, or its pool and
                 labelled set overlap.
         """
         data = load_pickle(path)
@@ -138,19 +139,19 @@ class ActiveSet:
 
 
 def is_region_id(value: Any) -> bool:
-    """Whether a value read from a file is a region id; true, false and 3.0 are none."""
+    """Return True if a value is a region id, an integer from 0 to 255 (not a bool or float)."""
     return type(value) is int and 0 <= value < 256
 
 
 def _located(entries: Iterable[Sequence[str]], locate: Callable[[str], str]) -> list[Item]:
-    """Entries of a datalist as items of this machine."""
+    """Return entries of a datalist as items with paths on this machine."""
     return [Item(*("" if name == ABSENT else locate(name) for name in entry)) for entry in entries]
 
 
 def _read_regions(
     path: str | Path, data: Mapping[str, Any], key: str, locate: Callable[[str], str]
 ) -> dict[str, list[int]]:
-    """Superpixel path on this machine -> region ids; refuses maps and regions that come twice."""
+    """Return superpixel path on this machine -> region ids; refuse maps or regions listed twice."""
     regions = {locate(name): list(ids) for name, ids in data[key].items()}
     for name, ids in regions.items():
         if len(set(ids)) < len(ids):
@@ -161,7 +162,7 @@ def _read_regions(
 
 
 def _check(path: str | Path, data: Any) -> None:
-    """Refuse anything but the five published keys with paths and region ids in them."""
+    """Raise a :class:`UserError` unless the five published keys hold paths and region ids."""
     keys = LIST_KEYS + REGION_KEYS
     if not isinstance(data, dict) or not all(key in data for key in keys):
         raise UserError(f"{path}: not a datalist; it must hold {', '.join(keys)}")

@@ -30,6 +30,7 @@ from dataloader.image_files import (
     upright,
 )
 from utils.errors import UserError
+from utils.resources import resource_problem
 
 logger = logging.getLogger(__name__)
 
@@ -155,6 +156,8 @@ def _readable(path: str | Path, what: str) -> Iterator[None]:
     try:
         yield
     except READ_ERRORS as error:
+        if resource_problem(error):
+            raise
         raise UserError(
             f"{path}: {what} cannot be read ({reason(error)}); replace the file"
         ) from error
@@ -218,6 +221,8 @@ def _problems(item: Item, info: DatasetInfo, columns: Sequence[str]) -> list[tup
         try:
             sizes[column] = read_head(path, kinds.get(column, "image"))
         except READ_ERRORS as error:
+            if resource_problem(error):
+                raise
             found.append((path, column, reason(error)))
     image = sizes.get("image") or sizes.get("prediction")
     for column, size in sizes.items():

@@ -1,8 +1,8 @@
-"""The region dictionary: which superpixels an image really has, and how many pixels each covers.
+"""The region dictionary: the region ids that each superpixel map contains, and their areas.
 
-``superpixel/<split>.dict`` is JSON, superpixel path (relative to the data root) -> list of region
-ids, the form that the published lists have; ``superpixel/<split>.areas`` maps the same paths to the
-areas, in pixels of the superpixel map, in the order of those ids.
+``superpixel/<split>.dict`` is JSON in the published format: superpixel path (relative to the data
+root) -> list of region ids. ``superpixel/<split>.areas`` maps the same paths to the areas, in
+pixels of the superpixel map, in the order of those ids.
 """
 
 import os
@@ -28,7 +28,7 @@ Regions = dict[str, dict[int, int]]
 
 
 def regions_of_maps(paths: Iterable[str | Path]) -> Regions:
-    """Read superpixel maps and return their region ids and areas."""
+    """Read superpixel maps, and return their region ids and areas."""
     paths = [str(path) for path in paths]
     with ThreadPoolExecutor(8) as pool:
         return dict(zip(paths, pool.map(_regions_of_map, paths), strict=True))
@@ -42,13 +42,13 @@ def _regions_of_map(path: str) -> dict[int, int]:
 
 
 def region_areas(superpixels: np.ndarray) -> dict[int, int]:
-    """Region ids, ascending, of a superpixel map (H, W) uint8, and their areas."""
+    """Return {region id: area in pixels} of a superpixel map (H, W) uint8, in ascending order."""
     areas = np.bincount(superpixels.ravel(), minlength=256)
     return {int(region): int(areas[region]) for region in np.flatnonzero(areas)}
 
 
 def check_areas(path: str, found: dict[int, int], known: dict[int, int]) -> None:
-    """Raise a :class:`UserError` if a map's regions are not those that are known of it."""
+    """Raise a :class:`UserError` if a map's regions differ from those of the dictionary."""
     if found != known:
         raise UserError(
             f"{path}: its regions are not those of the region dictionary; "
@@ -57,10 +57,10 @@ def check_areas(path: str, found: dict[int, int], known: dict[int, int]) -> None
 
 
 def check_maps(items: Sequence[Item], regions: Regions) -> None:
-    """Check every map and its image, for a selection that makes no pass over the images.
+    """Check every superpixel map and its image, for a selection without a pass over the images.
 
     Raises:
-        UserError: a map is not the one in ``regions``, or its image has been replaced.
+        UserError: a map differs from ``regions``, or its image has been replaced.
     """
 
     def check(item: Item) -> None:
@@ -72,14 +72,14 @@ def check_maps(items: Sequence[Item], regions: Regions) -> None:
 
 
 def dictionary_path(root: str | Path, split: str) -> Path:
-    """Where a split's region dictionary lies below the data root."""
+    """Return the path of a split's region dictionary below the data root."""
     return Path(root) / "superpixel" / f"{split}.dict"
 
 
 def save_regions(root: str | Path, split: str, regions: Regions) -> None:
     """Write ``superpixel/<split>.dict`` and ``.areas`` with paths relative to ``root``.
 
-    Entries of other images that the files hold already stay there.
+    Entries that the files already hold for other images are kept.
     """
     root = Path(root).absolute()
     with suppress(UserError):  # a damaged dictionary is made anew
@@ -91,9 +91,9 @@ def save_regions(root: str | Path, split: str, regions: Regions) -> None:
 
 
 def load_regions(items: Sequence[Item], root: str | Path, split: str) -> Regions:
-    """Region ids and areas of every item's superpixel map, in the items' order.
+    """Return region ids and areas of every item's superpixel map, in the items' order.
 
-    Taken from the region dictionary where it has them, else measured from the maps.
+    They come from the region dictionary or, for maps that it lacks, from the maps themselves.
     """
     known = _read_dictionary(Path(root).absolute(), split)
     paths = [item.superpixel for item in items]

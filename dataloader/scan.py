@@ -1,7 +1,8 @@
 """What is on disk: the images of a split, found by the path templates of its dataset.
 
 The suffix of a file may be any usual one, in upper or lower case, whichever the template names.
-Nothing is left out without being counted: see :class:`Scan`.
+Nothing is left out without being counted (see :class:`Scan`), but for the images of the dataset's
+other splits.
 """
 
 import os
@@ -96,6 +97,8 @@ def scan(
                 found.leave_out("whose name differs from a listed one in the suffix alone", other)
     found.items.sort(key=lambda item: item.image.split("/"))
     for other in others:
+        if found.items and other.text in info.splits.values():
+            continue  # the usual layout, where each split has its own folder
         for path in other.labelled_images([files.image_folder]):
             found.leave_out(f"of split {other.text!r}", path)
     return found

@@ -1,4 +1,4 @@
-"""The log, which is for people."""
+"""The log, written for people; programs read the metrics (:mod:`utils.recorder`)."""
 
 import logging
 import os
@@ -19,12 +19,12 @@ class _LogFile(logging.FileHandler):
 
 
 def start_log(path: Path | None = None) -> None:
-    """Log to the terminal and, when a path is given, to the end of that file.
+    """Log to the terminal and, if a path is given, append to that file.
 
     Raises:
         UserError: the file cannot be written.
     """
-    logging.raiseExceptions = False  # a log line that cannot be written ends nothing
+    logging.raiseExceptions = False  # a log line that cannot be written must not end the run
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if path is not None:
         try:

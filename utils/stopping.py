@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM and Ctrl-C end a script only after its state has been saved."""
+"""Stopping on request: SIGTERM and Ctrl-C end a script only after its state is saved."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def _end(signum: int, _: FrameType | None) -> NoReturn:
 
 
 class Stopped(BaseException):
-    """Raised where it is safe to stop, once a signal has asked for it."""
+    """Raised at the next safe point after a signal has asked to stop."""
 
     def __init__(self, signum: int):
         super().__init__(f"stopped by {signal.Signals(signum).name}; go on with --resume")
@@ -39,7 +39,7 @@ class StopRequest:
         self.signum: int | None = None
 
     def listen(self) -> None:
-        """Take over SIGTERM and Ctrl-C."""
+        """Handle SIGTERM and Ctrl-C from now on."""
         for signum in SIGNALS:
             signal.signal(signum, self._remember)
 
@@ -48,10 +48,10 @@ class StopRequest:
         signal.signal(signum, signal.SIG_DFL)
 
     def check(self) -> None:
-        """Raise :class:`Stopped` if a signal has come."""
+        """Raise :class:`Stopped` if a signal has arrived."""
         if self.signum is not None:
             raise Stopped(self.signum)
 
 
 STOP = StopRequest()
-"""Signals belong to the process, so there is one."""
+"""The only instance, since signals belong to the process."""
