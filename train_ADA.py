@@ -25,7 +25,7 @@ from active_selection.strategies import method_names
 from active_selection.table_files import feature_folder
 from annotation.guesses import NetworkGuesses
 from annotation.write import write_package
-from dataloader.domain import agree_on_classes
+from dataloader.domain import agree_on_classes, check_and_describe
 from models import MODEL_NAMES
 from models.facts import take_facts
 from utils.common import (
@@ -141,7 +141,7 @@ def run_rounds(args: Namespace, folder: RunFolder) -> None:
     if not continued:
         folder.forget_open_round()
     folder.remove_temporaries()
-    settings.write()
+    settings.write(check_and_describe(experiment.domains, settings.data))
     for n in range(first_round, args.max_iterations + 1):
         experiment.take_answers(n)
         scores = experiment.adopt(n) if n == args.init_iteration else experiment.finetune(n)

@@ -17,7 +17,13 @@ import torch
 from torch import nn
 
 from dataloader.datasets import Sample, TrainingSet
-from dataloader.domain import Domain, agree_on_classes, load_domain, make_validator
+from dataloader.domain import (
+    Domain,
+    agree_on_classes,
+    check_and_describe,
+    load_domain,
+    make_validator,
+)
 from dataloader.loaders import training_loader
 from models import MODEL_NAMES, get_model, load_backbone
 from models.discriminator import Discriminator
@@ -98,7 +104,8 @@ def warm_up(args: Namespace) -> None:
     runtime = Runtime.from_args(args)
     domains = load_domains(args)
     model = runtime.prepare(start_model(args))
-    validate = make_validator(args, model, runtime)
+    validation = load_domain(args, "val", "val", "image", "label")
+    validate = make_validator(args, validation, model, runtime)
     step = build_step(args, model, domains, runtime)
     plan = TrainingPlan(
         args.total_itrs,
@@ -107,7 +114,8 @@ def warm_up(args: Namespace) -> None:
         freeze_bn=args.freeze_bn,
         save_period=args.save_period,
     )
-    settings.write()
+    named = dict(zip(DOMAINS[args.warmup], domains, strict=True)) | {"val": validation}
+    settings.write(check_and_describe(named, settings.data))
     recorder = Recorder(folder / "metrics.jsonl")
     with recorder.timed("warmup", Step()):
         info = domains[0].info

@@ -17,7 +17,7 @@ from active_selection.schedule import budget_pixels
 from active_selection.strategies import Candidates, needs_of
 from active_selection.table_pass import PassOptions, measure
 from dataloader.datasets import Sample, TrainingSet
-from dataloader.domain import Domain, load_domains, make_validator
+from dataloader.domain import Domain, load_domain, load_domains, make_validator
 from dataloader.edges import region_edges
 from dataloader.loaders import training_loader
 from dataloader.oracle import Annotations, GroundTruth
@@ -61,11 +61,13 @@ class Experiment:
         if "discriminator" in needs:
             self.discriminator = self.runtime.prepare(Discriminator(args.num_classes)).eval()
             load_discriminator(checkpoint, self.discriminator)
-        self.validate = make_validator(args, self.model, self.runtime)
+        validation = load_domain(args, "val", "val", "image", "label")
+        self.validate = make_validator(args, validation, self.model, self.runtime)
         self.people = args.oracle == "people"
         self.source, self.target, self.active_set = load_domains(
             args, needs, datalist, target_labels=not self.people
         )
+        self.domains = {"src": self.source, "trg": self.target, "val": validation}
         self.oracle = GroundTruth(self.target)
         if self.people:
             self.oracle = Annotations(self.target, folder.annotation / "labels")

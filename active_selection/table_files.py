@@ -7,10 +7,10 @@ that were truncated or changed since, are made again.
 
 import errno
 import hashlib
+import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +70,10 @@ class ColumnFiles:
         images_done: number of images that an earlier, stopped pass has measured.
     """
 
-    def __init__(
-        self, folder: Path, name: str, counts: Sequence[int], types: ColumnTypes, fingerprint: str
-    ):
+    def __init__(self, folder: Path, name: str, rows: int, types: ColumnTypes, fingerprint: str):
         self.paths = {column: folder / f"{name}_{column}.npy" for column in types}
         self.note_path = folder / f"{name}_progress.json"
-        self.ends = [0, *accumulate(counts)]
-        self.rows = self.ends[-1]
+        self.rows = rows
         self.types = types
         self.fingerprint = fingerprint
         self.columns: dict[str, np.ndarray] = {}
@@ -85,21 +82,21 @@ class ColumnFiles:
 
     @classmethod
     def open(
-        cls, folder: Path, name: str, counts: Sequence[int], types: ColumnTypes, fingerprint: str
+        cls, folder: Path, name: str, rows: int, types: ColumnTypes, fingerprint: str
     ) -> "ColumnFiles":
         """Open the columns of a stopped pass, or make new ones.
 
         Args:
             folder: folder of the files, made if necessary.
             name: name of the table, for example "round00_target".
-            counts: number of rows of each image, in every column.
+            rows: number of rows of every column.
             types: dtype and row shape of each column.
             fingerprint: see :func:`digest`.
 
         Raises:
             UserError: the folder cannot be written, or has too little space.
         """
-        files = cls(folder, name, counts, types, fingerprint)
+        files = cls(folder, name, rows, types, fingerprint)
         try:
             if not files._reopen():
                 files._make(folder)
@@ -139,9 +136,9 @@ class ColumnFiles:
             return None
         if not isinstance(note, dict) or note.get("fingerprint") != self.fingerprint:
             return None
-        images, rows = note.get("images"), note.get("rows")
-        whole = type(images) is int and 0 <= images < len(self.ends) and rows == self.ends[images]
-        return note if whole and type(rows) is int and "digests" in note else None
+        if note.pop("note", None) != _note_digest(note):  # how many images are done was altered
+            return None
+        return note if note["rows"] <= self.rows else None
 
     def _make(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -170,7 +167,13 @@ class ColumnFiles:
             column.flush()
         digests = {column: h.hexdigest() for column, h in self.hashes.items()}
         note = {"images": images, "rows": rows, "fingerprint": self.fingerprint}
-        write_json(self.note_path, {**note, "digests": digests})
+        note["digests"] = digests
+        write_json(self.note_path, {**note, "note": _note_digest(note)})
+
+
+def _note_digest(note: Mapping[str, Any]) -> str:
+    text = json.dumps(note, sort_keys=True)
+    return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
 
 
 def reserve(path: Path) -> None:

@@ -73,11 +73,10 @@ def measure(
     facts = (domain.items, domain.regions, options.size, classes)
     facts += (options.batch_size, options.runtime.dtype)
     networks = nn.ModuleList(filter(None, [model, discriminator]))
-    counts = [len(domain.regions[item.superpixel]) for item in domain.items]
     files = ColumnFiles.open(
         options.folder,
         name,
-        counts,
+        sum(len(domain.regions[item.superpixel]) for item in domain.items),
         column_types(classes, with_domain=discriminator is not None),
         digest(networks, facts),
     )

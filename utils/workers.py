@@ -1,6 +1,7 @@
 """Worker processes: they import from the project alone, and end with the process they work for."""
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -10,8 +11,11 @@ from multiprocessing import forkserver, get_context, parent_process, resource_tr
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
+from utils.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[1]
 SLOW_IMPORTS = ("cv2", "skimage.segmentation", "torch", "dataloader.datasets")
+FEWEST_FILES = 64
 
 
 def worker_context() -> BaseContext:
@@ -24,7 +28,16 @@ def worker_context() -> BaseContext:
 
     The server has imported what is slow and imported here, and ignores Ctrl-C, as its workers do:
     that is for the main process to handle.
+
+    Raises:
+        UserError: too few files may be open.
     """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files < FEWEST_FILES:
+        raise UserError(
+            f"--num_workers: only {files} files may be open at a time, and workers need "
+            f"{FEWEST_FILES}; use --num_workers 0, or raise the limit (ulimit -n)"
+        )
     forkserver.set_forkserver_preload([name for name in SLOW_IMPORTS if name in sys.modules])
     with _project_folder(), _ignored_interrupts():
         resource_tracker.ensure_running()
