@@ -42,6 +42,11 @@ PROBLEMS: tuple[tuple[str, str, Remedies], ...] = (
         (*NO_WORKERS, ("", "a higher limit (ulimit -n)")),
     ),
     (
+        r"AF_UNIX path too long",
+        "the path of temporary files is too long for the sockets of workers; set TMPDIR to a "
+        "shorter one, such as /tmp, or use --num_workers 0",
+    ),
+    (
         r"can't start new thread|Resource temporarily unavailable",
         "no more threads or processes can be started",
         (*NO_WORKERS, ("", "a higher limit (ulimit -u)")),

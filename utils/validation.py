@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scores:
-    """What a validation found.
+    """The result of a validation.
 
     Attributes:
         miou: mean IoU, 0..1; -1 where nothing was validated yet.
@@ -31,13 +31,13 @@ class Scores:
     iou: dict[str, float] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        """As a state of a run holds them."""
+        """Return the scores as plain values, for a saved state."""
         return asdict(self)
 
     def percent(self) -> dict[str, Any]:
-        """``mIoU`` and ``IoU`` by class name, in percent, as records and metrics hold them.
+        """Return ``mIoU`` and ``IoU`` by class name, in percent, for records and metrics.
 
-        A class that does not occur has None.
+        The value of a class that does not occur is None.
         """
         shares = {name: None if iou != iou else 100 * iou for name, iou in self.iou.items()}
         return {"mIoU": 100 * self.miou, "IoU": shares}
@@ -52,17 +52,17 @@ def validate(
     star: Collection[int] = (),
     absent: Collection[int] = (),
 ) -> Scores:
-    """Measure a network on labelled images, and log the validation line.
+    """Validate a network on labelled images, log the result and return it.
 
     Args:
-        model: the network, of as many classes as there are names.
+        model: the network, with one class per name.
         loader: batches (_, images (N, 3, H, W), labels (N, H, W) uint8, _).
-        class_names: one a class.
+        class_names: one name per class.
         runtime: device and precision.
-        missing, star, absent: classes, see :func:`validation_line`.
+        missing, star, absent: train ids of classes, see :func:`validation_line`.
 
     Raises:
-        UserError: no pixel of the labels counts.
+        UserError: every pixel of the labels is ignored.
     """
     confusion = confusion_of(model, loader, len(class_names), runtime)
     counted = [c for c in range(len(class_names)) if c not in {*missing, *absent}]
@@ -80,7 +80,7 @@ def validate(
 def confusion_of(
     model: nn.Module, loader: Iterable, num_classes: int, runtime: Runtime
 ) -> ConfusionMatrix:
-    """Confusion matrix of a network over the batches of :func:`validate`."""
+    """Return the confusion matrix of a network over the batches of :func:`validate`."""
     model.eval()
     confusion = ConfusionMatrix(num_classes)
     for _, images, labels, _ in tqdm(loader, desc="validate", disable=None, leave=False):
@@ -97,7 +97,7 @@ def validation_line(
     star: Collection[int] = (),
     absent: Collection[int] = (),
 ) -> str:
-    """mIoU[,mIoU*] and the IoU of each class, in percent, comma-separated.
+    """Return mIoU[,mIoU*] and the IoU of each class, in percent, comma-separated.
 
     Args:
         confusion: of the validation.
