@@ -14,11 +14,12 @@ import logging
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -49,6 +50,7 @@ from utils.common import (
 from utils.errors import UserError, run
 from utils.files import remove_temporaries, write_png
 from utils.logs import start_log
+from utils.prediction import enlarged_argmax
 from utils.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -89,11 +91,11 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     flags = parser()
-    args = flags.parse_args(argv)
-    facts = take_facts(args, flags.given(argv), args.trained_model_path)
-    agree_on_classes(args, "val", network=facts.get("class_names"))
+    args, given = flags.parse_args(argv), flags.given(argv)
     start_log()
-    info = load_dataset(args.val_dataset)
+    facts = take_facts(args, given, args.trained_model_path)
+    own_classes = args.image_dir is not None and not {"val_dataset", "label_ids"} & given
+    info = dataset_of(args, facts, own_classes)
     if args.label_ids and args.overlay:
         raise UserError(
             "--overlay: no pictures are written with --label_ids; leave one of them out"
@@ -122,6 +124,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{len(items)} predictions in {args.save_dir}")
 
 
+def dataset_of(args: Namespace, facts: dict[str, Any], own_classes: bool) -> DatasetInfo:
+    """The dataset whose classes are predicted.
+
+    Args:
+        args: the flags; ``num_classes`` is set.
+        facts: what the checkpoint tells of its network.
+        own_classes: whether names and colours of the classes are those of the checkpoint, which
+            needs no description of its dataset then.
+
+    Raises:
+        UserError: the classes of --val_dataset are not those of the network.
+    """
+    if own_classes and {"class_names", "palette"} <= facts.keys():
+        names = {key: facts[key] for key in ("class_names", "palette")}
+        return replace(load_dataset(args.val_dataset), name=facts.get("dataset", "own"), **names)
+    agree_on_classes(args, "val", network=facts.get("class_names"))
+    return load_dataset(args.val_dataset)
+
+
 @torch.inference_mode()
 def predict(
     model: nn.Module, loader: DataLoader, items: list[Item], runtime: Runtime
@@ -133,29 +154,6 @@ def predict(
         for index, image_logits in zip(indices, logits, strict=True):
             labels = enlarged_argmax(image_logits, read_size(items[index].image))
             yield index, labels.cpu().numpy()
-
-
-def enlarged_argmax(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Return the argmax of bilinearly resized logits, resizing one class at a time.
-
-    All classes of a 50-megapixel photo would take 4 GB; this takes two maps, with equal results.
-
-    Args:
-        logits: (C, h, w) float32.
-        size: (H, W) of the result.
-
-    Returns:
-        (H, W) uint8, the class with the largest logit; of equal ones, the first.
-    """
-    best, labels = None, torch.zeros(size, dtype=torch.uint8, device=logits.device)
-    for train_id, plane in enumerate(logits):
-        plane = F.interpolate(plane[None, None], size, mode="bilinear")[0, 0]
-        if best is None:
-            best = plane
-        else:
-            labels.masked_fill_(plane > best, train_id)
-            torch.maximum(best, plane, out=best)
-    return labels
 
 
 def images_to_predict(args: Namespace, info: DatasetInfo) -> tuple[list[Item], list[Path]]:

@@ -17,11 +17,14 @@ from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from active_selection.people import next_steps
 from active_selection.region_table import UNCERTAINTIES
 from active_selection.rounds import Experiment
 from active_selection.run_folder import RunFolder
 from active_selection.strategies import method_names
 from active_selection.table_files import feature_folder
+from annotation.guesses import NetworkGuesses
+from annotation.write import write_package
 from dataloader.domain import agree_on_classes, check_and_describe
 from models import MODEL_NAMES
 from models.facts import take_facts
@@ -83,6 +86,14 @@ def parser() -> Parser:
         default=True,
         help="let density selection take regions from the classes in turn",
     )
+    add(
+        "--oracle",
+        default="files",
+        choices=("files", "people"),
+        help="where target labels come from: its label files, or people; with people a round ends "
+        "with a labelling package, and --resume continues when it is answered",
+    )
+    add("--accept_partial", action="store_true", help="put unanswered regions back into the pool")
     alpha_help = "share of the budget for density in the first selection (d2ada)"
     add("--alpha", type=NON_NEGATIVE, default=1.0, help=alpha_help)
     beta_help = "decay of that share: each selection multiplies it by 2^(-beta)"
@@ -105,10 +116,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = RunFolder(args)
     adopted = folder.checkpoint(args.init_iteration)  # a copy, in case the original is gone
     start = args.init_checkpoint if Path(args.init_checkpoint).is_file() else adopted
-    facts = take_facts(args, flags.given(argv), start)
+    given = flags.given(argv)
+    facts = take_facts(args, given, start)
     agree_on_classes(args, "src", "trg", "val", network=facts.get("class_names"))
     STOP.listen()
     start_log(folder.log)
+    if "train_lr" in given:
+        log.warning("--train_lr is that of the warm-up; rounds are trained with --finetune_lr")
     with locked_folder(folder.path, "-p"), feature_folder(folder.features, folder.path):
         run_rounds(args, folder)
 
@@ -123,18 +137,38 @@ def run_rounds(args: Namespace, folder: RunFolder) -> None:
         log.info("the rounds in %s are finished", folder.path)
         return
     log.info("%s", vars(args))
-    if args.train_lr != parser().get_default("train_lr"):
-        log.warning("--train_lr is for the warm-up; rounds are trained with --finetune_lr")
     experiment = Experiment(args, folder, first_round)
     if not continued:
         folder.forget_open_round()
+    folder.remove_temporaries()
     settings.write(check_and_describe(experiment.domains, settings.data))
     for n in range(first_round, args.max_iterations + 1):
+        experiment.take_answers(n)
         scores = experiment.adopt(n) if n == args.init_iteration else experiment.finetune(n)
         results = experiment.select(n) if n < args.max_iterations else []
+        if experiment.active_set.asked:
+            ask_people(args, experiment, n)
         experiment.record(n, scores, results)
+        if experiment.active_set.asked:
+            package = folder.annotation / f"round_{n:02d}"
+            regions, pixels = (sum(getattr(r, k) for r in results) for k in ("regions", "pixels"))
+            print(next_steps(n, package, regions, pixels, folder.path))
+            return
     folder.clean_up()
     log.info("done: rounds %d to %d in %s", args.init_iteration, args.max_iterations, folder.path)
+
+
+def ask_people(args: Namespace, experiment: Experiment, n: int) -> None:
+    """Write the package of regions that people are to label, with the network's first guess."""
+    folder = experiment.folder.annotation / f"round_{n:02d}"
+    if folder.exists():  # of a run that was stopped after it: a package appears whole or not at all
+        return
+    target, asked = experiment.target, experiment.active_set.asked
+    items = [item for item in target.items if item.superpixel in asked]
+    guesses = NetworkGuesses(
+        experiment.model, items, target.info, tuple(args.image_size), experiment.runtime
+    )
+    write_package(folder, items, asked, target.info, guesses, root=target.root)
 
 
 def check_arguments(args: Namespace) -> None:
@@ -146,7 +180,7 @@ def check_arguments(args: Namespace) -> None:
         )
     if args.init_iteration and not args.datalist_path:
         raise UserError(
-            f"--init_iteration {args.init_iteration}: name the datalist to go on from with "
+            f"--init_iteration {args.init_iteration}: name the datalist to continue from with "
             f"--datalist_path EXP/datalist_{args.init_iteration - 1:02d}.pkl"
         )
 

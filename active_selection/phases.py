@@ -13,6 +13,7 @@ from active_selection.schedule import budgets, cut_at_budget
 from active_selection.strategies import STRATEGIES, Candidates
 from dataloader.active_set import ActiveSet, is_region_id
 from dataloader.domain import Domain
+from dataloader.oracle import GroundTruth
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle, save_pickle
 from utils.stopping import STOP
@@ -29,12 +30,17 @@ class Phase(NamedTuple):
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """Result of a phase: strategy, budget in pixels, and numbers of pixels and regions selected."""
+    """Result of a phase: strategy, budget in pixels, and numbers of pixels and regions selected.
+
+    Attributes:
+        void: number of these regions in which the label files give no pixel a class.
+    """
 
     strategy: str
     budget: int
     pixels: int
     regions: int
+    void: int = 0
 
 
 def plan_phases(
@@ -67,10 +73,12 @@ def run_phases(
     domain: Domain,
     folder: Path,
     round_index: int,
+    ask: bool = False,
+    oracle: GroundTruth | None = None,
 ) -> list[PhaseResult]:
     """Run phases in order, each on the regions that are still unlabelled.
 
-    Selected regions are labelled in ``active_set``, and written in labelling order to
+    Selected regions are labelled in ``active_set``, or asked for, and written in labelling order to
     ``<strategy>_selection_<round>.pkl`` as (score, "image,label,superpixel", region id). If a
     stopped run has already written the file of a phase, its regions are read from it.
 
@@ -81,6 +89,8 @@ def run_phases(
         domain: the target, with its regions.
         folder: folder of the selection files.
         round_index: number of the round.
+        ask: whether people are asked for the labels, instead of label files.
+        oracle: the label files; if given, selected regions without any class are counted.
     """
     results = []
     for strategy, budget in plan:
@@ -88,9 +98,10 @@ def run_phases(
         if not path.is_file():
             save_pickle(path, choose(strategy, budget, candidates, active_set))
         regions = read_selection(path, active_set)
-        active_set.label(regions)
+        (active_set.ask if ask else active_set.label)(regions)
         pixels = sum(domain.regions[superpixel][region] for superpixel, region in regions)
-        results.append(PhaseResult(strategy, budget, pixels, len(regions)))
+        void = len(oracle.void(regions)) if oracle else 0
+        results.append(PhaseResult(strategy, budget, pixels, len(regions), void))
         log.info("selection %02d: %s", round_index, asdict(results[-1]))
         STOP.check()
     return results

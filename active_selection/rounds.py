@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from active_selection.density import DensityOptions
+from active_selection.people import settle_answers
 from active_selection.phases import Phase, PhaseResult, plan_phases, run_phases, unlabelled_rows
 from active_selection.region_table import RegionTable, areas_only
 from active_selection.run_folder import RunFolder
@@ -19,6 +20,7 @@ from dataloader.datasets import Sample, TrainingSet
 from dataloader.domain import Domain, load_domain, load_domains, make_validator
 from dataloader.edges import region_edges
 from dataloader.loaders import training_loader
+from dataloader.oracle import Annotations, GroundTruth
 from models import get_model
 from models.discriminator import Discriminator
 from models.facts import network_facts
@@ -61,8 +63,14 @@ class Experiment:
             load_discriminator(checkpoint, self.discriminator)
         validation = load_domain(args, "val", "val", "image", "label")
         self.validate = make_validator(args, validation, self.model, self.runtime)
-        self.source, self.target, self.active_set = load_domains(args, needs, datalist)
+        self.people = args.oracle == "people"
+        self.source, self.target, self.active_set = load_domains(
+            args, needs, datalist, target_labels=not self.people
+        )
         self.domains = {"src": self.source, "trg": self.target, "val": validation}
+        self.oracle = GroundTruth(self.target)
+        if self.people:
+            self.oracle = Annotations(self.target, folder.annotation / "labels")
 
     def _plan(self, n: int, budget: int) -> list[Phase]:
         """Return the phases of selection ``n``, counted from 1, for a budget in pixels."""
@@ -115,10 +123,20 @@ class Experiment:
         active = self.active_set
         samples = [Sample(item, self.source.info) for item in active.source]
         samples += [
-            Sample(item, self.target.info, active.labelled[item.superpixel])
+            self.oracle.sample(item, active.labelled[item.superpixel])
             for item in active.labelled_items
         ]
         return TrainingSet(samples, tuple(self.args.image_size))
+
+    def take_answers(self, n: int) -> None:
+        """Before round ``n``, label what people were asked for and have answered.
+
+        The datalist of the round before then holds the outcome, so that later imports change
+        nothing of it.
+        """
+        if self.active_set.asked:
+            settle_answers(self.active_set, self.oracle, self.args.accept_partial)
+            self.active_set.save(self.folder.datalist(n - 1))
 
     def select(self, n: int) -> list[PhaseResult]:
         """Select regions up to the budget, label them, and write the datalist."""
@@ -133,7 +151,9 @@ class Experiment:
         with self.recorder.timed("select", Step(n)):
             candidates = self._candidates(n, needs_of(rest)) if rest else None
             results = run_phases(
-                plan, candidates, self.active_set, self.target, self.folder.path, n
+                *(plan, candidates, self.active_set, self.target, self.folder.path, n),
+                ask=self.people,
+                oracle=None if self.people else self.oracle,
             )
         self.active_set.save(self.folder.datalist(n))
         return results
@@ -183,11 +203,14 @@ class Experiment:
         if not self.args.keep_features:  # including files that a killed process left
             for path in self.folder.features.glob(f"round{n:02d}_*"):
                 path.unlink()
-        total, after = self.target.pixels, self.target.area(self.active_set.labelled)
-        before = after - sum(result.pixels for result in results)
+        total, after = self.target.pixels, self.oracle.labelled_pixels(self.active_set.labelled)
+        before = after if self.people else after - sum(result.pixels for result in results)
         share = before / total
         log.info("round %02d: mIoU %.2f with %.2f %% labelled", n, 100 * scores.miou, 100 * share)
-        if results:
+        if results and self.people:
+            asked = self.target.area(self.active_set.asked)
+            log.info("round %02d: people are asked for %d px", n, asked)
+        elif results:
             spent = (after - before, after, 100 * after / total)
             log.info("round %02d: spent %d px, %d px (%.2f %%) in total", n, *spent)
         for result in results:
@@ -201,5 +224,6 @@ class Experiment:
             "target_pixels": total,
             "selection": [asdict(result) for result in results],
             "labelled_pixels_after": after,
+            **({"asked_pixels": self.target.area(self.active_set.asked)} if self.people else {}),
         }
         write_json(self.folder.record(n), record, indent=1)

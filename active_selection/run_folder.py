@@ -30,7 +30,7 @@ from typing import Any
 from active_selection.phases import selection_path
 from active_selection.strategies import STRATEGIES
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import read_json, remove_temporaries
 from utils.resume import StateFile
 
 
@@ -45,6 +45,7 @@ class RunFolder:
         features: folder of the region features during a selection.
         log: file of the log, for people.
         metrics: file of the metrics, see :mod:`utils.recorder`.
+        annotation: folder of the labelling packages and of people's answers.
     """
 
     def __init__(self, args: Namespace):
@@ -53,6 +54,7 @@ class RunFolder:
         self.features: Path = args.save_feat_dir or self.path / "features"
         self.log = self.path / "log_train.txt"
         self.metrics = self.path / "metrics.jsonl"
+        self.annotation = self.path / "annotation"
 
     def checkpoint(self, n: int) -> Path:
         """Return the path of a round's checkpoint."""
@@ -119,6 +121,11 @@ class RunFolder:
         """Remove files of an older run in this folder from which a new run must not continue."""
         self.clean_up()
         self.record(self.args.init_iteration).unlink(missing_ok=True)
+
+    def remove_temporaries(self) -> None:
+        """Remove the half-written files that killed processes left beside those of this run."""
+        for folder in (self.path, self.record(0).parent, self.features):
+            remove_temporaries(folder)
 
     def clean_up(self) -> None:
         """Remove the files that only ``--resume`` needs."""

@@ -108,16 +108,17 @@ class ColumnFiles:
         return files
 
     def _reopen(self) -> bool:
-        """Open the files of a stopped pass; return False if they are missing, damaged or others."""
+        """Open the files of a stopped pass; return False if missing, damaged or of another pass."""
         note = self._read_note()
         if note is None:
             return False
         for column, (dtype, shape) in self.types.items():
             try:
+                size = self.paths[column].stat().st_size  # a shorter file would be lengthened
                 array = open_memmap(self.paths[column], "r+")
             except (OSError, ValueError, EOFError, SyntaxError):
                 return False
-            whole = array.offset + array.nbytes == self.paths[column].stat().st_size
+            whole = array.offset + array.nbytes == size
             if array.dtype != dtype or array.shape != (self.rows, *shape) or not whole:
                 return False
             self.columns[column] = array

@@ -78,15 +78,22 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
     """
     names = {}
     for category in field(data, "categories", list, source):
-        names[field(category, "id", int, source)] = field(category, "name", str, source)
+        number, name = field(category, "id", int, source), field(category, "name", str, source)
+        if names.setdefault(number, name) != name:
+            raise UserError(f"{source}: two categories have the id {number}; export it again")
     shapes: dict[int, list[Any]] = defaultdict(list)
     for annotation in field(data, "annotations", list, source):
         shapes[field(annotation, "image_id", int, f"{source}: an annotation")].append(annotation)
+    listed: set[int] = set()
     for entry in field(data, "images", list, source):
         name = field(entry, "file_name", str, f"{source}: an image")
         place = f"{source}: image {shown(name)}"
         size = field(entry, "height", int, place), field(entry, "width", int, place)
-        drawn = shapes.pop(field(entry, "id", int, place), [])
+        number = field(entry, "id", int, place)
+        if number in listed:
+            raise UserError(f"{source}: two images have the id {number}; export it again")
+        listed.add(number)
+        drawn = shapes.pop(number, [])
         image = collector.find(name)
         if image and collector.check_size(image, size, source):
             with collector.canvas(image, source) as canvas:

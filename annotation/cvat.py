@@ -150,8 +150,10 @@ def _read_image(element: ElementTree.Element, source: str, collector: Collector)
     if image is None or not collector.check_size(image, size, source):
         return
     with collector.canvas(image, source) as canvas:
-        order = sorted(element, key=lambda shape: _whole(shape, "z_order", place, 0))
-        for shape in order:
+        # a tag is of the whole image, so it goes over all shapes
+        for shape in sorted(
+            element, key=lambda shape: (shape.tag == "tag", _whole(shape, "z_order", place, 0))
+        ):
             code = canvas.code_of(shape.get("label", ""))
             if code is None:
                 continue

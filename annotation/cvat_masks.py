@@ -10,7 +10,7 @@ from PIL import Image
 
 from annotation.answers import Collector
 from annotation.classes import NO_ANSWER, ClassList
-from annotation.masks import codes_of_colors, open_map, paint_known, rgb_values
+from annotation.masks import codes_of_colors, open_map, pack_colors, paint_known, rgb_values
 from annotation.package import PackageImage
 from annotation.untrusted import Entry, shown
 from utils.errors import UserError
@@ -65,11 +65,11 @@ def read_mask_archive(entries: Sequence[Entry], source: str, collector: Collecto
             continue
         with collector.canvas(image, place) as canvas:
             values = rgb_values(picture)
-            used = set(map(tuple, np.unique(values.reshape(-1, 3), axis=0).tolist()))
+            used = set(np.unique(pack_colors(values)).tolist())
             codes = {
                 color: NO_ANSWER if name == BACKGROUND else canvas.code_of(name)
                 for color, name in colors.items()
-                if color in used
+                if (color[0] << 16 | color[1] << 8 | color[2]) in used
             }
             known = {c: NO_ANSWER if code is None else code for c, code in codes.items()}
             paint_known(codes_of_colors(values, known), values, canvas)
@@ -85,7 +85,11 @@ def _read_label_map(data: bytes, place: str) -> dict[tuple[int, int, int], str]:
                 continue
             name, color, _, _ = line.rsplit(":", 3)
             red, green, blue = (int(v) for v in color.split(","))
-            colors[red, green, blue] = name
+            if colors.setdefault((red, green, blue), name) != name:
+                raise UserError(
+                    f"{place}: {shown(name)} has the colour of {shown(colors[red, green, blue])}; "
+                    "give each label its own colour, and export again"
+                )
     except ValueError as error:
         raise UserError(
             f"{place}: expected lines such as road:128,64,128:: ; export it again"

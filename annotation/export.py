@@ -1,4 +1,4 @@
-"""Labelling package: writes the regions that a round selected as a folder for people to label."""
+"""Export of regions: writes those that a round selected to a folder for people to label."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,13 @@ def parser() -> Parser:
     add("--round", type=COUNT, help="round whose regions are asked for (default: the latest)")
     add("--trg_dataset", default="cityscapes", help="name in init_data, or path of an info.json")
     add("--trg_data_dir", default="./data/Cityscapes", help="root folder of the target's data")
-    add("--format", nargs="+", choices=FORMATS, default=FORMATS, help="files for which tools")
+    add(
+        "--format",
+        nargs="+",
+        choices=FORMATS,
+        default=FORMATS,
+        help="for which tools to write files",
+    )
     add("--out", type=Path, help="folder to write (default: annotation/round_NN in the run's)")
     add("--pred_dir", type=Path, help="predictions of inference.py, as a first guess to correct")
     add("--no-prefill", action="store_true", help="give no first guess")

@@ -1,8 +1,8 @@
-"""Answers of people: takes what they labelled in any tool, and writes label maps.
+"""Import of answers: reads what people labelled in any tool, and writes label maps.
 
 FILES are what labelling tools export: JSON of Label Studio, XML or mask archives of CVAT, COCO
-JSON, or folders and archives of label PNGs. Later files go before earlier ones. What is found is
-told image by image, and unless all is well nothing is written.
+JSON, or folders and archives of label PNGs. Where two files disagree, the later one counts. What
+was found is reported for each image, and nothing is written unless all files are in order.
 """
 
 import sys
@@ -31,8 +31,8 @@ def parser() -> Parser:
     add(
         "--package",
         type=Path,
-        nargs="+",
-        help="packages that lie elsewhere than in the run's folder",
+        action="append",
+        help="folder of a package (default: all in the run's annotation/); may be given repeatedly",
     )
     add(
         "--min_share",

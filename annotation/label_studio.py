@@ -60,42 +60,37 @@ def make_task(
         classes: of the package.
         address: of the picture, as the server sees it.
     """
-    shared = {
-        "to_name": IMAGE,
-        "original_width": image.width,
-        "original_height": image.height,
-        "image_rotation": 0,
-    }
     result = []
     for region in image.regions:
         for part, corners in enumerate(polygons(numbers == region.number)):
             points = (corners * (100 / image.width, 100 / image.height)).round(5).tolist()
             value = {"points": points, "polygonlabels": [classes.region.name], "closed": True}
-            result.append(
-                {
-                    **shared,
-                    "id": f"region_{region.number}_{part}",
-                    "from_name": OUTLINE,
-                    "type": "polygonlabels",
-                    "value": value,
-                    "meta": {"text": [f"region {region.number}"]},
-                }
-            )
+            name = f"region_{region.number}_{part}"
+            note = {"meta": {"text": [f"region {region.number}"]}}
+            result.append(_result(image, name, OUTLINE, "polygonlabels", value) | note)
     for c in classes.classes:
         if (guess == c.code).any():
             value = {"format": "rle", "rle": encode_brush(guess == c.code), "brushlabels": [c.name]}
-            result.append(
-                {
-                    **shared,
-                    "id": f"guess_{c.code}",
-                    "from_name": BRUSH,
-                    "type": "brushlabels",
-                    "value": value,
-                }
-            )
+            result.append(_result(image, f"guess_{c.code}", BRUSH, "brushlabels", value))
     return {
         "data": {"image": address, NAME: image.name},
         "predictions": [{"model_version": "first guess", "result": result}],
+    }
+
+
+def _result(
+    image: PackageImage, name: str, control: str, kind: str, value: dict[str, Any]
+) -> dict[str, Any]:
+    """One shape of a prediction, drawn with a control of the labelling interface."""
+    return {
+        "id": name,
+        "from_name": control,
+        "to_name": IMAGE,
+        "type": kind,
+        "original_width": image.width,
+        "original_height": image.height,
+        "image_rotation": 0,
+        "value": value,
     }
 
 

@@ -76,13 +76,19 @@ def rgb_values(picture: Image.Image) -> np.ndarray:
     return rgba[..., :3]
 
 
+def pack_colors(rgb: np.ndarray) -> np.ndarray:
+    """(H, W) int32: one number for each colour of (H, W, 3) uint8, 0xRRGGBB."""
+    red, green, blue = (rgb[..., channel].astype(np.int32) for channel in range(3))
+    return red << 16 | green << 8 | blue
+
+
 def codes_of_colors(rgb: np.ndarray, colors: dict[tuple[int, int, int], int]) -> np.ndarray:
     """(H, W) int16: codes of (H, W, 3) uint8 colours; black is no answer, -1 an unknown colour."""
-    packed = (rgb.astype(np.int32) * (65536, 256, 1)).sum(2)
+    packed = pack_colors(rgb)
     codes = np.full(packed.shape, -1, np.int16)
     codes[packed == 0] = NO_ANSWER
     for (red, green, blue), code in colors.items():
-        codes[packed == red * 65536 + green * 256 + blue] = code
+        codes[packed == (red << 16 | green << 8 | blue)] = code
     return codes
 
 

@@ -84,8 +84,9 @@ def agree_on_classes(args: Namespace, *prefixes: str, network: Sequence[str] | N
                     f"--{prefix}_dataset {other}: its class {number} is {theirs}, that of "
                     f"--{first}_dataset {name} is {ours}; all datasets must have the same classes"
                 )
-    for number, (ours, theirs) in enumerate(zip(classes, network or classes, strict=False)):
-        if ours != theirs:
+    pairs = zip_longest(classes, network or classes, fillvalue="nothing")
+    for number, (ours, theirs) in enumerate(pairs):
+        if ours != theirs and (ours, theirs) != ("nothing", f"class {number}"):  # --num_classes
             raise UserError(
                 f"--{first}_dataset {name}: its class {number} is {ours}, that of the checkpoint's "
                 f"network is {theirs}; name the dataset that it was trained on"
@@ -121,7 +122,8 @@ def load_domain(
     info = load_dataset(dataset)
     if items is None:
         needed = max((Item._fields.index(column) for column in columns), default=0) + 1
-        items = find_or_make_datalist(info, root, split, path, args.relocate, needed)
+        need_label = "label" in columns
+        items = find_or_make_datalist(info, root, split, path, args.relocate, needed, need_label)
     check_files(items, info, *columns)
     if "label" in columns:
         check_labels(items, info, f"--{prefix}_dataset")
@@ -170,7 +172,7 @@ def make_validator(
 
 
 def load_domains(
-    args: Namespace, needs: Collection[str], datalist: Path | None
+    args: Namespace, needs: Collection[str], datalist: Path | None, target_labels: bool = True
 ) -> tuple[Domain, Domain, ActiveSet]:
     """Source, target and what is labelled: that of a datalist, else every region in the pool.
 
@@ -178,6 +180,7 @@ def load_domains(
         args: the flags.
         needs: of "network", "source" and "edges", what selection will look at.
         datalist: to go on from.
+        target_labels: whether the target's images have label files.
 
     Raises:
         UserError: names the first files that cannot be used.
@@ -188,7 +191,8 @@ def load_domains(
     columns = ("image", "label", "superpixel")
     source_columns = columns if "source" in needs else columns[:2]
     source = load_domain(args, "src", "train", *source_columns, items=listed and listed.source)
-    target = load_domain(args, "trg", "train", *columns, items=listed and listed.target)
+    target_columns = columns if target_labels else ("image", "superpixel")
+    target = load_domain(args, "trg", "train", *target_columns, items=listed and listed.target)
     target = target.with_regions("train")
     if "source" in needs:
         source = source.with_regions("train")

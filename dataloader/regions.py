@@ -82,7 +82,7 @@ def save_regions(root: str | Path, split: str, regions: Regions) -> None:
     Entries that the files already hold for other images are kept.
     """
     root = Path(root).absolute()
-    with suppress(UserError):  # a damaged dictionary is made anew
+    with suppress(UserError):  # a damaged dictionary is replaced
         regions = _read_dictionary(root, split) | regions
     relative = {os.path.relpath(path, root): ids for path, ids in regions.items()}
     path = dictionary_path(root, split)

@@ -41,9 +41,9 @@ class Locator:
     """Converts the paths of one datalist to absolute paths on this machine.
 
     An absolute path that exists stays unchanged. A relative path is searched for below the data
-    root, then below the working directory (as in files of the published release). If neither finds
-    the file, the end of its path (at least a folder and the file name) is searched for below the
-    data root, the longest end first; the part before it is then the root on the other machine.
+    root, then below the working directory (as in files of the published release). If a file is in
+    none of these places, the end of its path (at least a folder and the file name) is searched for
+    below the data root, the longest end first; the rest is then the root on the other machine.
     A path with backslashes that is not found is read as a Windows path.
 
     The first file that is found decides for all files of its folder. For files that do not exist

@@ -1,6 +1,9 @@
 """What several tests share: running a script as a user does, on a toy city of a few images."""
 
 import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is there: tests run one a core
+
 import shlex
 import subprocess
 import sys
@@ -9,33 +12,41 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.in_process import ROOT, Ended, call
+
 TALLY: Counter[str] = Counter()
 
 
-def run_script(command: str, fails: bool = False) -> str:
+def run_script(command: str, fails: bool = False, process: bool = False) -> str:
     """Run ``python <command>`` from the repository's root; returns what it printed.
 
-    With ``fails``, it must end as bad input does: exit code 2 and one line, which is returned.
+    Args:
+        command: script and flags.
+        fails: it must end as bad input does, with exit code 2 and one line, which is returned.
+        process: run it in a process of its own, where the process matters; else in this one.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = call_process(command) if process else call(command)
+    if fails:
+        assert ended.code == 2, ended.err
+        assert "Traceback" not in ended.err
+        line = ended.err.splitlines()[-1]
+        assert line.startswith("error: ")
+        TALLY["bad inputs refused"] += 1
+        return line
+    assert ended.code == 0, ended.err[-3000:]
+    return ended.out + ended.err
+
+
+def call_process(command: str) -> Ended:
+    """Run ``python <command>`` in a process of its own."""
     result = subprocess.run(
         [sys.executable, *shlex.split(command)],
         cwd=ROOT,
-        env=environment,
         capture_output=True,
         text=True,
         timeout=300,
     )
-    if fails:
-        lines = [line for line in result.stderr.splitlines() if " INFO " not in line]
-        assert result.returncode == 2, result.stderr
-        assert "Traceback" not in result.stderr
-        assert lines[-1].startswith("error: ")
-        TALLY["bad inputs refused"] += 1
-        return lines[-1]
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout + result.stderr
+    return Ended(result.returncode, result.stdout, result.stderr)
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,17 @@
 """Scripts as processes that tests watch, stop and kill."""
 
-import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.in_process import ROOT
 
 
 def start(command: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, *shlex.split(command)],
         cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -31,7 +31,7 @@ class TrainingPlan:
     Attributes:
         total_itrs: iterations of the whole training.
         val_period: iterations between validations; one always follows the last iteration.
-        first_validation: no validation before this many iterations are exceeded.
+        first_validation: validations begin after this many iterations.
         ramp_itrs: iterations over which learning rates rise from zero.
         freeze_bn: freeze BatchNorm, see :func:`utils.steps.train_mode`.
         save_period: iterations between saved states.
@@ -200,7 +200,7 @@ class Meter:
         return {name: float(sum(losses[name] for losses in self.losses)) / count for name in names}
 
     def check(self) -> None:
-        """Raise a :class:`UserError` that names the first iteration with a loss not finite."""
+        """Raise a :class:`UserError` that names the first iteration whose loss is not finite."""
         if all(map(math.isfinite, self.means().values())):
             return
         for iteration, losses in enumerate(self.losses, self.start):

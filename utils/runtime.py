@@ -85,7 +85,7 @@ class Runtime:
     def prepare(self, model: nn.Module) -> nn.Module:
         """Move a network to the device, in the memory format; --compile acts on its first run."""
         model.to(self.device, memory_format=self.memory_format)
-        if self.compiled:  # selection calls forward_features directly, and so does forward
+        if self.compiled:  # forward calls forward_features, and selection calls it directly
             name = "forward_features" if hasattr(model, "forward_features") else "forward"
             setattr(model, name, torch.compile(getattr(model, name)))
         return model

@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from active_selection.schedule import budgets, cut_at_budget, weighted_round_robin
+from active_selection.schedule import (
+    budget_pixels,
+    budgets,
+    cut_at_budget,
+    weighted_round_robin,
+)
 
 
 @pytest.mark.parametrize(("n", "share"), [(1, 1), (2, 1 / 2), (3, 1 / 4), (4, 1 / 8), (5, 1 / 16)])
@@ -68,3 +73,22 @@ def test_round_robin_ends_with_weights_of_zero_and_below():
 
 def test_round_robin_gives_longer_turns_to_heavier_lists():
     assert weighted_round_robin([[1, 2, 3, 4], ["a", "b"]], [3, 1]) == [1, 2, 3, "a", 4, "b"]
+
+
+def test_budgets_in_images_and_in_per_cent(caplog):
+    assert budget_pixels(2.0, pixels=8000, images=40) == 400
+    assert budget_pixels("5%", pixels=8000, images=40) == 400
+    assert budget_pixels("0.125%", pixels=8000, images=40) == 10
+    assert budget_pixels("10%", pixels=8000, images=40) == 800
+    assert budget_pixels(0.0, pixels=8000, images=40) == 0
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(("size", "share"), [(4.1, 10), ("11%", 11), (29.0, 72), (400.0, 100)])
+def test_a_budget_of_more_than_a_tenth_is_warned_of(caplog, size, share):
+    """The default, 29 images' worth of pixels, is 1 % of 2975 images only."""
+    budget_pixels(size, pixels=8000, images=40)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"--active_selection_size {size}: a round takes {share} %" in record.getMessage()
+    assert "--active_selection_size 1%" in record.getMessage()

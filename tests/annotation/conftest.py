@@ -1,6 +1,8 @@
 """A run of two rounds on three tiny images, its package, and answers drawn as people would."""
 
 import importlib
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from annotation.package import Package
 from dataloader.active_set import ActiveSet
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.item import Item
+from utils.errors import UserError
 from utils.safe_pickle import save_pickle
 
 HEIGHT, WIDTH, BLOCK = 24, 32, 8
@@ -104,3 +107,42 @@ def make_run(tmp_path: Path) -> Run:
         save_pickle(folder / f"softmax_entropy_selection_{number:02d}.pkl", rows[2:])
         active_set.save(folder / f"datalist_{number:02d}.pkl")
     return Run(folder, root, items, truth, superpixels, load_dataset("cityscapes"))
+
+
+@pytest.fixture(scope="session")
+def shared_run(tmp_path_factory) -> Run:
+    result = make_run(tmp_path_factory.mktemp("run"))
+    result.export("--round", "0")
+    return result
+
+
+@pytest.fixture()
+def shared(shared_run) -> Iterator[Run]:
+    """A run whose package is written once; answers are removed after each test."""
+    yield shared_run
+    shutil.rmtree(shared_run.folder / "annotation" / "labels", ignore_errors=True)
+
+
+@pytest.fixture()
+def package(shared) -> Package:
+    return Package.load(shared.folder / "annotation" / "round_00")
+
+
+@pytest.fixture()
+def refuse(shared, package, tally):
+    """Importing a file fails with a line that holds some words, and writes nothing."""
+
+    def check(path: Path, *words: str) -> str:
+        before = sorted((shared.folder / "annotation").rglob("*"))
+        with pytest.raises(UserError) as error:
+            shared.take(path)
+        line = error.value.line
+        assert len(line.splitlines()) == 1 and len(line) < 600
+        for word in (path.name.encode("unicode_escape").decode(), *words):
+            assert word in line
+        after = sorted((shared.folder / "annotation").rglob("*"))
+        assert [p for p in after if p not in before and p.name != ".lock"] == []
+        tally["bad inputs refused"] += 1
+        return line
+
+    return check

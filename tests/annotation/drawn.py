@@ -167,6 +167,30 @@ def masks(package: Package, drawn: Drawn, path: Path, kind: str) -> Path:
     return path
 
 
+def one_coco(package: Package, segmentation, category: str = "road", **changes) -> str:
+    """A COCO file with one annotation of the first image."""
+    image = {"id": 1, "file_name": package.images[0].file, "height": 24, "width": 32}
+    return json.dumps(
+        {
+            "categories": [{"id": 5, "name": category}],
+            "images": [image | changes],
+            "annotations": [{"image_id": 1, "category_id": 5, "segmentation": segmentation}],
+        }
+    )
+
+
+def one_cvat(package: Package, shape: str, size: str = 'width="32" height="24"') -> str:
+    name = package.images[0].file
+    return f'<annotations><image name="{name}" {size}>{shape}</image></annotations>'
+
+
+def one_task(package: Package, value, kind: str = "brushlabels", **changes) -> str:
+    value = value if isinstance(value, str) else {kind: ["road"], **value}
+    result = {"type": kind, "original_width": 32, "original_height": 24, "value": value}
+    data = {"image": "x", "package_image": package.images[0].name}
+    return json.dumps([{"data": data, "annotations": [{"result": [result | changes]}]}])
+
+
 TOOLS = {
     "coco polygons": lambda p, d, t: coco(p, d, t / "a.json", "polygons"),
     "coco runs": lambda p, d, t: coco(p, d, t / "a.json", "runs"),

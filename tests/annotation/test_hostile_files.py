@@ -3,155 +3,21 @@
 import io
 import json
 import os
-import random
-import shutil
 import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from annotation import untrusted
-from annotation.brush import decode_brush, encode_brush
-from annotation.coco import segmentation_mask
-from annotation.package import Package
-from annotation.untrusted import mask_to_runs, runs_to_mask
-from tests.annotation.conftest import Run, make_run
+from tests.annotation.drawn import one_coco
 from utils.errors import UserError
 
 SIZE = (24, 32)
-
-
-@pytest.fixture(scope="module")
-def shared_run(tmp_path_factory) -> Run:
-    result = make_run(tmp_path_factory.mktemp("run"))
-    result.export("--round", "0")
-    return result
-
-
-@pytest.fixture()
-def run(shared_run) -> Iterator[Run]:
-    yield shared_run
-    shutil.rmtree(shared_run.folder / "annotation" / "labels", ignore_errors=True)
-
-
-@pytest.fixture()
-def package(run) -> Package:
-    return Package.load(run.folder / "annotation" / "round_00")
-
-
-@pytest.fixture()
-def refuse(run, package, tally):
-    """Importing a file fails with a line that holds some words, and writes nothing."""
-
-    def check(path: Path, *words: str) -> str:
-        before = sorted((run.folder / "annotation").rglob("*"))
-        with pytest.raises(UserError) as error:
-            run.take(path)
-        line = error.value.line
-        assert len(line.splitlines()) == 1 and len(line) < 600
-        for word in (path.name.encode("unicode_escape").decode(), *words):
-            assert word in line
-        after = sorted((run.folder / "annotation").rglob("*"))
-        assert [p for p in after if p not in before and p.name != ".lock"] == []
-        tally["bad inputs refused"] += 1
-        return line
-
-    return check
-
-
-def coco(package: Package, segmentation, category: str = "road", **changes) -> str:
-    image = {"id": 1, "file_name": package.images[0].file, "height": 24, "width": 32}
-    return json.dumps(
-        {
-            "categories": [{"id": 5, "name": category}],
-            "images": [image | changes],
-            "annotations": [{"image_id": 1, "category_id": 5, "segmentation": segmentation}],
-        }
-    )
-
-
-def cvat(package: Package, shape: str, size: str = 'width="32" height="24"') -> str:
-    name = package.images[0].file
-    return f'<annotations><image name="{name}" {size}>{shape}</image></annotations>'
-
-
-def studio(package: Package, value, kind: str = "brushlabels", **changes) -> str:
-    value = value if isinstance(value, str) else {kind: ["road"], **value}
-    result = {"type": kind, "original_width": 32, "original_height": 24, "value": value}
-    data = {"image": "x", "package_image": package.images[0].name}
-    return json.dumps([{"data": data, "annotations": [{"result": [result | changes]}]}])
-
-
-SEGMENTATIONS = {
-    "of another size": {"size": [32, 24], "counts": [768]},
-    "counts that overflow": {"size": [24, 32], "counts": [0, 2**63, 2**64]},
-    "counts that are negative": {"size": [24, 32], "counts": [-1, 769]},
-    "counts that are too few": {"size": [24, 32], "counts": [0, 5]},
-    "counts that are no numbers": {"size": [24, 32], "counts": [0.5, None, "8"]},
-    "no counts": {"size": [24, 32], "counts": None},
-    "compressed, empty": {"size": [24, 32], "counts": ""},
-    "compressed, cut off": {"size": [24, 32], "counts": "oooo"},
-    "compressed, long": {"size": [24, 32], "counts": "0" * 100_000},
-    "compressed, overflowing": {"size": [24, 32], "counts": "o" * 100},
-    "compressed, other letters": {"size": [24, 32], "counts": "\u00e9\x00~"},
-    "polygon that is not finite": [[0, 0, 1e999, 0, 5, 5]],
-    "polygon of huge numbers": [[0, 0, 10**400, 0, 5, 5]],
-    "polygon far away": [[0, 0, 1e9, 0, 5, 5]],
-    "polygon of a million points": [[0, 0] * 1_000_000],
-    "polygon of one point": [[0, 0]],
-    "polygon of odd length": [[0, 0, 3, 3, 3, 0, 1]],
-    "polygon of texts": [["a", "b", "c", "d", "e", "f"]],
-    "polygon of lists": [[[0, 0], [3, 3], [3, 0]]],
-    "box without a shape": [],
-    "a number": 7,
-    "nothing": None,
-}
-
-
-@pytest.mark.parametrize("segmentation", SEGMENTATIONS.values(), ids=SEGMENTATIONS)
-def test_coco_segmentations(package, refuse, tmp_path, segmentation):
-    text = coco(package, segmentation).replace("Infinity", "1e999")
-    (tmp_path / "answers.json").write_text(text)
-    refuse(tmp_path / "answers.json")
-
-
-def test_nan_is_no_number(package, refuse, tmp_path):
-    (tmp_path / "answers.json").write_text(coco(package, [[0, 0, float("nan"), 0, 5, 5]]))
-    refuse(tmp_path / "answers.json", "NaN")
-
-
-SHAPES = {
-    "nan": '<polygon label="road" points="nan,0;5,5;0,5"/>',
-    "infinite": '<polygon label="road" points="inf,0;5,5;0,5"/>',
-    "no points": '<polygon label="road"/>',
-    "million points": '<polygon label="road" points="' + "0,0;" * 1_000_000 + '0,0"/>',
-    "far away": '<polygon label="road" points="-9999,0;5,5;0,5"/>',
-    "box": '<box label="road" xtl="1" ytl="x" xbr="5" ybr="5"/>',
-    "turned": '<box label="road" xtl="1" ytl="1" xbr="5" ybr="5" rotation="45"/>',
-    "turned how": '<box label="road" xtl="1" ytl="1" xbr="5" ybr="5" rotation="much"/>',
-    "mask outside": '<mask label="road" rle="0,4" left="31" top="0" width="2" height="2"/>',
-    "mask negative": '<mask label="road" rle="0,4" left="-1" top="0" width="2" height="2"/>',
-    "mask too long": '<mask label="road" rle="0,5" left="0" top="0" width="2" height="2"/>',
-    "mask overflow": '<mask label="road" rle="0,1e30" left="0" top="0" width="2" height="2"/>',
-    "mask huge": '<mask label="road" rle="0" left="0" top="0" width="1e99" height="2"/>',
-    "order": '<box label="road" z_order="up" xtl="1" ytl="1" xbr="5" ybr="5"/>',
-    "points": '<points label="road" points="1,1;2,2"/>',
-    "deep": "<a>" * 100_000,
-}
-
-
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_cvat_shapes(package, refuse, tmp_path, shape):
-    (tmp_path / "answers.xml").write_text(cvat(package, shape))
-    refuse(tmp_path / "answers.xml")
 
 
 BOMB = (
@@ -198,6 +64,11 @@ JSON = {
     "category": b'{"categories": [{"id": "x"}], "images": [], "annotations": []}',
     "images": b'{"categories": [], "images": [[]], "annotations": []}',
     "annotation": b'{"categories": [], "images": [], "annotations": [{"image_id": [1]}]}',
+    "two categories": b'{"categories": [{"id": 1, "name": "road"}, {"id": 1, "name": "car"}], '
+    b'"images": [], "annotations": []}',
+    "two images": b'{"categories": [], "annotations": [], "images": ['
+    b'{"id": 1, "file_name": "a", "height": 1, "width": 1}, '
+    b'{"id": 1, "file_name": "b", "height": 1, "width": 1}]}',
     "stray annotation": b'{"categories": [], "images": [], "annotations": [{"image_id": 1}]}',
 }
 
@@ -205,43 +76,6 @@ JSON = {
 @pytest.mark.parametrize("data", JSON.values(), ids=JSON)
 def test_json(package, refuse, tmp_path, data):
     (tmp_path / "answers.json").write_bytes(data)
-    refuse(tmp_path / "answers.json")
-
-
-GOOD = encode_brush(np.ones(SIZE, bool))
-VALUES = {
-    "empty": {"rle": []},
-    "none": {},
-    "of another size": {"rle": encode_brush(np.ones((24, 33), bool))},
-    "cut off": {"rle": GOOD[:8]},
-    "of texts": {"rle": ["a"]},
-    "of large numbers": {"rle": [300, *GOOD]},
-    "that overflow": {"rle": [*GOOD[:6], *[255] * 50]},
-    "that claim 16 GB": {"rle": [255, 255, 255, 255, *GOOD[4:]]},
-    "a text": "x",
-}
-
-
-@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
-def test_brush_strokes(package, refuse, tmp_path, value):
-    (tmp_path / "answers.json").write_text(studio(package, value))
-    refuse(tmp_path / "answers.json")
-
-
-@pytest.mark.parametrize(
-    ("kind", "value"),
-    [
-        ("polygonlabels", {"points": [[0, 0], [1, 1]]}),
-        ("polygonlabels", {"points": [[0, 0], [1, 1, 1], [4, 4]]}),
-        ("polygonlabels", {"points": [0, 1, 2]}),
-        ("polygonlabels", {"points": [[0, 0], [1e9, 1], [4, 4]]}),
-        ("rectanglelabels", {"x": 1, "y": 1, "width": 9, "height": 9, "rotation": 30}),
-        ("rectanglelabels", {"x": None, "y": 1, "width": 9, "height": 9}),
-        ("keypointlabels", {"x": 1, "y": 1}),
-    ],
-)
-def test_other_results_of_label_studio(package, refuse, tmp_path, kind, value):
-    (tmp_path / "answers.json").write_text(studio(package, value, kind))
     refuse(tmp_path / "answers.json")
 
 
@@ -302,7 +136,7 @@ def test_damaged_archives(refuse, tmp_path, data):
 
 def test_a_damaged_member_of_an_archive(package, refuse, tmp_path):
     path = archive(
-        tmp_path / "answers.zip", ("a.json", coco(package, [[0, 0, 9, 0, 9, 9]]).encode())
+        tmp_path / "answers.zip", ("a.json", one_coco(package, [[0, 0, 9, 0, 9, 9]]).encode())
     )
     data = bytearray(path.read_bytes())
     data[60:80] = b"\xff" * 20
@@ -317,7 +151,15 @@ def test_archives_without_answers_or_with_several(package, refuse, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "label_map", [b"\xff\xfe", b"road", b"road:1,2::", b"road:a,b,c::", b"road:1,2,3,4::"]
+    "label_map",
+    [
+        b"\xff\xfe",
+        b"road",
+        b"road:1,2::",
+        b"road:a,b,c::",
+        b"road:1,2,3,4::",
+        b"road:1,2,3::\ncar:1,2,3::",
+    ],
 )
 def test_broken_label_maps(package, refuse, tmp_path, label_map):
     name = f"SegmentationClass/{package.images[0].name}.png"
@@ -367,47 +209,24 @@ def test_label_maps_of_unclear_kinds(package, refuse, tmp_path):
     refuse(path.parent, "value 26")
 
 
-def test_unknown_classes_are_named_with_the_nearest_known_one(package, refuse, tmp_path):
-    square = [[8, 0, 16, 0, 16, 8, 8, 8]]
-    (tmp_path / "a.json").write_text(coco(package, square, "sidwalk"))
-    refuse(tmp_path / "a.json", "'sidwalk'", "'sidewalk'")
-    (tmp_path / "b.xml").write_text(
-        cvat(package, '<box label="Vegetaton" xtl="8" ytl="0" xbr="16" ybr="8"/>')
-    )
-    refuse(tmp_path / "b.xml", "'Vegetaton'", "'vegetation'")
-    (tmp_path / "c.json").write_text(
-        studio(package, {"rle": GOOD, "brushlabels": ["<script>\n\x1b[31m"]})
-    )
-    refuse(tmp_path / "c.json", "unknown class")
-
-
-def test_images_of_another_size_are_told(package, refuse, tmp_path):
-    (tmp_path / "a.json").write_text(coco(package, [[0, 0, 9, 0, 9, 9]], width=64, height=48))
-    refuse(tmp_path / "a.json", "64 x 48", "32 x 24")
-    (tmp_path / "b.xml").write_text(cvat(package, "", 'width="64" height="48"'))
-    refuse(tmp_path / "b.xml", "64 x 48", "32 x 24")
-    (tmp_path / "c.json").write_text(studio(package, {"rle": GOOD}, original_width=64))
-    refuse(tmp_path / "c.json", "64 x 24", "32 x 24")
-
-
-def test_one_bad_file_keeps_the_good_ones_out(run, package, tmp_path):
-    (tmp_path / "good.json").write_text(coco(package, [[8, 0, 16, 0, 16, 8, 8, 8]]))
+def test_one_bad_file_keeps_the_good_ones_out(shared, package, tmp_path):
+    (tmp_path / "good.json").write_text(one_coco(package, [[8, 0, 16, 0, 16, 8, 8, 8]]))
     (tmp_path / "bad.json").write_text("[")
     with pytest.raises(UserError, match=r"bad\.json"):
-        run.take(tmp_path / "good.json", tmp_path / "bad.json")
-    assert not (run.folder / "annotation" / "labels").exists()
-    run.take(tmp_path / "good.json")
-    before = run.files()
+        shared.take(tmp_path / "good.json", tmp_path / "bad.json")
+    assert not (shared.folder / "annotation" / "labels").exists()
+    shared.take(tmp_path / "good.json")
+    before = shared.files()
     with pytest.raises(UserError, match=r"bad\.json"):
-        run.take(tmp_path / "good.json", tmp_path / "bad.json")
-    assert run.files() == before
+        shared.take(tmp_path / "good.json", tmp_path / "bad.json")
+    assert shared.files() == before
 
 
-def test_images_of_no_package_are_told_of_and_left(run, package, refuse, tmp_path, capsys):
-    content = json.loads(coco(package, [[8, 0, 16, 0, 16, 8, 8, 8]]))
+def test_images_of_no_package_are_told_of_and_left(shared, package, refuse, tmp_path, capsys):
+    content = json.loads(one_coco(package, [[8, 0, 16, 0, 16, 8, 8, 8]]))
     content["images"].append({"id": 2, "file_name": "other\n.png", "height": 5, "width": 5})
     (tmp_path / "a.json").write_text(json.dumps(content))
-    run.take(tmp_path / "a.json")
+    shared.take(tmp_path / "a.json")
     assert "other\\n.png: is in no labelling package" in capsys.readouterr().out
     content["images"] = content["images"][1:]
     content["annotations"] = []
@@ -430,67 +249,3 @@ def test_missing_files_folders_and_pipes(refuse, tmp_path):
     refuse(tmp_path / "empty", "holds no answers")
     os.mkfifo(tmp_path / "pipe.json")
     refuse(tmp_path / "pipe.json", "no such file")
-
-
-def test_any_change_of_a_good_file_is_read_or_refused(run, package, tmp_path):
-    """Bytes are altered, cut and put in, and answers in the files of the package with them."""
-    rng = random.Random(0)
-    sources = [
-        coco(package, {"size": [24, 32], "counts": "\\h05"}),
-        cvat(package, '<mask label="road" rle="0,4" left="1" top="0" width="2" height="2"/>'),
-        studio(package, {"rle": GOOD}),
-        (package.folder / "coco.json").read_text(),
-        (package.folder / "cvat_images.xml").read_text(),
-    ]
-    for n in range(100):
-        source = bytearray(rng.choice(sources).encode())
-        for _ in range(rng.randint(1, 3)):
-            at = rng.randrange(len(source))
-            source[at : at + rng.randint(0, 3)] = rng.choice(
-                [b"", b"0", b"-", b"[", b"null", b'"', bytes([rng.randrange(256)])]
-            )
-        path = tmp_path / ("a.xml" if source[:1] == b"<" else "a.json")
-        path.write_bytes(source)
-        try:
-            run.take(path)
-        except UserError as error:
-            assert path.name in error.line, n
-
-
-fuzz = settings(
-    max_examples=100,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-
-
-@fuzz
-@given(st.lists(st.integers(0, 255), max_size=60), st.booleans())
-def test_any_bytes_as_brush_strokes(data, with_header):
-    data = GOOD[:7] + data if with_header else data
-    try:
-        assert decode_brush(data, SIZE, "place").shape == SIZE
-    except UserError as error:
-        assert "place" in str(error)
-
-
-@fuzz
-@given(st.one_of(st.text(), st.text(st.characters(min_codepoint=48, max_codepoint=111))))
-def test_any_text_as_compressed_runs(text):
-    try:
-        mask = segmentation_mask({"size": list(SIZE), "counts": text}, SIZE, "place")
-        assert mask.shape == SIZE
-    except UserError as error:
-        assert "place" in str(error)
-
-
-@fuzz
-@given(st.data())
-def test_masks_survive_each_code(data):
-    shape = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
-    bits = data.draw(st.lists(st.booleans(), min_size=shape[0] * shape[1], max_size=36))
-    mask = np.array(bits[: shape[0] * shape[1]]).reshape(shape)
-    assert np.array_equal(decode_brush(encode_brush(mask), shape, ""), mask)
-    for order in "CF":
-        assert np.array_equal(runs_to_mask(mask_to_runs(mask, order), shape, order, ""), mask)

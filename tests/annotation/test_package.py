@@ -19,7 +19,7 @@ from annotation.labels import Labels, label_name
 from annotation.package import Package
 from annotation.write import write_package
 from dataloader.dataset_info import load_dataset
-from tests.annotation.conftest import HEIGHT, WIDTH, import_main
+from tests.annotation.conftest import HEIGHT, WIDTH, export_main, import_main
 from tests.annotation.drawn import masks
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle, save_pickle
@@ -188,6 +188,18 @@ def test_a_run_of_another_machine(run, tmp_path, capsys):
         "third/img/day/a b.png",
         "third/img/day/ä,<&>.png",
     ]
+
+
+def test_a_package_elsewhere(run, tmp_path):
+    export_main(
+        ["-p", str(run.folder), "--trg_data_dir", str(run.root), "--out", str(tmp_path / "out")]
+    )
+    package = Package.load(tmp_path / "out")
+    drawn = {image.name: np.zeros(image.size, np.uint8) for image in package.images}
+    answers = masks(package, drawn, tmp_path / "a", "grey")
+    refused(lambda: run.take(answers), "no labelling package")
+    run.take(answers, "--package", tmp_path / "out")
+    assert (run.label(1)[run.superpixels == 5] == 7).all()
 
 
 def test_what_export_refuses(run, tmp_path):

@@ -189,7 +189,8 @@ def test_a_skip_tag_of_cvat_skips_all_regions_of_its_image(run, tmp_path):
     package = run.export("--round", "0")
     (tmp_path / "a.xml").write_text(
         f'<annotations><image name="{package.images[1].file}" width="32" height="24">'
-        '<tag label="Unreadable" source="manual"></tag></image></annotations>'
+        '<tag label="Unreadable" source="manual"></tag>'
+        '<box label="road" z_order="1" xtl="0" ytl="0" xbr="32" ybr="24"/></image></annotations>'
     )
     run.take(tmp_path / "a.xml")
     assert list(statuses(run).values()) == [{"0": "skipped", "11": "skipped"}]

@@ -2,8 +2,10 @@
 
 import json
 import re
+import shlex
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from PIL import Image
 from experiments.config import read_config
 from experiments.plot import against_first
 from experiments.results import Curve, Results
+from tests.in_process import call
 from tests.processes import start
 from utils.errors import UserError
 
@@ -46,21 +49,50 @@ def is_done(folder):
     return path.is_file() and json.loads(path.read_text())["done"]
 
 
+class InProcess:
+    """What stands for a process: a script that has run, in this one, when it is started."""
+
+    def __init__(self, command, stdout=None, **_):
+        ended = call(shlex.join(command[1:]))
+        self.returncode = ended.code
+        if stdout:
+            stdout.write(ended.out + ended.err)
+
+    def poll(self):
+        return self.returncode
+
+    wait = poll
+
+
+@pytest.fixture()
+def in_process(monkeypatch):
+    """Have experiments/run.py run the scripts in this process."""
+    monkeypatch.setattr(subprocess, "Popen", InProcess)
+
+
 def where(config, city):
     return f"--config {config} --data {city} --out {config.parent / 'exp'}"
 
 
-def test_an_experiment_stopped_goes_on_and_is_drawn(script, config, toy_city):
-    flags, exp = where(config, toy_city), config.parent / "exp"
-    process = start(f"experiments/run.py {flags} --jobs 2")
-    first = exp / "seed0" / "RIPU" / "log_train.txt"
+@pytest.fixture(scope="module")
+def stopped(config, toy_city):
+    """An experiment of which a process was asked to stop in the rounds of the first seed."""
+    one = config.parent / "one.json"
+    one.write_text(json.dumps({"like": config.name, "seeds": SEEDS[:1]}))
+    process = start(f"experiments/run.py {where(one, toy_city)} --jobs 2")
+    first = config.parent / "exp" / "seed0" / "RIPU" / "log_train.txt"
     while not first.is_file():
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) == 128 + signal.SIGTERM
-    assert not is_done(exp / "seed1" / "RIPU")
+    return config.parent / "exp"
 
+
+def test_an_experiment_stopped_goes_on_and_is_drawn(stopped, script, config, toy_city, in_process):
+    flags, exp = where(config, toy_city), stopped
+    assert is_done(exp / "seed0" / "warmup")
+    assert not is_done(exp / "seed0" / "RIPU")
     out = script(f"experiments/run.py {flags} --jobs 2")
     assert "seed0/warmup:" not in out  # done before
     assert "seed1/RIPU: done" in out
@@ -121,7 +153,9 @@ def test_strategies_are_compared_with_the_first_from_the_same_warm_ups():
     assert lines[6:-1] == ["| d2ada | +3.00 | +1.00 | 2.00 ± 1.41 |"]
 
 
-def test_a_run_that_fails_is_named_and_ends_nothing_else(script, config, toy_city, tmp_path):
+def test_a_run_that_fails_is_named_and_ends_nothing_else(
+    script, config, toy_city, tmp_path, in_process
+):
     value = json.loads(config.read_text())
     value |= {"seeds": [0], "strategies": {"AADA": "--active_method AADA"}, "controls": {}}
     broken = tmp_path / "broken.json"
@@ -176,7 +210,9 @@ def test_configs_that_make_no_sense_are_refused(config, tmp_path, change, named)
     assert named in error.value.line
 
 
-def test_what_cannot_be_prepared_or_written_is_one_line(script, config, toy_city, tmp_path):
+def test_what_cannot_be_prepared_or_written_is_one_line(
+    script, config, toy_city, tmp_path, in_process
+):
     broken = tmp_path / "broken.json"
     value = json.loads(config.read_text()) | {"prepare": ["data_preprocessing/toy_city.py --x"]}
     broken.write_text(json.dumps(value))

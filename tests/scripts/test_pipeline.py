@@ -31,20 +31,18 @@ def test_every_file_of_an_experiment_is_there(experiment):
         *(f"datalist_{n:02d}.pkl" for n in range(ROUNDS)),
         *(f"density_selection_{n:02d}.pkl" for n in range(ROUNDS)),
         *(f"softmax_entropy_selection_{n:02d}.pkl" for n in range(ROUNDS)),
-        *("log_train.txt", "AL_record", "features"),
-        *("warmup_settings.json", "train_ADA_settings.json"),
+        *("log_train.txt", "metrics.jsonl", "AL_record", "features"),
+        *("warmup_settings.json", "train_ADA_settings.json", ".lock"),
     }
     warmup = torch.load(experiment / "checkpoint.tar", weights_only=True)
-    assert set(warmup) == {"model_state_dict", "opt_state_dict", "model_D"}
-    assert set(torch.load(experiment / "checkpoint02.tar", weights_only=True)) >= {
-        "model_state_dict",
-        "opt_state_dict",
-    }
+    assert set(warmup) == {"model_state_dict", "opt_state_dict", "model_D", "network"}
+    trained = torch.load(experiment / "checkpoint02.tar", weights_only=True)
+    assert set(trained) == {"model_state_dict", "opt_state_dict", "network"}
     kept = {path.name for path in (experiment / "features").iterdir()}
     for number in range(ROUNDS):
-        for name in ("source_features.npy", "target_features.npy", "mixtures.npz"):
+        for name in ("source_feature.npy", "target_feature.npy", "mixtures.npz"):
             assert f"round{number:02d}_{name}" in kept
-    features = np.load(experiment / "features" / "round00_target_features.npy")
+    features = np.load(experiment / "features" / "round00_target_feature.npy")
     assert features.shape == (240, 256)
     assert np.isfinite(features).all()
 
@@ -78,7 +76,7 @@ def test_a_selection_by_density_and_uncertainty_looks_at_every_image_once(
     experiment, toy_city, tmp_path
 ):
     args = train_ADA.parser().parse_args(
-        f"-p {tmp_path} {flags(toy_city)} --init_iteration 1 --max_iterations 2 "
+        f"-p {tmp_path} {flags(toy_city)} --num_classes 19 --init_iteration 1 --max_iterations 2 "
         f"--init_checkpoint {experiment}/checkpoint01.tar "
         f"--datalist_path {experiment}/datalist_00.pkl --active_selection_size {SIZE}".split()
     )
@@ -172,7 +170,7 @@ def test_continuing_repeats_what_an_unbroken_run_did(script, experiment, toy_cit
     )
     assert load(tmp_path / "datalist_01.pkl") == load(experiment / "datalist_01.pkl")
     assert not (tmp_path / "datalist_02.pkl").exists()
-    assert not list((tmp_path / "features").glob("*"))
+    assert not list((tmp_path / "features").glob("round*"))
     ours, theirs = (
         torch.load(folder / "checkpoint02.tar", weights_only=True)["model_state_dict"]
         for folder in (tmp_path, experiment)
@@ -230,7 +228,7 @@ def test_source_warm_up_needs_no_target_and_adaptation_no_target_labels(script, 
     data = flags(toy_city).replace(f"--trg_data_dir {toy_city}/Cityscapes", "")
     script(f"warmup.py -p {tmp_path}/a {data} {short} --warmup sup_warmup --trg_data_dir nowhere")
     saved = torch.load(tmp_path / "a" / "checkpoint.tar", weights_only=True)
-    assert set(saved) == {"model_state_dict", "opt_state_dict"}
+    assert set(saved) == {"model_state_dict", "opt_state_dict", "network"}
     listed = (toy_city / "Cityscapes" / "train.txt").read_text().splitlines()
     unlabelled = tmp_path / "unlabelled.txt"
     unlabelled.write_text(

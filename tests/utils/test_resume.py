@@ -1,0 +1,184 @@
+"""A run is continued with its own flags and from its own state, and with nothing else."""
+
+import json
+from argparse import Namespace
+
+import pytest
+import torch
+from torch import nn
+
+import train_ADA
+import warmup
+from dataloader.dataset_info import load_dataset
+from dataloader.datasets import Sample, TrainingSet
+from dataloader.item import Item
+from dataloader.loaders import TrainingLoader, training_loader
+from utils.errors import UserError
+from utils.optim import segmentation_optimizer
+from utils.resume import FREE_FLAGS, Progress, RunSettings, StateFile
+from utils.runtime import Runtime
+from utils.steps import SupervisedStep
+from utils.validation import Scores
+
+
+def flags(folder, *more: str) -> Namespace:
+    return warmup.parser().parse_args(["-p", str(folder), *more])
+
+
+def settings(folder, *more: str) -> RunSettings:
+    return RunSettings(flags(folder, *more), "warmup", warmup.parser().get_default)
+
+
+def test_nothing_to_resume_is_a_start(tmp_path, caplog):
+    assert settings(tmp_path).check(False, []) is False
+    with caplog.at_level("INFO"):
+        assert settings(tmp_path).check(True, [tmp_path / "checkpoint.tar"]) is False
+    assert "nothing to resume" in caplog.text
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_results_of_another_run_are_not_overwritten(tmp_path, resume):
+    (tmp_path / "checkpoint.tar").touch()
+    with pytest.raises(UserError, match=r"holds results already \(checkpoint\.tar\)"):
+        settings(tmp_path).check(resume, [tmp_path / "x", tmp_path / "checkpoint.tar"])
+
+
+VALUES = {  # of each flag, another value than its default
+    "model": "deeplabv2_mobilenet",
+    "separable_conv": True,
+    "output_stride": "8",
+    "num_classes": "20",
+    "src_dataset": "SYNTHIA",
+    "trg_dataset": "camvid",
+    "val_dataset": "camvid",
+    "relocate": "/a=/b",
+    "resume": True,
+    "freeze_bn": False,
+    "ignore_idx": None,  # has one value
+    "loss_type": "focal_loss",
+    "image_size": ["8", "16"],
+    "device": "cuda",
+    "amp": "bf16",
+    "channels_last": True,
+    "compile": True,
+    "deterministic": True,
+    "warmup": "sup_warmup",
+    "save_feat_dir": "feat",
+    "keep_features": True,
+    "datalist_path": "x.pkl",
+    "init_checkpoint": "y.tar",
+    "active_mode": "scan",
+    "active_method": "RIPU",
+    "uncertainty": "softmax_margin",
+    "class_balance": False,
+    "max_source_regions": "all",
+}
+
+
+@pytest.mark.parametrize("script", [warmup, train_ADA], ids=["warmup", "train_ADA"])
+def test_every_flag_that_changes_a_result_must_be_the_same(script, tmp_path):
+    """All others may differ between a run and its continuation."""
+    required = ["-p", str(tmp_path), *(["--init_checkpoint", "x"] * (script is train_ADA))]
+
+    def run(*more: str) -> RunSettings:
+        parser = script.parser()
+        return RunSettings(parser.parse_args([*required, *more]), "run", parser.get_default)
+
+    run().write()
+    assert run().check(True, []) is True
+    checked = 0
+    for action in script.parser()._actions:
+        if action.dest in ("help", "model_save_dir", "ignore_idx"):
+            continue
+        value = VALUES.get(action.dest, "7")
+        if isinstance(value, bool):
+            given = [action.option_strings[0 if value else -1]]
+        else:
+            given = [action.option_strings[0], *([value] if isinstance(value, str) else value)]
+        if action.dest in FREE_FLAGS:
+            assert run(*given).check(True, []) is True
+        else:
+            with pytest.raises(UserError, match=rf"--resume: --{action.dest} is .*, but the run"):
+                run(*given).check(True, [])
+        checked += 1
+    assert checked > 35
+
+
+def test_a_flag_that_was_not_there_then_counts_as_its_default(tmp_path):
+    settings(tmp_path).write()
+    path = tmp_path / "warmup_settings.json"
+    value = json.loads(path.read_text())
+    del value["flags"]["focal_gamma"]
+    value["flags"]["of_a_later_version"] = "3"
+    path.write_text(json.dumps(value))
+    assert settings(tmp_path).check(True, []) is True
+    with pytest.raises(UserError, match=r"--focal_gamma is 3\.0, but the run in .* had 2\.0"):
+        settings(tmp_path, "--focal_gamma", "3").check(True, [])
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"flags": 3}', "null"])
+def test_damaged_settings_are_one_line(tmp_path, text):
+    (tmp_path / "warmup_settings.json").write_text(text)
+    with pytest.raises(UserError, match=r"warmup_settings\.json: .*remove it to start anew"):
+        settings(tmp_path).check(True, [])
+
+
+def data() -> TrainingLoader:
+    info = load_dataset("cityscapes")
+    samples = [Sample(Item(f"/d/{n}.png", "", ""), info) for n in range(5)]
+    return training_loader(TrainingSet(samples, (8, 8)), 2, seed=3, num_workers=0)
+
+
+def new_step(seed: int, loader: TrainingLoader | None = None) -> SupervisedStep:
+    torch.manual_seed(seed)
+    net = nn.Module()
+    net.backbone, net.classifier = nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1)
+    optimizer = segmentation_optimizer(net, 0.1, 0.0)
+    for parameter in net.parameters():  # momentum, as after a step
+        optimizer.state[parameter]["momentum_buffer"] = torch.randn_like(parameter)
+    step = SupervisedStep(
+        net, optimizer, [], "cross_entropy", Runtime(torch.device("cpu"), amp="fp16")
+    )
+    step.loaders = [loader or data()]
+    return step
+
+
+def test_a_state_comes_back_whole(tmp_path):
+    """Weights, momentum, loss scale, random state, scores, and where the data goes on."""
+    saved, restored = new_step(1), new_step(2)
+    saved.runtime.scaler.load_state_dict(saved.runtime.scaler.state_dict() | {"scale": 8.0})
+    progress = Progress(7, validated=False, best=Scores(0.25, {"road": 0.5, "sky": float("nan")}))
+    state_file = StateFile(tmp_path / "state.tar", "round 03")
+    torch.manual_seed(5)
+    state_file.save(saved, progress)
+    drawn = torch.rand(4)
+
+    found = state_file.restore(restored)
+    assert torch.equal(torch.rand(4), drawn)
+    assert (found.iteration, found.validated, found.best.miou) == (7, False, 0.25)
+    assert found.best.iou["road"] == 0.5 and found.best.iou["sky"] != found.best.iou["sky"]
+    assert restored.runtime.scaler.get_scale() == 8.0
+    for name, value in saved.model.state_dict().items():
+        assert torch.equal(restored.model.state_dict()[name], value)
+    for ours, theirs in zip(restored.model.parameters(), saved.model.parameters(), strict=True):
+        momenta = (
+            s.optimizers[0].state[p]["momentum_buffer"]
+            for s, p in ((restored, ours), (saved, theirs))
+        )
+        assert torch.equal(*momenta)
+    (loader,) = restored.loaders
+    assert next(iter(loader.batch_sampler)) == data().batch_sampler.batch(7)
+
+
+def test_a_state_of_another_round_counts_as_none(tmp_path):
+    path, step = tmp_path / "state.tar", new_step(1)
+    assert StateFile(path, "round 01").restore(step) == Progress()
+    StateFile(path, "round 01").save(step, Progress(9))
+    before = {name: value.clone() for name, value in step.model.state_dict().items()}
+    other = new_step(2)
+    assert StateFile(path, "round 02").restore(other) == Progress()
+    assert not torch.equal(other.model.classifier.weight, before["classifier.weight"])
+    assert StateFile(path, "round 01").restore(other).iteration == 9
+    StateFile(path, "round 01").remove()
+    StateFile(path, "round 01").remove()
+    assert StateFile(path, "round 01").restore(step) == Progress()
