@@ -49,7 +49,7 @@ from utils.common import (
     number,
 )
 from utils.errors import UserError, run
-from utils.files import write_png
+from utils.files import remove_temporaries, write_png
 from utils.logs import start_log
 from utils.prediction import enlarged_argmax
 from utils.runtime import Runtime
@@ -104,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     items, targets = images_to_predict(args, info)
     check_files(items, info, "image")
     check_targets(items, [outputs(target, args) for target in targets], args.label_ids)
+    for folder in {target.parent for target in targets}:
+        remove_temporaries(folder)
     ids = label_ids(info) if args.label_ids else np.arange(256, dtype=np.uint8)
 
     runtime = Runtime.from_args(args)

@@ -106,11 +106,18 @@ def check_data(name: str, items: Sequence[Item], now: dict[str, Any], before: An
             f"--resume: label ids or classes of --{name}_dataset are not those that the run began "
             f"with (its info.json was altered); {remedy}"
         )
+    each = before.get("each_data")
+    images = len(each) // DIGITS if isinstance(each, str) else len(items)
+    if images != len(items):
+        raise UserError(
+            f"--resume: {len(items)} images in --{name}_data_dir, but {images} when the run began; "
+            f"{remedy}"
+        )
     if before.get("data") != now["data"]:
         raise UserError(
             f"--resume: the data in --{name}_data_dir are not those that the run began with; the "
             f"first image that differs, in itself, its label or superpixel map, is "
-            f"{_first_other(items, now['each_data'], before.get('each_data'))}; {remedy}"
+            f"{_first_other(items, now['each_data'], each)}; {remedy}"
         )
     if before.get("times") != now["times"]:
         log.warning(
