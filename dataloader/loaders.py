@@ -5,15 +5,17 @@ image, augmented in the same way, however many workers load it and wherever the 
 """
 
 import itertools
+import os
 import re
 from collections.abc import Iterator, Sequence
+from multiprocessing.queues import Queue
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from dataloader.datasets import SeededIndex, TrainingSet
 from utils.errors import UserError
@@ -120,10 +122,21 @@ def evaluation_loader(data: Dataset, batch_size: int, num_workers: int) -> Loade
 def _collate(samples: Sequence[tuple]) -> tuple[list[int], Tensor, Tensor | None, list]:
     indices, images, labels, superpixels = zip(*samples, strict=True)
     stacked = None if labels[0] is None else torch.stack(labels)
-    return list(indices), torch.stack(images), stacked, list(superpixels)
+    batch = list(indices), torch.stack(images), stacked, list(superpixels)
+    if get_worker_info() is not None:
+        # The queue's thread would do this, too, but an error there does not reach the main process.
+        for tensor in filter(torch.is_tensor, [batch[1], stacked, *superpixels]):
+            tensor.share_memory_()
+    return batch
 
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     end_with_main_process()
+    Queue._on_queue_feeder_error = staticmethod(_end_worker)
+
+
+def _end_worker(error: Exception, batch: Any) -> None:
+    """End a worker that cannot send a batch, for which the main process would wait forever."""
+    os._exit(1)
