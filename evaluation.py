@@ -1,7 +1,12 @@
-"""Evaluation: IoU of predictions on disk, class by class, and its mean over the classes.
+"""Evaluation: IoU of predictions on disk for each class, and the mean over the classes.
 
-For the 19 classes of Cityscapes, the means over SYNTHIA's 16 and 13 classes are given, too.
+For the 19 classes of Cityscapes, the means over SYNTHIA's 16 and 13 classes are also given.
 """
+
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
 
 import logging
 import os
@@ -36,10 +41,10 @@ DEFAULT_LISTS = Path("dataloader/init_data/cityscapes")
 
 
 def parser() -> Parser:
-    """The command line of this script."""
+    """Return the command-line parser of this script."""
     result = Parser(__doc__)
     result.add_argument(
-        "--root_dir", type=Path, default=Path("data/Cityscapes"), help="root of the data"
+        "--root_dir", type=Path, default=Path("data/Cityscapes"), help="root folder of the dataset"
     )
     result.add_argument(
         "--pred_dir", type=Path, required=True, help="folder that inference.py wrote to"
@@ -48,13 +53,15 @@ def parser() -> Parser:
         "--val_datalist_dir",
         type=Path,
         default=DEFAULT_LISTS,
-        help="folder with a val.txt; where the default folder (for another dataset, its own folder "
-        "of init_data) has none, the data root's own list is used",
+        help="folder with a val.txt; if the default folder (for another dataset, its own folder "
+        "in init_data) has none, the list in the data root is used",
     )
     result.add_argument(
-        "--dataset", default="cityscapes", help="name in init_data, or path of an info.json"
+        "--dataset",
+        default="cityscapes",
+        help="dataset: a name in dataloader/init_data, or the path of an info.json",
     )
-    result.add_argument("--json", type=Path, help="file that the figures are written to as well")
+    result.add_argument("--json", type=Path, help="JSON file to which results are also written")
     add_relocation_argument(result)
     return result
 
@@ -68,14 +75,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictions = find_predictions(items, args.pred_dir)
     pairs = [Item(str(p), i.label, "") for i, p in zip(items, predictions, strict=True)]
     check_files(pairs, info, "prediction", "label")
-    check_labels(items, info, "--dataset")
+    as_described = check_labels(items, info, "--dataset")
 
     values = np.zeros((len(info.class_names), 256), np.int64)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         counted = pool.map(lambda item, path: count(item, path, info), items, predictions)
         for one in tqdm(counted, total=len(items), desc="evaluate", disable=None):
             values += one
-    check_values(values, info, args.pred_dir)
+    check_values(values, info, args.pred_dir, as_described)
     confusion = ConfusionMatrix(len(info.class_names))
     confusion.counts[:, :-1] = values[:, : confusion.num_classes]
     confusion.counts[:, -1] = values[:, confusion.num_classes :].sum(1)
@@ -86,10 +93,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def list_path(folder: Path, info: DatasetInfo) -> Path | None:
-    """The list that --val_datalist_dir names (its folder, or itself); None for the data root's own.
+    """Return the list that --val_datalist_dir names, a folder or file; None for the data root's.
 
     Raises:
-        UserError: a folder that is not the default has no list.
+        UserError: a folder other than the default has no list.
     """
     default = folder == DEFAULT_LISTS
     if default and info.name != DEFAULT_LISTS.name:
@@ -106,7 +113,7 @@ def list_path(folder: Path, info: DatasetInfo) -> Path | None:
 
 
 def check_labelled(items: Sequence[Item], source: Path) -> None:
-    """Refuse a list with images that have no label."""
+    """Raise a :class:`UserError` for a list with images that have no label."""
     unlabelled = [item for item in items if not item.label]
     if unlabelled:
         raise UserError(
@@ -116,7 +123,7 @@ def check_labelled(items: Sequence[Item], source: Path) -> None:
 
 
 def count(item: Item, path: Path, info: DatasetInfo) -> np.ndarray:
-    """(C, 256) int64: labelled pixels of one image by class and by the value predicted there."""
+    """Return (C, 256) int64: labelled pixels of one image by class and predicted value."""
     label, prediction = read_label(item.label, info), read_train_ids(path)
     if label.shape != prediction.shape:
         check_size(item, path, label, prediction)
@@ -127,9 +134,9 @@ def count(item: Item, path: Path, info: DatasetInfo) -> np.ndarray:
 
 
 def check_size(item: Item, path: Path, label: np.ndarray, prediction: np.ndarray) -> None:
-    """Refuse a prediction whose size is neither its label's nor its image's.
+    """Raise a :class:`UserError` for a prediction with neither its label's nor its image's size.
 
-    The label may be of another scale than the image; the prediction must not.
+    The label may have another scale than the image; the prediction must not.
     """
     try:
         size = read_size(item.image)
@@ -143,24 +150,30 @@ def check_size(item: Item, path: Path, label: np.ndarray, prediction: np.ndarray
         )
 
 
-def check_values(values: np.ndarray, info: DatasetInfo, source: Path) -> None:
-    """Refuse, or warn of, predictions whose values cannot be train ids.
+def check_values(
+    values: np.ndarray, info: DatasetInfo, source: Path, as_described: bool = True
+) -> None:
+    """Refuse, or warn about, predictions whose values cannot be train ids.
 
     Args:
         values: (C, 256), labelled pixels by class and predicted value.
         info: the dataset.
-        source: the folder of the predictions.
+        source: folder of the predictions.
+        as_described: whether the labels seem to be what the dataset says; predictions look like
+            label ids if it is the labels that are train ids.
 
     Raises:
-        UserError: no pixel is labelled, most values are no class, or the values are label ids.
+        UserError: no pixel is labelled, most values are not a class, no prediction is one, or they
+            are label ids.
     """
     classes, pixels = len(values), values.sum()
     if not pixels:
         raise UserError(
             f"{info.name}: every pixel of the labels is ignored, so there is nothing to evaluate; "
-            "see label_to_train in info.json, and whether the labels are of this dataset"
+            "check --dataset, and label_to_train in its info.json"
         )
-    unknown = values[:, classes:IGNORE].sum(0)
+    unknown = values[:, classes:].sum(0)
+    strange = unknown[:-1].sum()  # 255 may be meant
     first = classes + int(np.argmax(unknown))
     as_ids = sum(
         values[train, i] for i, train in info.label_to_train.items() if i < 256 and train < classes
@@ -174,19 +187,20 @@ def check_values(values: np.ndarray, info: DatasetInfo, source: Path) -> None:
     )
     share = f"{percent(unknown.sum() / pixels)} % of the predicted values are no class"
     share += f", most often {first}"
-    if 2 * unknown.sum() > pixels or (unknown.any() and as_ids > right):
+    if unknown.sum() == pixels or 2 * strange > pixels or (strange and as_ids > right):
         raise UserError(f"{source}: {share}{cause}")
     if unknown.any():
         log.warning("%s: %s; they count as wrong", source, share)
-    elif as_ids > max(2 * right, pixels // 2):
+    elif as_described and as_ids > max(2 * right, pixels // 2):
         log.warning("%s: these seem to be label ids%s", source, cause)
 
 
 def figures(confusion: ConfusionMatrix, info: DatasetInfo, images: int) -> dict:
-    """Means, IoU by class name, both in percent, and the number of images.
+    """Return means and IoU by class name, both in percent, and the number of images.
 
-    Means are over classes that occur and that the dataset has (that its ``label_to_train`` names);
-    others are null. Those over the classes that SYNTHIA is measured by are for Cityscapes' classes.
+    Means are over classes that occur and that the dataset has (those in its ``label_to_train``);
+    the IoU of all others is null. With Cityscapes' classes, ``mIoU16`` and ``mIoU13`` are the means
+    over the classes of SYNTHIA.
     """
 
     def value(share: float) -> float | None:
@@ -200,17 +214,15 @@ def figures(confusion: ConfusionMatrix, info: DatasetInfo, images: int) -> dict:
     if info.class_names == synthia.class_names and set(absent) <= set(missing):
         means["mIoU16"] = confusion.mean_iou(missing)
         means["mIoU13"] = confusion.mean_iou([*missing, *star])
-    ious = confusion.iou()
-    ious[absent] = np.nan
     return {
         **{name: value(mean) for name, mean in means.items()},
-        "IoU": {name: value(iou) for name, iou in zip(info.class_names, ious, strict=True)},
+        "IoU": dict(zip(info.class_names, map(value, confusion.iou(absent)), strict=True)),
         "images": images,
     }
 
 
 def table(result: dict) -> str:
-    """What :func:`figures` returns as text; a hyphen for a class that does not occur."""
+    """Format the result of :func:`figures` as text; a class that does not occur gets a hyphen."""
     means = {name: value for name, value in result.items() if name not in ("IoU", "images")}
     width = max(13, *map(len, result["IoU"]))
     rows = [*result["IoU"].items(), None, *means.items()]
@@ -224,4 +236,4 @@ def table(result: dict) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parser)

@@ -1,19 +1,26 @@
 """Prediction: write a network's labels for a dataset's validation images or for any folder.
 
 For each image, <image file name> holds 8-bit train ids at the image's own size (always as PNG), and
-<stem>_color.png the same in colours. With --image_dir, the folders below it are mirrored below
---save_dir; with a list, only where two of its images have the same name.
+<stem>_color.png shows them in colours. With --image_dir, --save_dir mirrors the folders below it;
+with a list, it does so only if two images have the same name.
 """
+
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
 
 import logging
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -33,7 +40,7 @@ from models.facts import take_facts
 from models.folding import fold_batch_norm
 from utils.checkpoint import load_model
 from utils.common import (
-    POSITIVE_INT,
+    BATCH_SIZE,
     Parser,
     add_domain_arguments,
     add_machine_arguments,
@@ -42,40 +49,41 @@ from utils.common import (
     number,
 )
 from utils.errors import UserError, run
-from utils.files import write_png
+from utils.files import remove_temporaries, write_png
 from utils.logs import start_log
+from utils.prediction import enlarged_argmax
 from utils.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
 
 def parser() -> Parser:
-    """The command line of this script."""
+    """Return the command-line parser of this script."""
     result = Parser(__doc__)
     add_model_arguments(result, MODEL_NAMES, "deeplabv2_resnet101")
     result.add_argument("--trained_model_path", required=True, help="checkpoint (*.tar) to use")
     result.add_argument(
         "--image_dir",
         type=Path,
-        help="predict every image in this folder and the folders below it, not a dataset's",
+        help="predict every image in this folder and its subfolders, instead of a dataset's",
     )
     result.add_argument(
-        "--save_dir", type=Path, default=Path("result"), help="folder that predictions go to"
+        "--save_dir", type=Path, default=Path("result"), help="folder for the predictions"
     )
     result.add_argument(
         "--label_ids",
         action="store_true",
-        help="write the label ids of --val_dataset, as the Cityscapes benchmark wants them, "
-        "instead of train ids; no coloured pictures are written",
+        help="write label ids of --val_dataset, as the Cityscapes benchmark requires, instead of "
+        "train ids; no coloured images are written",
     )
     result.add_argument(
         "--overlay",
         type=number(float, 0, 1, open_low=True),
         metavar="OPACITY",
-        help="also write <stem>_overlay.png, the colours over the image with a legend, for example "
-        "with an opacity of 0.5",
+        help="also write <stem>_overlay.png, the image overlaid with the colours and a legend; "
+        "0.5 is a good opacity",
     )
-    result.add_argument("--val_batch_size", type=POSITIVE_INT, default=1, help="images per batch")
+    result.add_argument("--val_batch_size", type=BATCH_SIZE, default=1, help="images per batch")
     add_domain_arguments(result, "val", "cityscapes", "./data/Cityscapes")
     add_relocation_argument(result)
     add_machine_arguments(result)
@@ -84,11 +92,11 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     flags = parser()
-    args = flags.parse_args(argv)
-    facts = take_facts(args, flags.given(argv), args.trained_model_path)
-    agree_on_classes(args, "val", network=facts.get("class_names"))
+    args, given = flags.parse_args(argv), flags.given(argv)
     start_log()
-    info = load_dataset(args.val_dataset)
+    facts = take_facts(args, given, args.trained_model_path)
+    own_classes = args.image_dir is not None and not {"val_dataset", "label_ids"} & given
+    info = dataset_of(args, facts, own_classes)
     if args.label_ids and args.overlay:
         raise UserError(
             "--overlay: no pictures are written with --label_ids; leave one of them out"
@@ -96,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     items, targets = images_to_predict(args, info)
     check_files(items, info, "image")
     check_targets(items, [outputs(target, args) for target in targets], args.label_ids)
+    for folder in {target.parent for target in targets}:
+        remove_temporaries(folder)
     ids = label_ids(info) if args.label_ids else np.arange(256, dtype=np.uint8)
 
     runtime = Runtime.from_args(args)
@@ -106,20 +116,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = EvaluationSet(items, info, tuple(args.image_size))
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
     for index, labels in predict(model, loader, items, runtime):
-        write_png(targets[index], ids[labels])
+        write_png(targets[index], cv2.LUT(labels, ids))
         if not args.label_ids:
-            write_png(color_path(targets[index]), info.color_table[labels])
+            write_png(color_path(targets[index]), info.colors(labels))
         if args.overlay:
             drawn = draw_overlay(read_image(items[index].image), labels, info, args.overlay)
             write_png(overlay_path(targets[index]), drawn)
     print(f"{len(items)} predictions in {args.save_dir}")
 
 
+def dataset_of(args: Namespace, facts: dict[str, Any], own_classes: bool) -> DatasetInfo:
+    """The dataset whose classes are predicted.
+
+    Args:
+        args: the flags; ``num_classes`` is set.
+        facts: what the checkpoint tells of its network.
+        own_classes: whether names and colours of the classes are those of the checkpoint, which
+            needs no description of its dataset then.
+
+    Raises:
+        UserError: the classes of --val_dataset are not those of the network.
+    """
+    if own_classes and {"class_names", "palette"} <= facts.keys():
+        names = {key: facts[key] for key in ("class_names", "palette")}
+        return replace(load_dataset(args.val_dataset), name=facts.get("dataset", "own"), **names)
+    agree_on_classes(args, "val", network=facts.get("class_names"))
+    return load_dataset(args.val_dataset)
+
+
 @torch.inference_mode()
 def predict(
     model: nn.Module, loader: DataLoader, items: list[Item], runtime: Runtime
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (index, (H, W) uint8 train ids at the image's own size)."""
+    """Predict images; yield (index, (H, W) uint8 train ids at the image's own size)."""
     for indices, images, _, _ in tqdm(loader, desc="predict", disable=None):
         with runtime.autocast():
             logits = model(images.to(runtime.device)).float()
@@ -128,32 +157,8 @@ def predict(
             yield index, labels.cpu().numpy()
 
 
-def enlarged_argmax(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Classes of logits that are resized bilinearly, one class at a time.
-
-    All classes of a photo of 50 megapixels would take 4 GB; this takes two maps, and the classes
-    are the same.
-
-    Args:
-        logits: (C, h, w) float32.
-        size: (H, W) of the result.
-
-    Returns:
-        (H, W) uint8, the class of the largest logit, the first of equal ones.
-    """
-    best, labels = None, torch.zeros(size, dtype=torch.uint8, device=logits.device)
-    for train_id, plane in enumerate(logits):
-        plane = F.interpolate(plane[None, None], size, mode="bilinear")[0, 0]
-        if best is None:
-            best = plane
-        else:
-            labels.masked_fill_(plane > best, train_id)
-            torch.maximum(best, plane, out=best)
-    return labels
-
-
 def images_to_predict(args: Namespace, info: DatasetInfo) -> tuple[list[Item], list[Path]]:
-    """The images to predict, of --image_dir or of the validation list, and where each goes."""
+    """Return the images to predict (--image_dir or validation list) and the paths to write to."""
     if args.image_dir is None:
         items = find_or_make_datalist(
             info, args.val_data_dir, "val", args.val_datalist, args.relocate, columns=1
@@ -164,7 +169,7 @@ def images_to_predict(args: Namespace, info: DatasetInfo) -> tuple[list[Item], l
     for item, target in zip(items, targets, strict=True):
         if target.stem == Path(item.image).name:
             log.warning(
-                "%s: another image has this name but for the suffix; its prediction is %s",
+                "%s: another image differs from this one only in the suffix; its prediction is %s",
                 shown(item.image),
                 shown(target),
             )
@@ -172,10 +177,10 @@ def images_to_predict(args: Namespace, info: DatasetInfo) -> tuple[list[Item], l
 
 
 def images_below(folder: Path, save_dir: Path) -> list[Item]:
-    """The images in ``folder`` and the folders below it, but for those in ``save_dir``.
+    """Return the images in ``folder`` and its subfolders, except those in ``save_dir``.
 
     Raises:
-        UserError: there are none, or ``save_dir`` is the very folder.
+        UserError: there are no images, or ``save_dir`` is the same folder.
     """
     if not folder.is_dir():
         raise UserError(f"--image_dir {folder}: no such folder")
@@ -200,21 +205,21 @@ def images_below(folder: Path, save_dir: Path) -> list[Item]:
 
 
 def outputs(target: Path, args: Namespace) -> list[Path]:
-    """All files that are written for an image, its prediction first."""
+    """Return all files that are written for an image, its prediction first."""
     pictures = [] if args.label_ids else [color_path(target)]
     return [target, *pictures, *([overlay_path(target)] if args.overlay else [])]
 
 
 def check_targets(items: list[Item], written: list[list[Path]], label_ids: bool) -> None:
-    """Refuse files of which two would have the same name, or one that of an input.
+    """Raise a :class:`UserError` if an output would overwrite an input or another output.
 
-    Coloured pictures of an earlier run beside label ids are refused, too: the official Cityscapes
-    script would find two predictions of an image.
+    Label ids beside coloured images of an earlier run are refused, too: the official Cityscapes
+    script would find two predictions for one image.
 
     Args:
         items: images to predict.
-        written: what is written for each, as :func:`outputs` gives it.
-        label_ids: whether predictions are label ids.
+        written: the files that are written for each image, from :func:`outputs`.
+        label_ids: True if predictions are label ids.
     """
     kinds = ("an image", "a label", "a superpixel map")
     seen = {
@@ -240,12 +245,12 @@ def check_targets(items: list[Item], written: list[list[Path]], label_ids: bool)
 
 
 def label_ids(info: DatasetInfo) -> np.ndarray:
-    """(256,) uint8: train id -> the smallest label id that the dataset maps to it.
+    """Return (256,) uint8: train id -> the smallest label id that the dataset maps to it.
 
-    A class without a label id is written as a value that is no label id, 255 if that is free.
+    A class without a label id is written as a value that is not a label id, 255 if possible.
 
     Raises:
-        UserError: an id does not fit 8 bits.
+        UserError: an id does not fit into 8 bits.
     """
     known = {i: train for i, train in info.label_to_train.items() if 0 <= train < IGNORE}
     if max(known) > 255:
@@ -260,4 +265,4 @@ def label_ids(info: DatasetInfo) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parser)

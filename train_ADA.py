@@ -1,27 +1,34 @@
 """Active domain adaptation: rounds of fine-tuning, validation and selection of target regions.
 
-The first round adopts --init_checkpoint, validates it and selects; each later round fine-tunes on
-the source and all regions labelled so far, keeps its best checkpoint, and selects; the last round
-selects nothing. To continue an experiment at round X: --init_iteration X --init_checkpoint
-EXP/checkpoint0X.tar --datalist_path EXP/datalist_0{X-1}.pkl. A run that was stopped goes on with
---resume.
+The first round validates --init_checkpoint and selects regions. Each later round fine-tunes on the
+source and all regions labelled so far, keeps its best checkpoint, and selects again. The last round
+selects nothing. To continue an experiment at round X, use --init_iteration X --init_checkpoint
+EXP/checkpoint0X.tar --datalist_path EXP/datalist_0{X-1}.pkl. To continue a run that was stopped,
+use --resume.
 """
+
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
 
 import logging
 from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from active_selection.people import next_steps
 from active_selection.region_table import UNCERTAINTIES
 from active_selection.rounds import Experiment
 from active_selection.run_folder import RunFolder
 from active_selection.strategies import method_names
 from active_selection.table_files import feature_folder
-from dataloader.domain import agree_on_classes
+from annotation.guesses import NetworkGuesses
+from annotation.write import write_package
+from dataloader.domain import agree_on_classes, check_and_describe
 from models import MODEL_NAMES
 from models.facts import take_facts
 from utils.common import (
-    COUNT,
     NON_NEGATIVE,
     POSITIVE,
     POSITIVE_INT,
@@ -39,47 +46,63 @@ from utils.stopping import STOP
 
 log = logging.getLogger("train_ADA")
 
+ROUND = number(int, 0, 999)
+
 
 def parser() -> Parser:
-    """The command line of this script."""
+    """Return the command-line parser of this script."""
     result = training_parser(__doc__, MODEL_NAMES)
     add = result.add_argument_group("active rounds").add_argument
     add("--init_checkpoint", required=True, help="checkpoint that the first round starts from")
-    add("--datalist_path", help="datalist_XX.pkl of the round before the first one")
-    add("--save_feat_dir", type=Path, help="folder of region features (default: features in -p)")
-    add("--keep_features", action="store_true", help="keep region features and mixtures")
-    add("--init_iteration", type=COUNT, default=0, help="number of the first round")
-    add("--max_iterations", type=COUNT, default=5, help="number of the last round")
-    add("--finetune_itrs", type=POSITIVE_INT, default=120_000, help="training iterations a round")
-    add("--finetune_lr", type=POSITIVE, default=2.5e-4, help="backbone's rate; the head's is 10x")
-    size_help = "budget of a round: images' worth of pixels, or per cent of the target's"
+    datalist_help = "datalist_XX.pkl that the first round starts from (default: nothing labelled)"
+    add("--datalist_path", help=datalist_help)
+    add("--save_feat_dir", type=Path, help="folder for region features (default: features in -p)")
+    keep_help = "keep the files of region features and mixtures after each round"
+    add("--keep_features", action="store_true", help=keep_help)
+    add("--init_iteration", type=ROUND, default=0, help="number of the first round")
+    add("--max_iterations", type=ROUND, default=5, help="number of the last round")
+    add("--finetune_itrs", type=POSITIVE_INT, default=120_000, help="training iterations per round")
+    rate_help = "learning rate of the backbone in rounds; the head's is 10 times as high"
+    add("--finetune_lr", type=POSITIVE, default=2.5e-4, help=rate_help)
+    size_help = "budget per round: pixels of N average target images, or N%% of all target pixels"
     add("--active_selection_size", type=size, default=29.0, metavar="N|N%", help=size_help)
-    add("--active_mode", default="region", choices=("region", "scan"), help="or whole images")
+    mode_help = "select single regions, or whole images (scan)"
+    add("--active_mode", default="region", choices=("region", "scan"), help=mode_help)
     add("--active_method", default="d2ada", choices=method_names(), help="selection strategy")
-    uncertainty_help = "that d2ada selects by beside density"
+    uncertainty_help = "uncertainty by which d2ada selects beside density"
     add("--uncertainty", default=UNCERTAINTIES[0], choices=UNCERTAINTIES, help=uncertainty_help)
-    components_help = "components of every mixture (default: 1 to 10, by the number of regions)"
+    components_help = "components of each mixture (default: 1 to 10, by the number of regions)"
     add("--components", type=POSITIVE_INT, help=components_help)
     add(
         "--max_source_regions",
         type=count_or_all,
         default=20_000,
         metavar="N|all",
-        help="source regions of a class, drawn at random, that its mixture is fitted to at most",
+        help="largest number of source regions per class, drawn at random, for fitting its mixture",
     )
     add(
         "--class_balance",
         action=BooleanOptionalAction,
         default=True,
-        help="density selection takes from the classes in turn",
+        help="let density selection take regions from the classes in turn",
     )
-    add("--alpha", type=NON_NEGATIVE, default=1.0, help="share of density in the first selection")
-    add("--beta", type=NON_NEGATIVE, default=1.0, help="how fast that share falls: 2^(-beta)")
+    add(
+        "--oracle",
+        default="files",
+        choices=("files", "people"),
+        help="where target labels come from: its label files, or people; with people a round ends "
+        "with a labelling package, and --resume continues when it is answered",
+    )
+    add("--accept_partial", action="store_true", help="put unanswered regions back into the pool")
+    alpha_help = "share of the budget for density in the first selection (d2ada)"
+    add("--alpha", type=NON_NEGATIVE, default=1.0, help=alpha_help)
+    beta_help = "decay of that share: each selection multiplies it by 2^(-beta)"
+    add("--beta", type=NON_NEGATIVE, default=1.0, help=beta_help)
     return result
 
 
 def size(text: str) -> float | str:
-    """An argparse type: images' worth of pixels, or a percentage such as "1%"."""
+    """Parse a budget: a number of images, or a percentage, for example "1%" (an argparse type)."""
     if text.endswith("%"):
         number(float, 0, 100)(text[:-1])
         return text
@@ -91,18 +114,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = flags.parse_args(argv)
     check_arguments(args)
     folder = RunFolder(args)
-    adopted = folder.checkpoint(args.init_iteration)  # a copy, where the original is gone by now
+    adopted = folder.checkpoint(args.init_iteration)  # a copy, in case the original is gone
     start = args.init_checkpoint if Path(args.init_checkpoint).is_file() else adopted
-    facts = take_facts(args, flags.given(argv), start)
+    given = flags.given(argv)
+    facts = take_facts(args, given, start)
     agree_on_classes(args, "src", "trg", "val", network=facts.get("class_names"))
     STOP.listen()
     start_log(folder.log)
+    if "train_lr" in given:
+        log.warning("--train_lr is that of the warm-up; rounds are trained with --finetune_lr")
     with locked_folder(folder.path, "-p"), feature_folder(folder.features, folder.path):
         run_rounds(args, folder)
 
 
 def run_rounds(args: Namespace, folder: RunFolder) -> None:
-    """All rounds, or those that a stopped run has left."""
+    """Run all rounds, or those that a stopped run has not finished."""
     settings = RunSettings(args, "train_ADA", parser().get_default)
     continued = settings.check(args.resume, folder.planned())
     first_round = folder.first_open_round() if continued else args.init_iteration
@@ -111,23 +137,42 @@ def run_rounds(args: Namespace, folder: RunFolder) -> None:
         log.info("the rounds in %s are finished", folder.path)
         return
     log.info("%s", vars(args))
-    if args.train_lr != parser().get_default("train_lr"):
-        log.warning("--train_lr is that of the warm-up; rounds are trained with --finetune_lr")
     experiment = Experiment(args, folder, first_round)
     if not continued:
         folder.forget_open_round()
     folder.remove_temporaries()
-    settings.write()
+    settings.write(check_and_describe(experiment.domains, settings.data))
     for n in range(first_round, args.max_iterations + 1):
+        experiment.take_answers(n)
         scores = experiment.adopt(n) if n == args.init_iteration else experiment.finetune(n)
         results = experiment.select(n) if n < args.max_iterations else []
+        if experiment.active_set.asked:
+            ask_people(args, experiment, n)
         experiment.record(n, scores, results)
+        if experiment.active_set.asked:
+            package = folder.annotation / f"round_{n:02d}"
+            regions, pixels = (sum(getattr(r, k) for r in results) for k in ("regions", "pixels"))
+            print(next_steps(n, package, regions, pixels, folder.path))
+            return
     folder.clean_up()
     log.info("done: rounds %d to %d in %s", args.init_iteration, args.max_iterations, folder.path)
 
 
+def ask_people(args: Namespace, experiment: Experiment, n: int) -> None:
+    """Write the package of regions that people are to label, with the network's first guess."""
+    folder = experiment.folder.annotation / f"round_{n:02d}"
+    if folder.exists():  # of a run that was stopped after it: a package appears whole or not at all
+        return
+    target, asked = experiment.target, experiment.active_set.asked
+    items = [item for item in target.items if item.superpixel in asked]
+    guesses = NetworkGuesses(
+        experiment.model, items, target.info, tuple(args.image_size), experiment.runtime
+    )
+    write_package(folder, items, asked, target.info, guesses, root=target.root)
+
+
 def check_arguments(args: Namespace) -> None:
-    """Refuse combinations of flags that make no experiment."""
+    """Raise a :class:`UserError` for flags that cannot be used together."""
     check_training(args)
     if args.init_iteration > args.max_iterations:
         raise UserError(
@@ -135,10 +180,10 @@ def check_arguments(args: Namespace) -> None:
         )
     if args.init_iteration and not args.datalist_path:
         raise UserError(
-            f"--init_iteration {args.init_iteration}: name the datalist to go on from with "
+            f"--init_iteration {args.init_iteration}: name the datalist to continue from with "
             f"--datalist_path EXP/datalist_{args.init_iteration - 1:02d}.pkl"
         )
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parser)

@@ -1,7 +1,13 @@
 """Warm-up: train the network that active rounds start from.
 
-Writes checkpoint.tar (best validated weights) and log_train.txt to --model_save_dir.
+Writes checkpoint.tar (the weights that validated best), metrics.jsonl and log_train.txt to
+--model_save_dir.
 """
+
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
 
 import logging
 from argparse import Namespace
@@ -11,7 +17,13 @@ import torch
 from torch import nn
 
 from dataloader.datasets import Sample, TrainingSet
-from dataloader.domain import Domain, agree_on_classes, load_domain, make_validator
+from dataloader.domain import (
+    Domain,
+    agree_on_classes,
+    check_and_describe,
+    load_domain,
+    make_validator,
+)
 from dataloader.loaders import training_loader
 from models import MODEL_NAMES, get_model, load_backbone
 from models.discriminator import Discriminator
@@ -32,23 +44,24 @@ from utils.stopping import STOP
 log = logging.getLogger("warmup")
 
 DOMAINS = {"uda_warmup": ("src", "trg"), "sup_warmup": ("src",), "target_supervised": ("trg",)}
-"""The domains that each warm-up trains on; only the first one's labels are read."""
+"""The domains that each warm-up trains on; labels are read only of the first."""
 
 
 def parser() -> Parser:
-    """The command line of this script."""
+    """Return the command-line parser of this script."""
     result = training_parser(__doc__, MODEL_NAMES)
     result.add_argument(
         "--warmup",
         default="uda_warmup",
         choices=DOMAINS,
-        help="adversarial adaptation, source labels alone, or all target labels (upper bound)",
+        help="train with adversarial adaptation (uda_warmup), on source labels only (sup_warmup), "
+        "or on all target labels as an upper bound (target_supervised)",
     )
     result.add_argument(
         "--backbone_weights",
         default="imagenet",
         metavar="imagenet|none|PATH",
-        help="what the backbone starts from without --init_checkpoint",
+        help="weights that the backbone starts from, without --init_checkpoint",
     )
     result.add_argument("--init_checkpoint", help="checkpoint that training starts from")
     result.add_argument(
@@ -75,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def warm_up(args: Namespace) -> None:
-    """Train, or go on; a run with a checkpoint and no state has come to its end."""
+    """Train, or continue a stopped run; one with a checkpoint and no state is finished."""
     folder = args.model_save_dir
     checkpoint, state_file = (
         folder / "checkpoint.tar",
@@ -91,16 +104,12 @@ def warm_up(args: Namespace) -> None:
     runtime = Runtime.from_args(args)
     domains = load_domains(args)
     model = runtime.prepare(start_model(args))
-    validate = make_validator(args, model, runtime)
+    validation = load_domain(args, "val", "val", "image", "label")
+    validate = make_validator(args, validation, model, runtime)
     step = build_step(args, model, domains, runtime)
-    plan = TrainingPlan(
-        args.total_itrs,
-        args.val_period,
-        ramp_itrs=args.ramp_itrs,
-        freeze_bn=args.freeze_bn,
-        save_period=args.save_period,
-    )
-    settings.write()
+    plan = TrainingPlan.from_args(args, args.total_itrs, ramp_itrs=args.ramp_itrs)
+    named = dict(zip(DOMAINS[args.warmup], domains, strict=True)) | {"val": validation}
+    settings.write(check_and_describe(named, settings.data))
     recorder = Recorder(folder / "metrics.jsonl")
     with recorder.timed("warmup", Step()):
         info = domains[0].info
@@ -112,7 +121,7 @@ def warm_up(args: Namespace) -> None:
 
 
 def start_model(args: Namespace) -> nn.Module:
-    """The network from --init_checkpoint, or with its backbone from --backbone_weights."""
+    """Return the network from --init_checkpoint, or with its backbone from --backbone_weights."""
     model = get_model(args.model, args.num_classes, args.output_stride, args.separable_conv, False)
     if args.init_checkpoint:
         load_model(args.init_checkpoint, model)
@@ -122,7 +131,7 @@ def start_model(args: Namespace) -> nn.Module:
 
 
 def load_domains(args: Namespace) -> list[Domain]:
-    """The labelled domain that --warmup trains on, and the unlabelled target of adaptation."""
+    """Return the labelled domain of --warmup and, for adaptation, the unlabelled target."""
     labelled, *unlabelled = DOMAINS[args.warmup]
     domains = [load_domain(args, labelled, "train", "image", "label")]
     return domains + [load_domain(args, prefix, "train", "image") for prefix in unlabelled]
@@ -131,7 +140,7 @@ def load_domains(args: Namespace) -> list[Domain]:
 def build_step(
     args: Namespace, model: nn.Module, domains: list[Domain], runtime: Runtime
 ) -> SupervisedStep:
-    """The training step of --warmup, with its optimisers and data."""
+    """Return the training step of --warmup, with its optimisers and data loaders."""
     batches = [
         training_loader(
             TrainingSet(
@@ -154,4 +163,4 @@ def build_step(
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parser)

@@ -1,1 +1,1 @@
-"""Which regions to label next: one region table a domain, and strategies that only read it."""
+"""Which regions to label next: one region table per domain, and strategies that only read it."""

@@ -44,6 +44,7 @@ class DensityOptions:
         class_balance: whether classes take turns; if not, all regions are ranked in one list by
             d(z).
         skip_classes: pseudo-classes that are ranked last, because the source does not have them.
+        class_names: by which the log calls the classes; numbers where there are none.
         mixtures_file: ``.npz`` file to which the mixtures' parameters are written; None for none.
     """
 
@@ -51,7 +52,13 @@ class DensityOptions:
     max_source_regions: int | None = MAX_SOURCE_REGIONS
     class_balance: bool = True
     skip_classes: Collection[int] = ()
+    class_names: Sequence[str] = ()
     mixtures_file: Path | None = None
+
+    def name(self, train_id: int) -> str:
+        """What the log calls a class."""
+        names = self.class_names
+        return names[train_id] if train_id < len(names) else f"class {train_id}"
 
 
 def components_of(target_regions: int) -> int:
@@ -129,12 +136,12 @@ def rank_by_density(
         lambda c: sizes[c],
     )
     score = np.zeros(len(target))
-    for c, ratio in zip(rankable, ratios, strict=True):
+    weights = [class_weight(ratio) for ratio in ratios]
+    for c, ratio, weight in zip(rankable, ratios, weights, strict=True):
         score[classes == c] = ratio
-        log.info("class %2d: mean d %.4g, weight %d", c, ratio.mean(), class_weight(ratio))
+        log.info("%s: mean d %.4g, weight %d", options.name(c), ratio.mean(), weight)
     if options.class_balance:
         queues = [largest_first(score, pool & (classes == c)).rows for c in rankable]
-        weights = [class_weight(ratio) for ratio in ratios]
         best = take_turns([queue[:BEST_PER_CLASS] for queue in queues], weights)
         rest = take_turns([queue[BEST_PER_CLASS:] for queue in queues], weights)
         ranked = [best, rest]
@@ -177,7 +184,8 @@ def fit_mixtures(
         if len(in_source) >= 2:
             fits["source", c] = source, in_source, components
         sizes = len(in_target), len(in_source), components
-        log.info("class %2d: %d target and %d source regions, %d components", c, *sizes)
+        name = options.name(c)
+        log.info("%s: %d target and %d source regions, %d components", name, *sizes)
 
     def fit(key: tuple[str, int]) -> Mixture:
         table, rows, components = fits[key]

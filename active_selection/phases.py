@@ -1,4 +1,4 @@
-"""The phases of a round's selection: plan them, rank, spend the budget, label what was chosen."""
+"""The phases of a round's selection: rank regions, cut them at the budget, and label them."""
 
 import logging
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from active_selection.schedule import budgets, cut_at_budget
 from active_selection.strategies import STRATEGIES, Candidates
 from dataloader.active_set import ActiveSet, is_region_id
 from dataloader.domain import Domain
+from dataloader.oracle import GroundTruth
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle, save_pickle
 from utils.stopping import STOP
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Phase(NamedTuple):
-    """A strategy, and the pixels that it may spend."""
+    """A strategy and its budget in pixels."""
 
     strategy: str
     budget: int
@@ -29,22 +30,27 @@ class Phase(NamedTuple):
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """What a phase took: its strategy and budget, the pixels and regions chosen."""
+    """Result of a phase: strategy, budget in pixels, and numbers of pixels and regions selected.
+
+    Attributes:
+        void: number of these regions in which the label files give no pixel a class.
+    """
 
     strategy: str
     budget: int
     pixels: int
     regions: int
+    void: int = 0
 
 
 def plan_phases(
     method: str, uncertainty: str, n: int, budget: int, alpha: float, beta: float
 ) -> list[Phase]:
-    """The phases of selection ``n`` (1, 2, ...): two for d2ada, by dynamic scheduling, else one.
+    """Return the phases of a selection: two for d2ada (dynamic scheduling), otherwise one.
 
     Args:
         method: one of :func:`active_selection.strategies.method_names`.
-        uncertainty: the strategy that d2ada goes over to.
+        uncertainty: the strategy of d2ada's second phase.
         n: selection number, counted from 1.
         budget: pixels of all phases together.
         alpha, beta: see :func:`active_selection.schedule.budgets`.
@@ -56,7 +62,7 @@ def plan_phases(
 
 
 def selection_path(folder: Path, strategy: str, round_index: int) -> Path:
-    """Where the regions that a strategy chose in a round are written."""
+    """Return the path of the regions that a strategy selected in a round."""
     return folder / f"{strategy}_selection_{round_index:02d}.pkl"
 
 
@@ -67,21 +73,24 @@ def run_phases(
     domain: Domain,
     folder: Path,
     round_index: int,
+    ask: bool = False,
+    oracle: GroundTruth | None = None,
 ) -> list[PhaseResult]:
-    """Run phases in order, each on the regions that those before it have left.
+    """Run phases in order, each on the regions that are still unlabelled.
 
-    Chosen regions are labelled in ``active_set``, and written in labelling order to
-    ``<strategy>_selection_<round>.pkl`` as (score, "image,label,superpixel", region id). A phase
-    whose file is there already, from a run that was stopped, is taken from it; where all are
-    there, no candidates are needed.
+    Selected regions are labelled in ``active_set``, or asked for, and written in labelling order to
+    ``<strategy>_selection_<round>.pkl`` as (score, "image,label,superpixel", region id). If a
+    stopped run has already written the file of a phase, its regions are read from it.
 
     Args:
-        plan: of :func:`plan_phases`.
-        candidates: what strategies choose from.
-        active_set: what is labelled; altered.
+        plan: phases from :func:`plan_phases`.
+        candidates: what strategies select from; None if the files of all phases exist.
+        active_set: pool and labelled set; changed in place.
         domain: the target, with its regions.
-        folder: of the selection files.
-        round_index: of the round.
+        folder: folder of the selection files.
+        round_index: number of the round.
+        ask: whether people are asked for the labels, instead of label files.
+        oracle: the label files; if given, selected regions without any class are counted.
     """
     results = []
     for strategy, budget in plan:
@@ -89,9 +98,10 @@ def run_phases(
         if not path.is_file():
             save_pickle(path, choose(strategy, budget, candidates, active_set))
         regions = read_selection(path, active_set)
-        active_set.label(regions)
+        (active_set.ask if ask else active_set.label)(regions)
         pixels = sum(domain.regions[superpixel][region] for superpixel, region in regions)
-        results.append(PhaseResult(strategy, budget, pixels, len(regions)))
+        void = len(oracle.void(regions)) if oracle else 0
+        results.append(PhaseResult(strategy, budget, pixels, len(regions), void))
         log.info("selection %02d: %s", round_index, asdict(results[-1]))
         STOP.check()
     return results
@@ -100,7 +110,7 @@ def run_phases(
 def choose(
     strategy: str, budget: int, candidates: Candidates, active_set: ActiveSet
 ) -> list[tuple[float, str, int]]:
-    """Regions worth ``budget`` pixels by a strategy, in labelling order, as they are written."""
+    """Return a strategy's regions for a budget in pixels, as entries of a selection file."""
     if budget <= 0:
         return []
     target = candidates.target
@@ -115,7 +125,7 @@ def choose(
 
 
 def unlabelled_rows(table: RegionTable, active_set: ActiveSet) -> np.ndarray:
-    """(n,) bool: the rows that are (or, for whole images, have) unlabelled regions."""
+    """Return (n,) bool: rows of unlabelled regions or, in scan mode, of images that have any."""
     pools = [set(active_set.pool[item.superpixel]) for item in table.items]
     rows = zip(table.image.tolist(), table.region.tolist(), strict=True)
     unlabelled = (region in pools[i] if region >= 0 else bool(pools[i]) for i, region in rows)
@@ -123,10 +133,10 @@ def unlabelled_rows(table: RegionTable, active_set: ActiveSet) -> np.ndarray:
 
 
 def read_selection(path: Path, active_set: ActiveSet) -> list[tuple[str, int]]:
-    """The regions (superpixel path, region id) of a selection file, in labelling order.
+    """Return the regions (superpixel path, region id) of a selection file, in labelling order.
 
     Raises:
-        UserError: they are not all in the pool, each once.
+        UserError: a region is not in the pool, or occurs twice.
     """
     superpixel_of = {",".join(item): item.superpixel for item in active_set.target}
     pool = {(path, region) for path, ids in active_set.pool.items() for region in ids}
@@ -138,5 +148,5 @@ def read_selection(path: Path, active_set: ActiveSet) -> list[tuple[str, int]]:
     except (KeyError, TypeError, ValueError):
         fits = False
     if not fits:
-        raise UserError(f"{path}: not a selection from this pool; remove it to select anew")
+        raise UserError(f"{path}: not a selection from this pool; remove it to select again")
     return chosen

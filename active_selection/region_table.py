@@ -1,4 +1,4 @@
-"""The region table: all that selection knows of a domain, one row a region."""
+"""The region table: everything that selection knows about a domain, one row per region."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ UNCERTAINTIES = ("softmax_entropy", "softmax_confidence", "softmax_margin")
 
 @dataclass
 class RegionTable:
-    """One row a region, n rows, images in datalist order and regions in order of their ids.
+    """One row per region, n rows: images in datalist order, the regions of an image by id.
 
     Attributes:
         items: the images.
         image: (n,) int32, index into ``items``.
-        region: (n,) int32 region id; -1 where a row stands for a whole image.
-        area: (n,) int64, pixels of the superpixel map at its own size.
-        pixels: (n,) int64, pixels at evaluation size, over which the means were taken.
+        region: (n,) int32 region id; -1 in rows of whole images (scan mode).
+        area: (n,) int64, pixels in the superpixel map at its original size.
+        pixels: (n,) int64, pixels at evaluation size, over which the means are taken.
         feature: (n, 256) float32 mean feature.
         prob: (n, classes) float32 mean class probabilities.
         uncertainty: (n, 3) float32 mean pixel uncertainties, columns as :data:`UNCERTAINTIES`.
-        predicted_share: (n, classes) float32, share of the pixels whose most probable class each
-            one is.
-        domain: (n,) float32, the discriminator's mean probability of *target*; None without one.
+        predicted_share: (n, classes) float32, share of the pixels that are predicted as each class.
+        domain: (n,) float32, mean probability of *target* by the discriminator; None without a
+            discriminator.
     """
 
     items: Sequence[Item]
@@ -46,7 +46,7 @@ class RegionTable:
 
     @property
     def pseudo_class(self) -> np.ndarray:
-        """(n,) int64: the most probable class of each region."""
+        """(n,) int64: the pseudo-label of each region, its most probable class."""
         return self.prob.argmax(1)
 
     @property
@@ -55,11 +55,11 @@ class RegionTable:
         return self.uncertainty[:, UNCERTAINTIES.index("softmax_entropy")]
 
     def per_image(self, pool: np.ndarray | None = None) -> "RegionTable":
-        """The table of whole images (scan mode): means weighted by pixels, and summed areas.
+        """Return the table of whole images (scan mode): means weighted by pixels, summed areas.
 
         Args:
-            pool: (n,) bool, the unlabelled regions; when given, only their areas are summed, since
-                labelling the image costs no more.
+            pool: (n,) bool, the unlabelled regions; if given, only their areas are summed, since
+                labelling the rest of an image costs no more.
         """
         count = len(self.items)
         first = np.searchsorted(self.image, np.arange(count))
@@ -78,7 +78,7 @@ class RegionTable:
         )
 
     def image_means(self, values: np.ndarray) -> np.ndarray:
-        """Means over whole images, float32, of a column (n, ...), weighted by pixels."""
+        """Return float32 means of a column (n, ...) over each image, weighted by pixels."""
         ends = np.searchsorted(self.image, np.arange(len(self.items) + 1))
         means = np.empty((len(self.items), *values.shape[1:]), np.float32)
         for image, rows in enumerate(map(slice, ends[:-1], ends[1:])):
@@ -87,7 +87,7 @@ class RegionTable:
 
 
 def column_types(num_classes: int, with_domain: bool) -> dict[str, tuple[type, tuple[int, ...]]]:
-    """dtype, and shape of a row, of each column that a pass measures."""
+    """Return the dtype and row shape of each column that a pass measures."""
     types = {
         "feature": (np.float32, (FEATURES,)),
         "prob": (np.float32, (num_classes,)),
@@ -99,7 +99,7 @@ def column_types(num_classes: int, with_domain: bool) -> dict[str, tuple[type, t
 
 
 def make_table(domain: Domain, columns: Mapping[str, np.ndarray]) -> RegionTable:
-    """The table of a domain's regions over ``columns``, as :func:`column_types` has them."""
+    """Return the table of a domain's regions with the columns of :func:`column_types`."""
     areas = [domain.regions[item.superpixel] for item in domain.items]
     counts = [len(ids) for ids in areas]
     n = sum(counts)
@@ -113,7 +113,7 @@ def make_table(domain: Domain, columns: Mapping[str, np.ndarray]) -> RegionTable
 
 
 def areas_only(domain: Domain) -> RegionTable:
-    """A table of regions and their areas; columns that a network would measure have width 0."""
+    """Return a table of regions and areas; columns that a network would measure have width 0."""
     n = sum(len(domain.regions[item.superpixel]) for item in domain.items)
     empty = np.empty((n, 0), np.float32)
     columns = dict.fromkeys(("feature", "prob", "uncertainty", "predicted_share"), empty)

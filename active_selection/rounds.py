@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from active_selection.density import DensityOptions
+from active_selection.people import settle_answers
 from active_selection.phases import Phase, PhaseResult, plan_phases, run_phases, unlabelled_rows
 from active_selection.region_table import RegionTable, areas_only
 from active_selection.run_folder import RunFolder
@@ -16,9 +17,10 @@ from active_selection.schedule import budget_pixels
 from active_selection.strategies import Candidates, needs_of
 from active_selection.table_pass import PassOptions, measure
 from dataloader.datasets import Sample, TrainingSet
-from dataloader.domain import Domain, load_domains, make_validator
+from dataloader.domain import Domain, load_domain, load_domains, make_validator
 from dataloader.edges import region_edges
 from dataloader.loaders import training_loader
+from dataloader.oracle import Annotations, GroundTruth
 from models import get_model
 from models.discriminator import Discriminator
 from models.facts import network_facts
@@ -35,12 +37,12 @@ log = logging.getLogger(__name__)
 
 
 class Experiment:
-    """Network, domains and active set, which stay the same objects from round to round.
+    """The network, domains and active set of an experiment, which all rounds share.
 
     Args:
         args: the flags of ``train_ADA.py``.
-        folder: of the run.
-        first_round: that the rounds begin with; see :class:`RunFolder`.
+        folder: folder of the run.
+        first_round: number of the round to begin with, see :class:`RunFolder`.
     """
 
     def __init__(self, args: Namespace, folder: RunFolder, first_round: int):
@@ -59,16 +61,24 @@ class Experiment:
         if "discriminator" in needs:
             self.discriminator = self.runtime.prepare(Discriminator(args.num_classes)).eval()
             load_discriminator(checkpoint, self.discriminator)
-        self.validate = make_validator(args, self.model, self.runtime)
-        self.source, self.target, self.active_set = load_domains(args, needs, datalist)
+        validation = load_domain(args, "val", "val", "image", "label")
+        self.validate = make_validator(args, validation, self.model, self.runtime)
+        self.people = args.oracle == "people"
+        self.source, self.target, self.active_set = load_domains(
+            args, needs, datalist, target_labels=not self.people
+        )
+        self.domains = {"src": self.source, "trg": self.target, "val": validation}
+        self.oracle = GroundTruth(self.target)
+        if self.people:
+            self.oracle = Annotations(self.target, folder.annotation / "labels")
 
     def _plan(self, n: int, budget: int) -> list[Phase]:
-        """The phases of selection ``n`` (1, 2, ...) with a budget in pixels."""
+        """Return the phases of selection ``n``, counted from 1, for a budget in pixels."""
         args = self.args
         return plan_phases(args.active_method, args.uncertainty, n, budget, args.alpha, args.beta)
 
     def adopt(self, n: int) -> Scores:
-        """Take over --init_checkpoint as the first round's network, and validate it."""
+        """Use --init_checkpoint as the network of the first round, and validate it."""
         source, checkpoint = Path(self.args.init_checkpoint), self.folder.checkpoint(n)
         if source.resolve() != checkpoint.resolve():
             copy_file(source, checkpoint)
@@ -79,7 +89,7 @@ class Experiment:
         return scores
 
     def finetune(self, n: int) -> Scores:
-        """Train on the source and all labelled regions, from the round before; keep the best."""
+        """Fine-tune the last round's network on source and labelled regions; keep the best."""
         args, checkpoint = self.args, self.folder.checkpoint(n)
         torch.manual_seed(args.seed + n)
         optimizer = segmentation_optimizer(self.model, args.finetune_lr, args.weight_decay)
@@ -91,13 +101,7 @@ class Experiment:
             discriminator=self.discriminator,
             focal_gamma=args.focal_gamma,
         )
-        plan = TrainingPlan(
-            args.finetune_itrs,
-            args.val_period,
-            first_validation=args.finetune_itrs * 2 / 3,
-            freeze_bn=args.freeze_bn,
-            save_period=args.save_period,
-        )
+        plan = TrainingPlan.from_args(args, args.finetune_itrs, args.finetune_itrs * 2 / 3)
         log.info("round %02d: fine-tuning on %d images", n, len(loader.dataset))
         state = self.folder.state(n)
         info = self.source.info
@@ -109,17 +113,27 @@ class Experiment:
         return scores
 
     def _training_set(self) -> TrainingSet:
-        """All source images, and target images with their labelled regions only."""
+        """Return all source images, and target images with only their labelled regions."""
         active = self.active_set
         samples = [Sample(item, self.source.info) for item in active.source]
         samples += [
-            Sample(item, self.target.info, active.labelled[item.superpixel])
+            self.oracle.sample(item, active.labelled[item.superpixel])
             for item in active.labelled_items
         ]
         return TrainingSet(samples, tuple(self.args.image_size))
 
+    def take_answers(self, n: int) -> None:
+        """Before round ``n``, label what people were asked for and have answered.
+
+        The datalist of the round before then holds the outcome, so that later imports change
+        nothing of it.
+        """
+        if self.active_set.asked:
+            settle_answers(self.active_set, self.oracle, self.args.accept_partial)
+            self.active_set.save(self.folder.datalist(n - 1))
+
     def select(self, n: int) -> list[PhaseResult]:
-        """Choose regions worth the budget, label them, and write the datalist."""
+        """Select regions up to the budget, label them, and write the datalist."""
         size = self.args.active_selection_size
         budget = budget_pixels(size, self.target.pixels, len(self.target.items))
         plan = self._plan(n + 1, budget)
@@ -131,13 +145,15 @@ class Experiment:
         with self.recorder.timed("select", Step(n)):
             candidates = self._candidates(n, needs_of(rest)) if rest else None
             results = run_phases(
-                plan, candidates, self.active_set, self.target, self.folder.path, n
+                *(plan, candidates, self.active_set, self.target, self.folder.path, n),
+                ask=self.people,
+                oracle=None if self.people else self.oracle,
             )
         self.active_set.save(self.folder.datalist(n))
         return results
 
     def _candidates(self, n: int, needs: Collection[str]) -> Candidates:
-        """What strategies choose from: the region tables of the round's network, as needed."""
+        """Return what strategies select from; measure only the region tables that they need."""
         args, source, edge = self.args, None, None
         if "source" in needs:
             source = self._measure(n, "source", self.source)
@@ -152,6 +168,7 @@ class Experiment:
             max_source_regions=args.max_source_regions,
             class_balance=args.class_balance,
             skip_classes=self.source.info.missing_classes,
+            class_names=self.source.info.class_names,
             mixtures_file=self.folder.features / f"round{n:02d}_mixtures.npz"
             if args.keep_features
             else None,
@@ -163,28 +180,23 @@ class Experiment:
         return candidates.per_image(pool) if in_scan else candidates
 
     def _measure(self, n: int, name: str, domain: Domain) -> RegionTable:
-        args = self.args
-        options = PassOptions(
-            tuple(args.image_size),
-            args.val_batch_size,
-            args.num_workers,
-            self.runtime,
-            self.folder.features,
-            args.save_period,
-        )
+        options = PassOptions.from_args(self.args, self.runtime, self.folder.features)
         with self.recorder.timed(f"pass_{name}", Step(n)):
             return measure(f"round{n:02d}_{name}", domain, self.model, self.discriminator, options)
 
     def record(self, n: int, scores: Scores, results: list[PhaseResult]) -> None:
-        """Log a round's outcome and write it to AL_record/round_XX.json: the round is done."""
-        if not self.args.keep_features:  # also what a killed process left
+        """Log a round's results and write AL_record/round_XX.json, which marks it as done."""
+        if not self.args.keep_features:  # including files that a killed process left
             for path in self.folder.features.glob(f"round{n:02d}_*"):
                 path.unlink()
-        total, after = self.target.pixels, self.target.area(self.active_set.labelled)
-        before = after - sum(result.pixels for result in results)
+        total, after = self.target.pixels, self.oracle.labelled_pixels(self.active_set.labelled)
+        before = after if self.people else after - sum(result.pixels for result in results)
         share = before / total
         log.info("round %02d: mIoU %.2f with %.2f %% labelled", n, 100 * scores.miou, 100 * share)
-        if results:
+        if results and self.people:
+            asked = self.target.area(self.active_set.asked)
+            log.info("round %02d: people are asked for %d px", n, asked)
+        elif results:
             spent = (after - before, after, 100 * after / total)
             log.info("round %02d: spent %d px, %d px (%.2f %%) in total", n, *spent)
         for result in results:
@@ -198,5 +210,6 @@ class Experiment:
             "target_pixels": total,
             "selection": [asdict(result) for result in results],
             "labelled_pixels_after": after,
+            **({"asked_pixels": self.target.area(self.active_set.asked)} if self.people else {}),
         }
         write_json(self.folder.record(n), record, indent=1)

@@ -1,6 +1,7 @@
-"""The strategies by their command-line names: what each ranks by, and what it needs.
+"""The strategies by their command-line names: the ranking function of each, and what it needs.
 
-A new strategy is a file with a ranking function of plain arrays, and a row of :data:`STRATEGIES`.
+To add a strategy, write a ranking function on plain arrays in a new file, and add a row to
+:data:`STRATEGIES`.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,16 +26,16 @@ from active_selection.uncertainty import rank_by_uncertainty
 
 @dataclass(frozen=True)
 class Candidates:
-    """What a strategy chooses from, and what it may look at.
+    """The regions that a strategy selects from, and everything else that it may read.
 
     Attributes:
         target: every target region, labelled or not.
         source: every source region; None unless the strategy needs "source".
-        seed: of whatever is drawn at random.
+        seed: seed of all random draws.
         density: options of density selection.
-        edge: (n,) share of each target region's pixels that are edges; None unless it needs
+        edge: (n,) share of edge pixels in each target region; None unless the strategy needs
             "edges".
-        device: of the arithmetic; it must know float64.
+        device: device of the arithmetic; it must support float64.
     """
 
     target: RegionTable
@@ -45,7 +46,7 @@ class Candidates:
     device: torch.device | str = "cpu"
 
     def per_image(self, pool: np.ndarray) -> "Candidates":
-        """Whole images (scan mode) of regions of which those in ``pool`` (n,) are unlabelled."""
+        """Return whole images (scan mode) as candidates; ``pool`` (n,) bool: unlabelled regions."""
         return replace(
             self,
             target=self.target.per_image(pool),
@@ -60,8 +61,8 @@ class Strategy(NamedTuple):
     Attributes:
         rank: (candidates, pool (n,) bool of the unlabelled target regions, budget in pixels) ->
             these regions in labelling order, at least as many as the budget pays for.
-        needs: of "network" (a pass over the target), "source" (one over the source as well),
-            "edges" (edge maps) and "discriminator" (that of an adversarial warm-up).
+        needs: any of "network" (a pass over the target), "source" (another one over the source),
+            "edges" (edge maps) and "discriminator" (from an adversarial warm-up).
     """
 
     rank: Callable[[Candidates, np.ndarray, float], Ranking]
@@ -120,10 +121,10 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def method_names() -> list[str]:
-    """The values of ``--active_method``: d2ada, which alternates two strategies, and all others."""
+    """Return the values of ``--active_method``: d2ada (two combined) and all strategies."""
     return ["d2ada", *STRATEGIES]
 
 
 def needs_of(names: Iterable[str]) -> frozenset[str]:
-    """What some strategies need together."""
+    """Return everything that any of these strategies needs."""
     return frozenset().union(*(STRATEGIES[name].needs for name in names))

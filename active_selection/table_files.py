@@ -1,12 +1,13 @@
-"""The columns of a region table as mapped files, so that a pass can be taken up again.
+"""The columns of a region table as memory-mapped files, so that a stopped pass can continue.
 
-Beside the columns lies a note of how many images are done, of what was measured with which
-network, and of the finished rows' digests; files of anything else, or that were cut or altered
-since, are made anew.
+A JSON file beside the columns records how many images are done, a fingerprint of the network and
+of what was measured, and digests of the finished rows. Files with another fingerprint, and files
+that were truncated or changed since, are made again.
 """
 
 import errno
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ HASH_ROWS = 1 << 16
 
 
 def digest(networks: nn.Module, facts: Iterable) -> str:
-    """A short fingerprint of networks' weights and of whatever else results depend on."""
+    """Return a short fingerprint of network weights and of other facts that results depend on."""
     result = hashlib.blake2b(repr(list(facts)).encode(), digest_size=16)
     for name, value in networks.state_dict().items():
         result.update(name.encode())
@@ -35,12 +36,16 @@ def digest(networks: nn.Module, facts: Iterable) -> str:
 
 @contextmanager
 def feature_folder(folder: Path, run: Path) -> Iterator[None]:
-    """Keep a feature folder for the run in -p within the block.
+    """Reserve a feature folder for the run in -p within the block.
 
-    A note in it says whose features it holds: files of all runs have the same names.
+    ``owner.json`` in it names the run, since the files of all runs have the same names.
+
+    Args:
+        folder: the feature folder.
+        run: the folder of the run (-p).
 
     Raises:
-        UserError: another run is at work in it, or has left features there, or it cannot be made.
+        UserError: another run uses the folder or has left features in it, or it cannot be made.
     """
     if folder.resolve() == run.resolve():  # -p is locked already
         yield
@@ -61,8 +66,8 @@ class ColumnFiles:
     """Files ``<name>_<column>.npy`` in a folder; see :meth:`open`.
 
     Attributes:
-        columns: the mapped arrays, by column name.
-        images_done: how many images were measured before.
+        columns: the memory-mapped arrays, by column name.
+        images_done: number of images that an earlier, stopped pass has measured.
     """
 
     def __init__(self, folder: Path, name: str, rows: int, types: ColumnTypes, fingerprint: str):
@@ -79,13 +84,13 @@ class ColumnFiles:
     def open(
         cls, folder: Path, name: str, rows: int, types: ColumnTypes, fingerprint: str
     ) -> "ColumnFiles":
-        """Open the columns of a pass that was begun, or make new ones.
+        """Open the columns of a stopped pass, or make new ones.
 
         Args:
-            folder: made if need be.
-            name: of the table, such as "round00_target".
-            rows: of every column.
-            types: dtype, and shape of a row, of each column.
+            folder: folder of the files, made if necessary.
+            name: name of the table, for example "round00_target".
+            rows: number of rows of every column.
+            types: dtype and row shape of each column.
             fingerprint: see :func:`digest`.
 
         Raises:
@@ -103,7 +108,7 @@ class ColumnFiles:
         return files
 
     def _reopen(self) -> bool:
-        """Open what a stopped pass left, unless it is of something else or damaged."""
+        """Open the files of a stopped pass; return False if missing, damaged or of another pass."""
         note = self._read_note()
         if note is None:
             return False
@@ -124,23 +129,23 @@ class ColumnFiles:
         return True
 
     def _read_note(self) -> dict[str, Any] | None:
-        """The note of the finished rows, if it is one of this pass."""
+        """Return the record of the finished rows, if it belongs to this pass."""
         try:
             note = read_json(self.note_path, "")
         except UserError:  # absent or damaged
             return None
         if not isinstance(note, dict) or note.get("fingerprint") != self.fingerprint:
             return None
-        counts = note.get("images"), note.get("rows")
-        whole = all(type(count) is int for count in counts) and 0 <= counts[1] <= self.rows
-        return note if whole and "digests" in note else None
+        if note.pop("note", None) != _note_digest(note):  # how many images are done was altered
+            return None
+        return note if note["rows"] <= self.rows else None
 
     def _make(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.note_path.unlink(missing_ok=True)
         for column, (dtype, shape) in self.types.items():
             path = self.paths[column]
-            path.unlink(missing_ok=True)  # what a link of this name points to stays as it is
+            path.unlink(missing_ok=True)  # a link of this name is removed, not its target
             path.open("xb").close()
             self.columns[column] = open_memmap(path, "w+", dtype, (self.rows, *shape))
             reserve(path)
@@ -156,17 +161,23 @@ class ColumnFiles:
         self.rows_done = end
 
     def save(self, images: int, rows: int) -> None:
-        """Note that the first ``images`` images, of ``rows`` rows, are done and on disk."""
+        """Record that the first ``images`` images, with ``rows`` rows, are done and on disk."""
         self._hash_rows(rows)
         for column in self.columns.values():
             column.flush()
         digests = {column: h.hexdigest() for column, h in self.hashes.items()}
         note = {"images": images, "rows": rows, "fingerprint": self.fingerprint}
-        write_json(self.note_path, {**note, "digests": digests})
+        note["digests"] = digests
+        write_json(self.note_path, {**note, "note": _note_digest(note)})
+
+
+def _note_digest(note: Mapping[str, Any]) -> str:
+    text = json.dumps(note, sort_keys=True)
+    return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
 
 
 def reserve(path: Path) -> None:
-    """Claim a file's whole size on disk: a mapped file that outgrows it would kill the process."""
+    """Allocate a file's whole size on disk: a full disk would kill a process that maps the file."""
     if not hasattr(os, "posix_fallocate"):
         return
     with path.open("r+b") as file:

@@ -1,6 +1,7 @@
 """The forward pass over a domain that fills its region table."""
 
 import logging
+from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +30,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PassOptions:
-    """How a pass over a domain is made.
+    """Options of a pass over a domain.
 
     Attributes:
         size: (H, W) that images are resized to.
-        batch_size: images a batch.
-        num_workers: loader processes.
+        batch_size: images per batch.
+        num_workers: data loading processes.
         runtime: device and precision.
-        folder: where the table's columns lie, as mapped files.
+        folder: folder of the table's columns, which are memory-mapped files.
         save_period: batches between saved states.
     """
 
@@ -47,6 +48,12 @@ class PassOptions:
     folder: Path
     save_period: int = 1000
 
+    @classmethod
+    def from_args(cls, args: Namespace, runtime: Runtime, folder: Path) -> "PassOptions":
+        """The options that the flags of ``train_ADA.py`` give."""
+        size = tuple(args.image_size)
+        return cls(size, args.val_batch_size, args.num_workers, runtime, folder, args.save_period)
+
 
 def measure(
     name: str,
@@ -55,18 +62,19 @@ def measure(
     discriminator: nn.Module | None,
     options: PassOptions,
 ) -> RegionTable:
-    """The region table of a domain, seen by a network; a pass that was stopped goes on.
+    """Measure the region table of a domain with a network; a stopped pass continues.
 
     Args:
-        name: of the table's files, such as "round00_target".
-        domain: whose regions are measured.
+        name: name of the table's files, for example "round00_target".
+        domain: the domain with its regions.
         model: the network (:class:`models.deeplab.DeepLab`).
-        discriminator: tells the domains apart, for a table with the column ``domain``.
-        options: how the pass is made.
+        discriminator: fills the column ``domain``; None for a table without that column.
+        options: options of the pass.
 
     Raises:
-        UserError: a map is not that of the domain's regions, or a feature is no number.
-        Stopped: a signal asked to stop; what is done is saved.
+        UserError: a superpixel map does not match the domain's regions, or a feature is NaN or
+            infinite.
+        Stopped: a signal asked to stop; the finished rows are saved.
     """
     classes = model.classifier.final.out_channels
     facts = (domain.items, domain.regions, options.size, classes)
@@ -97,7 +105,7 @@ def _fill(
     discriminator: nn.Module | None,
     options: PassOptions,
 ) -> None:
-    """Measure the images that are not done, saving now and then and when asked to stop."""
+    """Measure the remaining images; save every ``save_period`` batches and when asked to stop."""
     done, runtime = files.images_done, options.runtime
     rest = Subset(data, range(done, len(data)))
     loader = evaluation_loader(rest, options.batch_size, options.num_workers)
@@ -125,17 +133,18 @@ def fill_table(
     runtime: Runtime,
     discriminator: nn.Module | None = None,
 ) -> Iterator[int]:
-    """Measure regions image by image; yields how many images are done after each batch.
+    """Measure regions image by image; yield the number of finished images after each batch.
 
     Args:
-        table: rows laid out.
+        table: the table whose measured columns are filled.
         model: the network.
         loader: batches (indices, images, _, superpixel maps) of the table's images, in order.
         runtime: device and precision.
-        discriminator: what tells domains apart, for a table that has that column.
+        discriminator: fills the column ``domain``, if the table has it.
 
     Raises:
-        UserError: a map is not that of the table's regions, or a feature is no number.
+        UserError: a superpixel map does not match the table's regions, or a feature is NaN or
+            infinite.
     """
     model.eval()
     first = np.searchsorted(table.image, np.arange(len(table.items) + 1))
@@ -161,10 +170,10 @@ def measure_image(
     superpixels: Tensor,
     size: Sequence[int],
 ) -> Tensor:
-    """Fill an image's rows from its features (256, h, w), logits (C, h, w) and map (H0, W0).
+    """Fill an image's rows from features (256, h, w), logits (C, h, w) and superpixels (H0, W0).
 
     Returns:
-        (H, W) int64: which of the rows each pixel belongs to.
+        (H, W) int64: for each pixel, the index within ``rows`` of its region.
     """
     ids, item = table.region[rows], table.items[table.image[rows.start]]
     known = dict(zip(ids.tolist(), table.area[rows].tolist(), strict=True))
@@ -177,8 +186,8 @@ def measure_image(
     feature = pool_features(features, ranks, len(ids))
     if not (feature.isfinite().all() and prob.isfinite().all()):
         raise UserError(
-            f"{item.image}: the network's features of it are no numbers (NaN or infinite); "
-            "look at the image, or go back to a checkpoint from before"
+            f"{item.image}: the network's features of this image are NaN or infinite; "
+            "check the image, or use an earlier checkpoint"
         )
     table.feature[rows] = feature.cpu().numpy()
     table.prob[rows] = prob.cpu().numpy()
@@ -189,21 +198,24 @@ def measure_image(
 
 
 def domain_probability(discriminator: nn.Module, logits: Tensor, size: Sequence[int]) -> Tensor:
-    """(1, h', w') float32 probability of *target*, for logits (C, h, w) of an image (H, W)."""
+    """Return (1, h', w') float32 probabilities of *target* for logits (C, h, w) of an (H, W) image.
+
+    The discriminator sees the class probabilities at the size of the image.
+    """
     whole = F.interpolate(logits[None].float(), tuple(size), mode="bilinear", align_corners=False)
     return discriminator(whole.softmax(1)).float().sigmoid()[0]
 
 
 def resize_superpixels(superpixels: Tensor, ids: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Resize a map to evaluation size by nearest neighbour, so that no region is lost.
+    """Resize superpixels to evaluation size by nearest neighbour, without losing a region.
 
-    A region too small to keep a pixel gets the one nearest to its own middle, of those that
-    another region can spare.
+    A region that would lose all its pixels gets one: the nearest to its middle among the pixels
+    of regions that keep at least one other.
 
     Args:
         superpixels: (H0, W0) uint8.
         ids: the region ids that occur, ascending.
-        size: (H, W) wanted.
+        size: (H, W) of the result.
 
     Returns:
         (H, W) uint8 region ids.

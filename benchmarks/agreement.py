@@ -1,4 +1,4 @@
-"""How far faster arithmetic changes what a trained network predicts.
+"""Measure how much faster arithmetic changes the predictions of a trained network.
 
 Prints the share of the validation images' pixels that get the same label from the network as
 inference.py runs it (--amp, --channels_last, folded BatchNorm) and from the plain one in float32.
@@ -33,9 +33,9 @@ from utils.runtime import Runtime
 
 
 def parser() -> Parser:
-    """The command line of this script."""
+    """Return the command-line parser of this script."""
     result = Parser(__doc__)
-    result.add_argument("--trained_model_path", required=True, help="a checkpoint*.tar")
+    result.add_argument("--trained_model_path", required=True, help="checkpoint (*.tar) to use")
     add_model_arguments(result, MODEL_NAMES, "deeplabv2_resnet101")
     add_domain_arguments(result, "val", "cityscapes", "./data/Cityscapes")
     add_relocation_argument(result)
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 @torch.inference_mode()
 def agreement(fast: nn.Module, plain: nn.Module, loader: DataLoader, runtime: Runtime) -> float:
-    """Share of pixels to which two networks give the same label.
+    """Return the share of pixels to which two networks give the same label.
 
     Args:
         fast: runs in the runtime's precision.

@@ -1,7 +1,7 @@
-"""Measure each stage around the network against a plain reference of the same formulas.
+"""Measure each stage around the network against a plain reference with the same formulas.
 
-Prints one line per stage; ratio is the time of the reference over ours. Every stage runs in a
-process of its own, on one core or on as many as it names.
+Prints one line per stage; ratio is the reference's time divided by this project's. Every stage runs
+in its own process, on one core or on the number of cores that it sets.
 """
 
 import json
@@ -27,7 +27,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def parser() -> Parser:
-    """The command line of this script."""
+    """Return the command-line parser of this script."""
     result = Parser(__doc__)
     result.add_argument(
         "--stages",
@@ -39,7 +39,7 @@ def parser() -> Parser:
     )
     result.add_argument("--json", type=Path, help="also write the figures to this file")
     result.add_argument(
-        "--only", choices=STAGES, metavar="NAME", help="measure one stage in this very process"
+        "--only", choices=STAGES, metavar="NAME", help="measure one stage in this process"
     )
     return result
 
@@ -84,7 +84,7 @@ def measure_apart(name: str) -> dict[str, Any]:
 
 
 def line(name: str, result: dict[str, Any]) -> str:
-    """One stage's figures."""
+    """Format the figures of one stage."""
     peak = result["peak_mb"]
     memory = f"{peak['ours']:.0f}/{peak['reference']:.0f}" if peak else "-/-"
     return (

@@ -1,4 +1,4 @@
-"""The benchmark's inputs: street scenes of full size, made-up features, networks."""
+"""The benchmark's inputs: street scenes of full size, synthetic features, networks."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ REGIONS, CLASSES = 40, 19
 
 
 def draw_city() -> None:
-    """Draw street scenes of full size, with superpixels, unless that was done before."""
+    """Draw street scenes of full size, with superpixels, unless they exist."""
     if (CITY / "Cityscapes" / "superpixel" / "train.dict").is_file():
         return
     for command in (
@@ -38,20 +38,20 @@ def draw_city() -> None:
 
 
 def street() -> tuple[list[Item], Path]:
-    """The training images of the drawn city, and their root."""
+    """Return the training images of the drawn city, and their root."""
     draw_city()
     root = CITY / "Cityscapes"
     return read_datalist(root / "train.txt", root), root
 
 
 def street_domain() -> Domain:
-    """The training images of the drawn city, with their regions."""
+    """Return the training images of the drawn city, with their regions."""
     items, root = street()
     return Domain(load_dataset("cityscapes"), str(root), items).with_regions("train")
 
 
 def superpixels() -> tuple[torch.Tensor, int]:
-    """(1024, 2048) int64 region ids of a street scene, from 0 on; and how many there are."""
+    """Return (1024, 2048) int64 region ids of a street scene, from 0 on, and their number."""
     items, _ = street()
     ids = torch.from_numpy(read_superpixels(items[0].superpixel).astype(np.int64))
     return ids, int(ids.max()) + 1
@@ -60,7 +60,7 @@ def superpixels() -> tuple[torch.Tensor, int]:
 def made_up_features(
     centres: np.ndarray, spread: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """(n, d) float32 features that resemble a network's: correlated, noisy, none below 0.
+    """Return (n, d) float32 features similar to a network's: correlated, noisy, non-negative.
 
     Args:
         centres: (n, d), the centre that each row is drawn around.
@@ -72,18 +72,18 @@ def made_up_features(
 
 
 def clustered_features(rows: int, seed: int) -> np.ndarray:
-    """(rows, 256) float32 around 30 centres."""
+    """Return (rows, 256) float32 features around 30 centres."""
     rng = np.random.default_rng(seed)
     centres, spread = 0.3 * rng.normal(size=(30, 256)), 0.3 * rng.normal(size=(40, 256))
     return made_up_features(centres[rng.integers(0, 30, rows)], spread, rng)
 
 
 def draw_pairs(items: list[Item], pairs: int, folder: Path, info: DatasetInfo) -> None:
-    """Write labels and predictions for this project's evaluation and for Cityscapes' own.
+    """Write labels and predictions for this project's evaluation and for the official one.
 
-    The folder gets ``data`` (Cityscapes' layout) and ``predictions`` (train ids) for the one, and
-    ``official/truth`` and ``official/predictions`` (label ids) for the other. If it exists, nothing
-    is done.
+    The folder gets ``data`` (Cityscapes' layout) and ``predictions`` (train ids) for this project,
+    and ``official/truth`` and ``official/predictions`` (label ids) for Cityscapes' script. An
+    existing folder is left unchanged.
     """
     from cityscapesscripts.helpers.labels import trainId2label
 
@@ -114,6 +114,6 @@ def draw_pairs(items: list[Item], pairs: int, folder: Path, info: DatasetInfo) -
 
 
 def network(name: str) -> nn.Module:
-    """A network with random weights, for 19 classes, in evaluation mode."""
+    """Return a network with random weights, for 19 classes, in evaluation mode."""
     torch.manual_seed(0)
     return get_model(name, CLASSES, pretrained_backbone=False).eval()

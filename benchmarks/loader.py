@@ -1,7 +1,7 @@
-"""Share of an iteration that training waits for its data, at a batch size of one.
+"""Measure the share of an iteration that training waits for its data, at a batch size of one.
 
-A pause takes the place of the network's step: as long as a GPU might take, while the loader's
-workers have the cores to themselves.
+A pause replaces the step of the network: as on a GPU, the cores are then free for the workers of
+the data loader.
 """
 
 import sys
@@ -26,17 +26,15 @@ WARM_UP = 4  # iterations before the workers keep up a steady pace
 
 
 def parser() -> Parser:
-    """The command line of this script."""
+    """Return the command-line parser of this script."""
     result = Parser(__doc__)
     result.add_argument(
-        "--step", nargs="+", type=POSITIVE, default=[0.05, 0.1, 0.3], help="seconds of a step"
+        "--step", nargs="+", type=POSITIVE, default=[0.05, 0.1, 0.3], help="seconds per step"
     )
     result.add_argument(
-        "--num_workers", nargs="+", type=COUNT, default=[0, 1, 2], help="loader processes"
+        "--num_workers", nargs="+", type=COUNT, default=[0, 1, 2], help="data loading processes"
     )
-    result.add_argument(
-        "--iterations", type=POSITIVE_INT, default=40, help="iterations that are measured"
-    )
+    result.add_argument("--iterations", type=POSITIVE_INT, default=40, help="iterations to measure")
     result.add_argument(
         "--trg_data_dir", type=Path, help="root of Cityscapes (default: a few drawn street scenes)"
     )
@@ -46,7 +44,7 @@ def parser() -> Parser:
         nargs=2,
         default=FULL,
         metavar=("H", "W"),
-        help="size that images are resized to",
+        help="height and width, in pixels, that images are resized to",
     )
     return result
 
@@ -62,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def training_set(root: Path | None, size: tuple[int, int]) -> TrainingSet:
-    """The training images below a root of Cityscapes (None: drawn scenes), all regions labelled."""
+    """Return the training images of Cityscapes (``root`` None: drawn scenes), fully labelled."""
     info = load_dataset("cityscapes")
     if root is None:
         items, root = street()
@@ -95,4 +93,4 @@ def time_iterations(
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parser)

@@ -1,4 +1,4 @@
-"""Time and peak memory of a stage, ours and the reference's."""
+"""Measure time and peak memory of a stage: this project's ("ours") and the reference's."""
 
 import ctypes
 import gc
@@ -16,12 +16,12 @@ from benchmarks.stage import Stage
 
 
 def measure_stage(stage: Stage) -> dict[str, Any]:
-    """Time both ways of a stage in turn, after a check that their results agree.
+    """Time both implementations of a stage in turn, after a check that their results agree.
 
     Returns:
-        ours, reference: median seconds; ratio: reference / ours; target_ratio: as the stage has
-        it; peak_mb: of ours and reference, memory that a call needs beyond its inputs, in MB, or
-        None where the work is done in other processes; note: what the check found.
+        A dictionary with ours, reference: median seconds; ratio: reference / ours; target_ratio:
+        that of the stage; peak_mb: memory in MB that a call of ours and of the reference needs
+        beyond its inputs, or None if other processes do the work; note: result of the check.
 
     Raises:
         AssertionError: the results do not agree.
@@ -48,10 +48,10 @@ def measure_stage(stage: Stage) -> dict[str, Any]:
 
 
 def peak_mb(function: Callable[[], Any]) -> float:
-    """The most memory, in MB, that this process uses during a call beyond what it used before."""
+    """Return the peak memory of this process during a call, beyond that before it, in MB."""
     gc.collect()
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)  # freed memory that the allocator keeps could serve the call uncounted
+        libc.malloc_trim(0)  # otherwise the call could use freed memory uncounted
     process = psutil.Process()
     start = process.memory_info().rss
     reset = Path("/proc/self/clear_refs")
@@ -66,7 +66,7 @@ def peak_mb(function: Callable[[], Any]) -> float:
 
 
 def sampled_peak(process: psutil.Process, function: Callable[[], Any]) -> int:
-    """The peak of a process in bytes, read every millisecond: for systems without such a mark."""
+    """Return the peak memory in bytes, read every millisecond, for systems without such a mark."""
     peak, done = [process.memory_info().rss], threading.Event()
 
     def watch() -> None:

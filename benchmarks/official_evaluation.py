@@ -1,4 +1,4 @@
-"""Cityscapes' own evaluation: official_evaluation.py FOLDER OUT.json
+"""Run Cityscapes' official evaluation: official_evaluation.py FOLDER OUT.json
 
 Reads FOLDER/predictions and FOLDER/truth, and writes the IoU of every class.
 """

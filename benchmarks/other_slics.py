@@ -1,4 +1,4 @@
-"""Superpixels by other programs, to compare ours with; each is imported only when it is used."""
+"""Superpixels by other programs, for comparison; each is imported only when it is used."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,14 +10,14 @@ Cut = Callable[[np.ndarray], np.ndarray]
 
 
 def by_scikit_image(count: int, compactness: float, **options: float) -> Cut:
-    """scikit-image's SLIC at the image's own size; the number of regions is not quite ``count``."""
+    """Return scikit-image's SLIC at the image's own size, with about ``count`` regions."""
     from skimage.segmentation import slic
 
     return partial(slic, n_segments=count, compactness=compactness, start_label=0, **options)
 
 
 def by_fast_slic(count: int, compactness: float, **options: float) -> Cut:
-    """fast-slic, which the published release used, in its fastest build for this processor."""
+    """Return fast-slic, which the published release used, in the fastest build for this CPU."""
     from cfast_slic import is_supported_arch
 
     if is_supported_arch("x64/avx2"):

@@ -2,10 +2,10 @@
 
     python benchmarks/same_results.py --before COMMIT [--after COMMIT]
 
-Each commit runs from a worktree of its own, on one drawn city with one set of superpixels: an
+Each commit runs in its own worktree, on the same toy city with the same superpixels: an
 adversarial warm-up, then two rounds of every strategy. Networks, datalists and selections must be
-the same bytes, and the figures in the records equal; scores in selections may differ by their last
-bits. Exits with 1 if anything differs.
+the same bytes, and the figures in the records must be equal; scores in selections may differ in
+their last bits. The exit code is 1 if anything differs.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def run(tree: Path, script: str, flags: str) -> None:
 
 
 def run_all(tree: Path, city: Path) -> None:
-    """A warm-up, and two rounds of every strategy from it, by the scripts of a commit."""
+    """Run a warm-up, then two rounds of every strategy from it, with the scripts of a commit."""
     out = tree / "out"
     run(tree, "warmup.py", f"{NETWORK.format(out=out, city=city)} {WARMUP}")
     for method in METHODS:
@@ -94,7 +94,7 @@ def run_all(tree: Path, city: Path) -> None:
 
 
 def compare(before: Path, after: Path) -> list[Path]:
-    """Print a line a strategy; the files that differ."""
+    """Print a line per strategy, and return the files that differ."""
     different: list[Path] = []
     for folder in (".", *METHODS):
         names = sorted(
@@ -110,10 +110,10 @@ def compare(before: Path, after: Path) -> list[Path]:
 
 
 def same(before: Path, after: Path) -> bool:
-    """Whether two files hold the same.
+    """Return True if two files have the same contents.
 
-    Of records, the values of the older one's keys count; of selections, the regions and their
-    order, and the scores within their rounding.
+    Records must agree in the keys of the older one. Selections must agree in the regions and their
+    order, and in the scores up to rounding.
     """
     if not after.is_file():
         return False

@@ -1,7 +1,7 @@
-"""Time and memory of a round's selection as the number of regions grows, on made-up features.
+"""Measure time and memory of a round's selection by number of regions, on synthetic features.
 
-Each size runs in a process of its own. As in a real round, the features lie in memory-mapped files.
-Everything that comes after the network is measured: reading the features, ranking the target
+Each size runs in its own process. As in a real round, the features are in memory-mapped files.
+Everything that follows the network is measured: reading the features, ranking the target
 regions by --active_method (for d2ada: fitting the mixtures of every class in both domains, then
 ranking by density and by uncertainty), and labelling regions up to the budget.
 """
@@ -40,7 +40,7 @@ AREA = 1024 * 2048 // REGIONS  # pixels
 
 
 def parser() -> Parser:
-    """The command line of this script."""
+    """Return the command-line parser of this script."""
     result = Parser(__doc__)
     sizes = [1_000, 10_000, 100_000, 1_115_160]
     result.add_argument(
@@ -68,12 +68,12 @@ def parser() -> Parser:
         type=count_or_all,
         default=20_000,
         metavar="N|all",
-        help="source regions of a class, drawn at random, that its mixture is fitted to at most",
+        help="largest number of source regions per class, drawn at random, for fitting its mixture",
     )
     result.add_argument(
         "--here",
         action="store_true",
-        help="measure the first method and size in this very process, and print JSON",
+        help="measure the first method and size in this process, and print JSON",
     )
     return result
 
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def time_selection(
     regions: int, method: str, target_share: float, density: DensityOptions
 ) -> dict[str, float]:
-    """Select 1 % of the target's pixels: ``seconds``, and ``peak_mb`` of the whole process."""
+    """Select 1 % of the target's pixels; return ``seconds``, and ``peak_mb`` of the process."""
     with TemporaryDirectory() as folder:
         source, target = made_up_domains(Path(folder), regions, target_share)
         domain = made_up_images("target", len(target.items))
@@ -121,10 +121,10 @@ def time_selection(
 def made_up_domains(
     folder: Path, regions: int, target_share: float
 ) -> tuple[RegionTable, RegionTable]:
-    """Filled region tables of source and target, of at least one image each.
+    """Return filled region tables of source and target, with at least one image each.
 
     Args:
-        folder: where the files of their columns go.
+        folder: folder for the files of their columns.
         regions: rows of both tables together, 40 per image.
         target_share: share of the images that belong to the target.
     """
@@ -135,14 +135,14 @@ def made_up_domains(
 
 
 def made_up_images(name: str, images: int) -> Domain:
-    """Images that exist by name only, each of 40 regions of the same area."""
+    """Return images that exist only by name, each with 40 regions of the same area."""
     items = [Item(f"{name}/{i}", f"{name}/{i}.label", f"{name}/{i}.map") for i in range(images)]
     regions = {item.superpixel: dict.fromkeys(range(REGIONS), AREA) for item in items}
     return Domain(load_dataset("cityscapes"), name, items, regions)
 
 
 def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTable:
-    """A filled region table, whose columns are memory-mapped files written block by block."""
+    """Return a filled region table, whose columns are memory-mapped files."""
     rows, types = images * REGIONS, column_types(CLASSES, with_domain=True)
     files = ColumnFiles.open(folder, name, rows, types, fingerprint="made up")
     table = make_table(made_up_images(name, images), files.columns)
@@ -166,7 +166,7 @@ def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTabl
 
 
 def process_peak_mb() -> float:
-    """The most memory that this process has used, in MB.
+    """Return the peak memory of this process in MB.
 
     It includes pages of memory-mapped files, which the system can drop.
     """

@@ -1,6 +1,6 @@
-"""How a limit on the source regions of a class changes the time and result of density selection.
+"""Measure how a limit on the source regions per class changes density selection and its time.
 
-Density selection runs on made-up features with several values of --max_source_regions, and the
+Density selection runs on synthetic features with several values of --max_source_regions, and the
 regions that it selects are compared with those selected without a limit. A run without a limit and
 with another seed of the k-means initialisation shows how much the selection varies by chance.
 """
@@ -24,7 +24,7 @@ SELECTED_SHARE = 0.01
 
 
 def parser() -> Parser:
-    """The command line of this script."""
+    """Return the command-line parser of this script."""
     result = Parser(__doc__)
     result.add_argument(
         "--regions", type=POSITIVE_INT, default=300_000, help="regions of both domains together"
@@ -34,7 +34,7 @@ def parser() -> Parser:
         nargs="+",
         type=number(int, 2),
         default=[20_000, 10_000, 5_000, 2_500],
-        help="limits on the source regions of a class to try",
+        help="limits on the source regions per class to try",
     )
     return result
 

@@ -1,4 +1,4 @@
-"""A stage of the benchmark: a piece of work beside its plain reference, and how they compare."""
+"""A stage of the benchmark: a task of the project, its plain reference, and how they compare."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ Check = Callable[[Any, Any], str]
 
 @dataclass(frozen=True)
 class Stage:
-    """A piece of work that is done by the project and by a plain reference.
+    """A task that both the project and a plain reference carry out.
 
     Attributes:
-        prepare: makes the inputs; returns the work (ours, reference) to be timed.
-        target_ratio: seconds of the reference over ours that the project aims at.
-        check: of the two results, ours first; raises AssertionError unless they agree, and returns
-            a note for the report.
-        cores: how many both may use.
-        runs: how often each is timed, in turn; the medians are reported.
-        own_memory: whether the work is done in this process, so that its memory can be measured.
+        prepare: makes the inputs, and returns the functions (ours, reference) to be timed.
+        target_ratio: intended ratio of the reference's time to the project's.
+        check: compares the two results, ours first; raises AssertionError unless they agree, and
+            returns a note for the report.
+        cores: number of cores that both may use.
+        runs: number of timings of each, in turn; the medians are reported.
+        own_memory: True if the work is done in this process, so that its memory can be measured.
     """
 
     prepare: Prepare
@@ -34,13 +34,13 @@ class Stage:
 
 
 def equal(ours: Any, reference: Any) -> str:
-    """A check that two results are equal, by ``==``."""
+    """Check that two results are equal, by ``==``."""
     assert ours == reference
     return "equal"
 
 
 def close(tolerance: float) -> Callable[[Any, Any], str]:
-    """A check of arrays, or of tuples of arrays; its note tells the largest absolute difference."""
+    """Return a check of arrays or tuples of arrays; its note is the largest absolute difference."""
 
     def check(ours: Any, reference: Any) -> str:
         worst = 0.0
@@ -63,7 +63,7 @@ def stage(
     runs: int = 5,
     own_memory: bool = True,
 ) -> Callable[[Prepare], Stage]:
-    """Make a :class:`Stage` of the decorated function, which prepares its work."""
+    """Decorate a function that prepares work, to make it a :class:`Stage`."""
 
     def decorate(prepare: Prepare) -> Stage:
         return Stage(prepare, target_ratio, check, cores, runs, own_memory)

@@ -1,7 +1,6 @@
 """What the scripts that go over all images of a dataset share: flags, images, processes."""
 
 import os
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,7 +8,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,8 +17,9 @@ from tqdm import tqdm
 from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import load_dataset
 from dataloader.images import check_files
-from utils.common import POSITIVE_INT, Parser, add_relocation_argument
+from utils.common import Parser, add_relocation_argument, number
 from utils.errors import UserError
+from utils.workers import end_with_main_process, worker_context
 
 Result = TypeVar("Result")
 DEFAULT_ROOTS = {
@@ -49,7 +48,7 @@ def add_images_arguments(parser: Parser) -> None:
     add_split_arguments(parser)
     parser.add_argument("--datalist", help="list of images (default: the dataset's own list)")
     parser.add_argument(
-        "--workers", type=POSITIVE_INT, help="number of processes (default: one per core)"
+        "--workers", type=number(int, 1, 1024), help="number of processes (default: one per core)"
     )
     add_relocation_argument(parser)
 
@@ -119,7 +118,7 @@ def _mapper(workers: int) -> Iterator[Callable]:
         return
     pool = ProcessPoolExecutor(
         workers,
-        mp_context=get_context("spawn"),  # a threaded process must not be forked
+        mp_context=worker_context(),
         initializer=_start_worker,
     )
     try:
@@ -131,5 +130,5 @@ def _mapper(workers: int) -> Iterator[Callable]:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process to handle
+    end_with_main_process()
     cv2.setNumThreads(1)  # the processes are as many as the cores

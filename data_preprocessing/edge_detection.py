@@ -12,6 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
+
 import cv2
 import numpy as np
 
@@ -66,4 +71,4 @@ def detect_edges(image: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parser)

@@ -9,6 +9,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
+
 from data_preprocessing.each_image import add_split_arguments, data_root
 from dataloader.datalist import default_path, write_datalist
 from dataloader.dataset_info import load_dataset

@@ -14,7 +14,7 @@ from dataloader.image_files import open_image
 from dataloader.images import INDEX_MODES, READ_ERRORS, read_head, read_image
 from dataloader.provenance import make_note, note_of
 from utils.errors import UserError
-from utils.files import write_png
+from utils.files import remove_temporaries, write_png
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -40,6 +40,8 @@ class MapWriter:
     def check(self, paths: Sequence[Path], items: Sequence[Item], root: Path) -> None:
         """Refuse output paths that are outside ``root``, listed twice, or taken by another file.
 
+        Temporary files that a killed run left beside them are removed.
+
         Args:
             paths: where each item's map is to be.
             items: the images.
@@ -63,6 +65,8 @@ class MapWriter:
                 raise UserError(
                     f"{path}: {self.what} would overwrite this; move it, or mend the datalist"
                 )
+        for parent in {path.parent for path in paths}:
+            remove_temporaries(parent)
 
     def _is_foreign(self, path: Path, image: str) -> bool:
         """Whether a file is there that is neither a map made here nor one that may be kept."""

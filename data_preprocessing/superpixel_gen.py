@@ -13,6 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
+
 import numpy as np
 from skimage.segmentation import mark_boundaries
 
@@ -113,4 +118,4 @@ def preview_name(item: Item, root: Path) -> Path:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parser)

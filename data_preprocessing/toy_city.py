@@ -1,11 +1,11 @@
-"""Draw a small made-up city in two looks, in the folders and label encodings of the real data sets.
+"""Draw a small synthetic city in two looks, with the folders and label encodings of real datasets.
 
 ``GTA5`` and ``SYNTHIA`` (source) look like a clean computer game, ``Cityscapes`` (target) like a
 grainy camera on a grey day. The whole pipeline runs on it in minutes, without a download::
 
     python data_preprocessing/toy_city.py --root data/toy
 
-Image i of a domain is the same however many are drawn.
+Image i of a domain does not depend on the number of images.
 """
 
 import json
@@ -16,43 +16,48 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
 
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from data_preprocessing.toy.looks import SOURCE, TARGET, Look
 from data_preprocessing.toy.scene import draw_scene
 from dataloader.dataset_info import DatasetInfo, load_dataset
-from utils.common import POSITIVE_INT, Parser, number
+from utils.common import PIXELS, POSITIVE_INT, Parser, number
 from utils.errors import UserError, run
 from utils.files import atomic_write, read_json, write_png
+from utils.workers import end_with_main_process, worker_context
 
 MIN_HEIGHT, MIN_WIDTH = 32, 64
 ODD_ONE_OF, ODD_ONE = 16, 3  # GTA5 labels that are smaller than their image, as a few real ones are
-SETTINGS = "toy_city.json"  # marks a folder as ours, so that no real data is drawn over
-FEW = 16  # images a domain that are not worth starting worker processes for
+SETTINGS = "toy_city.json"  # marks a toy city's folder, so that no real data is overwritten
+FEW = 16  # up to so many images per domain, one process is faster than several
 
 
 @dataclass(frozen=True)
 class ToySplit:
-    """One split of one data set: where it lies, how it looks, how its files are named."""
+    """One split of one dataset: its folder, its look, and the names of its files."""
 
-    number: int  # seeds the scenes: every domain draws others
+    number: int  # part of the seed, so that every domain has its own scenes
     folder: str
     dataset: str
     split: str
     look: Look
-    stem: str  # with {index} and {city}, for {stem} in the data set's path templates
+    stem: str  # with {index} and {city}, for {stem} in the dataset's path templates
     first: int = 0
     cities: tuple[str, ...] = ("",)
-    void: int = 0  # label id of whatever has no train id
+    void: int = 0  # label id of pixels without a train id
 
     def paths(self, info: DatasetInfo, index: int) -> tuple[str, str]:
-        """Image and label of one scene, below the root."""
+        """Return the paths of image and label of one scene, relative to the root."""
         city = self.cities[index % len(self.cities)]
         stem = self.stem.format(index=self.first + index, city=city)
         names = {"split": info.splits[self.split], "stem": stem}
@@ -68,7 +73,7 @@ CITYSCAPES = partial(
     dataset="cityscapes",
     look=TARGET,
     stem="{city}/{city}_{index:06d}_000019",
-    void=1,  # the own car
+    void=1,  # the ego vehicle
 )
 DOMAINS = (
     GTA5,
@@ -93,26 +98,36 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def mapper(images: int) -> Iterator[Callable]:
-    """``map``; over all cores where that many images are worth starting processes for."""
+    """Yield ``map`` or, for enough images, a parallel map over all cores."""
     if images <= FEW:
         yield map
         return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(
-        mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
+    with ProcessPoolExecutor(mp_context=worker_context(), initializer=start_worker) as pool:
         yield pool.map
 
 
+def start_worker() -> None:
+    """Work on one core, and end with the main process."""
+    end_with_main_process()
+    cv2.setNumThreads(1)
+
+
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """Read the command line; raises :class:`UserError` for a flag that makes no sense."""
-    parser = Parser("Draw a small made-up city: GTA5, SYNTHIA and Cityscapes without a download")
+    """Parse the command line; raise :class:`UserError` if an argument is not valid."""
+    parser = Parser("Draw a small synthetic city in place of GTA5, SYNTHIA and Cityscapes")
     parser.add_argument("--root", type=Path, required=True, help="folder to draw into")
-    parser.add_argument("--images", type=POSITIVE_INT, default=64, help="per domain; half for val")
+    images_help = "images per domain; half as many for validation"
+    parser.add_argument("--images", type=POSITIVE_INT, default=64, help=images_help)
     parser.add_argument(
-        "--size", type=POSITIVE_INT, nargs=2, default=[128, 256], metavar=("H", "W"), help="pixels"
+        "--size",
+        type=PIXELS,
+        nargs=2,
+        default=[128, 256],
+        metavar=("H", "W"),
+        help="height and width of the images, in pixels",
     )
-    parser.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0, help="which city")
+    seed_help = "seed of the city; each seed gives another one"
+    parser.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0, help=seed_help)
     parser.add_argument("--quiet", action="store_true", help="print nothing")
     args = parser.parse_args(argv)
     if args.size[0] < MIN_HEIGHT or args.size[1] < MIN_WIDTH:
@@ -125,7 +140,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 
 def reserve_root(root: Path, settings: dict) -> None:
-    """Make ``root`` ours, or make sure that it is: the same city may be drawn again.
+    """Mark ``root`` as a toy city, or check its mark: only the same city may be drawn again.
 
     Raises:
         UserError: the folder cannot be written, or holds real data or another toy city.
@@ -151,7 +166,7 @@ def reserve_root(root: Path, settings: dict) -> None:
 
 
 def write_scene(root: Path, domain: ToySplit, size: tuple[int, int], seed: int, index: int) -> None:
-    """Draw and write one image and its label; the same bytes whenever and however often."""
+    """Draw and write one image and its label; the same arguments give the same bytes."""
     info = load_dataset(domain.dataset)
     rng = np.random.default_rng([seed, domain.number, index])
     scene = draw_scene(domain.look, size, rng)
@@ -167,7 +182,7 @@ def write_scene(root: Path, domain: ToySplit, size: tuple[int, int], seed: int, 
 
 
 def label_ids(info: DatasetInfo, void: int) -> np.ndarray:
-    """(256,) uint8 table: train id -> label id; ``void`` where the data set has no such class."""
+    """Return a (256,) uint8 table: train id -> label id; ``void`` for classes the dataset lacks."""
     table = np.full(256, void, np.uint8)
     for label_id, train_id in info.label_to_train.items():
         if train_id not in info.missing_classes:

@@ -1,6 +1,8 @@
-"""The active set: the one place that knows which regions are labelled and which are in the pool.
+"""The active set: the only place that knows which regions are labelled and which are in the pool.
 
 A datalist pickle (``datalist_XX.pkl``) is its serialised form, readable with plain ``pickle``.
+While people are asked for regions, it has a sixth key, ``trg_asked_suppix``; readers that do not
+know it find these regions neither in the pool nor labelled.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -15,16 +17,20 @@ from utils.safe_pickle import load_pickle, save_pickle
 
 LIST_KEYS = ("src_label_im_idx", "trg_label_im_idx", "trg_pool_im_idx")
 REGION_KEYS = ("trg_label_suppix", "trg_pool_suppix")
+ASKED_KEY = "trg_asked_suppix"
 
 
 class ActiveSet:
-    """Source images, target images, and each target region in the pool or in the labelled set.
+    """Source images, target images, and each target region: in the pool, asked for or labelled.
+
+    Regions that people refused to label are in none of these.
 
     Args:
         source: labelled source images.
         target: all target images, in datalist order.
         pool: superpixel path -> unlabelled region ids, ascending.
         labelled: superpixel path -> labelled region ids, in labelling order.
+        asked: superpixel path -> ids of regions that people were asked for and have not answered.
     """
 
     def __init__(
@@ -33,8 +39,10 @@ class ActiveSet:
         target: Sequence[Item],
         pool: Mapping[str, Sequence[int]],
         labelled: Mapping[str, Sequence[int]] | None = None,
+        asked: Mapping[str, Sequence[int]] | None = None,
     ):
         labelled = labelled or {}
+        self.asked = {path: list(ids) for path, ids in (asked or {}).items() if ids}
         self.source = list(source)
         self.target = list(target)
         self.pool = {item.superpixel: list(pool.get(item.superpixel, ())) for item in target}
@@ -45,7 +53,7 @@ class ActiveSet:
         }
 
     def drop_unknown(self, regions: Mapping[str, Collection[int]]) -> int:
-        """Forget regions that the superpixel maps do not have; returns how many there were.
+        """Remove regions that the superpixel maps do not have, and return their number.
 
         Published region lists name ids that their maps lack.
 
@@ -53,7 +61,7 @@ class ActiveSet:
             regions: superpixel path -> the ids in its map.
         """
         dropped = 0
-        for listed in (self.pool, self.labelled):
+        for listed in (self.pool, self.labelled, self.asked):
             for path, ids in listed.items():
                 known = [region for region in ids if region in regions[path]]
                 dropped += len(ids) - len(known)
@@ -67,6 +75,30 @@ class ActiveSet:
             self.pool[superpixel].remove(region)
             self.labelled.setdefault(superpixel, []).append(region)
 
+    def ask(self, regions: Iterable[tuple[str, int]]) -> None:
+        """Move regions (superpixel path, region id) from the pool to those asked for."""
+        for superpixel, region in regions:
+            self.pool[superpixel].remove(region)
+            self.asked.setdefault(superpixel, []).append(region)
+
+    def settle(self, fate_of: Callable[[str, int], str]) -> dict[str, int]:
+        """Move every region asked for to where its answer puts it; returns how many went where.
+
+        Args:
+            fate_of: (superpixel path, region id) -> "labelled", "pool" or "dropped" (for good).
+        """
+        counts = {"labelled": 0, "pool": 0, "dropped": 0}
+        for path, ids in self.asked.items():
+            for region in ids:
+                fate = fate_of(path, region)
+                counts[fate] += 1
+                if fate == "labelled":
+                    self.labelled.setdefault(path, []).append(region)
+                elif fate == "pool":
+                    self.pool[path] = sorted([*self.pool[path], region])
+        self.asked = {}
+        return counts
+
     @property
     def labelled_items(self) -> list[Item]:
         """Target images with at least one labelled region, in datalist order."""
@@ -74,14 +106,15 @@ class ActiveSet:
 
     @property
     def pool_items(self) -> list[Item]:
-        """Target images with at least one unlabelled region, in datalist order."""
-        return [item for item in self.target if self.pool[item.superpixel]]
+        """Target images with at least one region in the pool or asked for, in datalist order."""
+        return [i for i in self.target if self.pool[i.superpixel] or i.superpixel in self.asked]
 
     def save(self, path: str | Path) -> None:
         """Write the datalist pickle.
 
-        Images come in datalist order throughout, so that equal sets make equal files;
-        ``trg_pool_suppix`` names every target image, with an empty list where all is labelled.
+        Images are written in datalist order, so that equal sets give equal files.
+        ``trg_pool_suppix`` names every target image, with an empty list if all its regions are
+        labelled.
         """
         save_pickle(
             path,
@@ -93,6 +126,7 @@ class ActiveSet:
                     item.superpixel: self.labelled[item.superpixel] for item in self.labelled_items
                 },
                 "trg_pool_suppix": self.pool,
+                **({ASKED_KEY: self.asked} if self.asked else {}),
             },
         )
 
@@ -100,15 +134,15 @@ class ActiveSet:
     def load(
         cls, path: str | Path, src_root: str | Path, trg_root: str | Path, moves: Moves = ()
     ) -> "ActiveSet":
-        """Read a datalist pickle, ours or a published one, perhaps from another machine.
+        """Read a datalist pickle of this project or a published one, also from another machine.
 
         Args:
             path: the file.
-            src_root, trg_root: data roots, that relative paths lie below.
-            moves: as ``--relocate`` gives them; see :class:`dataloader.relocation.Locator`.
+            src_root, trg_root: data roots for relative paths.
+            moves: pairs given by ``--relocate``; see :class:`dataloader.relocation.Locator`.
 
         Raises:
-            UserError: it is not a datalist, it lists an image twice or none, or its pool and
+            UserError: it is not a datalist, it lists no images or an image twice, or its pool and
                 labelled set overlap.
         """
         data = load_pickle(path)
@@ -127,30 +161,33 @@ class ActiveSet:
             check_listed_once(path, items)
         pool = _read_regions(path, data, "trg_pool_suppix", locate)
         labelled = _read_regions(path, data, "trg_label_suppix", locate)
-        for superpixel, regions in labelled.items():
-            if set(regions) & set(pool.get(superpixel, ())):
+        asked = _read_regions(path, data, ASKED_KEY, locate) if ASKED_KEY in data else {}
+        for superpixel in {**labelled, **asked}:
+            groups = [set(listed.get(superpixel, ())) for listed in (pool, labelled, asked)]
+            if len(set().union(*groups)) < sum(map(len, groups)):
                 raise UserError(
-                    f"{path}: {superpixel} has regions that are labelled and in the pool"
+                    f"{path}: {superpixel} has regions that are labelled, or asked for, and in the "
+                    "pool"
                 )
         order = [name for name in pool if name in target]
         order += [name for name in target if name not in pool]
-        return cls(source, [target[name] for name in order], pool, labelled)
+        return cls(source, [target[name] for name in order], pool, labelled, asked)
 
 
 def is_region_id(value: Any) -> bool:
-    """Whether a value read from a file is a region id; true, false and 3.0 are none."""
+    """Return True if a value is a region id, an integer from 0 to 255 (not a bool or float)."""
     return type(value) is int and 0 <= value < 256
 
 
 def _located(entries: Iterable[Sequence[str]], locate: Callable[[str], str]) -> list[Item]:
-    """Entries of a datalist as items of this machine."""
+    """Return entries of a datalist as items with paths on this machine."""
     return [Item(*("" if name == ABSENT else locate(name) for name in entry)) for entry in entries]
 
 
 def _read_regions(
     path: str | Path, data: Mapping[str, Any], key: str, locate: Callable[[str], str]
 ) -> dict[str, list[int]]:
-    """Superpixel path on this machine -> region ids; refuses maps and regions that come twice."""
+    """Return superpixel path on this machine -> region ids; refuse maps or regions listed twice."""
     regions = {locate(name): list(ids) for name, ids in data[key].items()}
     for name, ids in regions.items():
         if len(set(ids)) < len(ids):
@@ -161,7 +198,7 @@ def _read_regions(
 
 
 def _check(path: str | Path, data: Any) -> None:
-    """Refuse anything but the five published keys with paths and region ids in them."""
+    """Raise a :class:`UserError` unless the five published keys hold paths and region ids."""
     keys = LIST_KEYS + REGION_KEYS
     if not isinstance(data, dict) or not all(key in data for key in keys):
         raise UserError(f"{path}: not a datalist; it must hold {', '.join(keys)}")
@@ -172,8 +209,8 @@ def _check(path: str | Path, data: Any) -> None:
             for e in entries
         ):
             raise UserError(f"{path}: {key} is not a list of [image, label, superpixel] paths")
-    for key in REGION_KEYS:
-        regions = data[key]
+    for key in (*REGION_KEYS, ASKED_KEY):
+        regions = data.get(key, {})
         if not isinstance(regions, dict) or not all(
             isinstance(name, str)
             and isinstance(ids, (list, tuple, set))

@@ -169,6 +169,7 @@ def find_or_make_datalist(
     path: str | Path | None = None,
     moves: Moves = (),
     columns: int = 3,
+    need_label: bool = True,
 ) -> list[Item]:
     """The items of a split: from ``path`` when given, else from the dataset's own list.
 
@@ -178,6 +179,7 @@ def find_or_make_datalist(
     Args:
         info, root, split: as :func:`dataloader.scan.scan` takes them.
         path, moves, columns: as :func:`read_datalist` takes them.
+        need_label: whether a new list leaves out images without a label.
 
     Raises:
         UserError: there is no data, or the given list is not valid.
@@ -188,7 +190,7 @@ def find_or_make_datalist(
         return read_datalist(default_path(root, split), root, moves, columns)
     if not Path(root).is_dir():
         raise UserError(f"{root}: no such folder; name the root of the {info.name} data")
-    found = scan(info, root, split)
+    found = scan(info, root, split, need_label=need_label)
     if not found.items:
         image, label, _ = item_of(info, split, "*")
         raise UserError(

@@ -1,4 +1,4 @@
-"""The data sets that networks see: images as tensors, with the maps that belong to them."""
+"""Datasets for training and evaluation: images as tensors, with their labels and superpixels."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,9 +31,9 @@ class Sample(NamedTuple):
     Attributes:
         item: paths of image, label and superpixel map.
         info: the dataset that it belongs to.
-        regions: ids of the regions whose pixels keep their label, all others being ignored; None
-            where the whole image is labelled.
-        labelled: False where there is no label to read, and every pixel is ignored.
+        regions: ids of the labelled regions; the pixels of all others are ignored. None if the
+            whole image is labelled.
+        labelled: False if no label is read and every pixel is ignored.
     """
 
     item: Item
@@ -43,10 +43,10 @@ class Sample(NamedTuple):
 
 
 class TrainingSet(Dataset):
-    """Training images; item :class:`SeededIndex` -> (image (3, H, W) float32, label (H, W) uint8).
+    """Training images; :class:`SeededIndex` -> (image (3, H, W) float32, label (H, W) uint8).
 
     Args:
-        samples: the images, which may be of several datasets.
+        samples: the images, possibly of several datasets.
         size: (H, W) that samples are resized to.
     """
 
@@ -58,7 +58,7 @@ class TrainingSet(Dataset):
         return len(self.samples)
 
     def path(self, index: int) -> str:
-        """Path of an image."""
+        """Return the path of an image."""
         return self.samples[index].item.image
 
     def __getitem__(self, drawn: SeededIndex) -> tuple[Tensor, Tensor]:
@@ -75,15 +75,15 @@ class TrainingSet(Dataset):
         transform = TrainingTransform(self.size, random_scale=info.random_scale)
         image, (label, *masks) = transform(image, maps, torch.Generator().manual_seed(drawn.seed))
         for mask in masks:
-            label = label | mask  # 255 where either is
+            label = label | mask  # 255 if either is 255
         return image, label
 
 
 class EvaluationSet(Dataset):
-    """Images at evaluation size, each with the maps asked for.
+    """Images at evaluation size, with labels and superpixel maps if requested.
 
-    Item -> (index, image (3, H, W) float32, label (H, W) uint8 or None, superpixels (H0, W0) uint8
-    at their own size or None).
+    Index -> (index, image (3, H, W) float32, label (H, W) uint8 or None, superpixels (H0, W0) uint8
+    at their original size or None).
     """
 
     def __init__(
@@ -116,12 +116,12 @@ class EvaluationSet(Dataset):
 
 
 def unlabelled_mask(path: str, regions: Sequence[int]) -> Tensor:
-    """(H, W) uint8: 0 inside these regions of a superpixel map, 255 outside."""
+    """Return (H, W) uint8: 0 inside these regions of a superpixel map, 255 outside."""
     table = np.full(256, IGNORE, np.uint8)
     table[list(regions)] = 0
     return torch.from_numpy(cv2.LUT(read_superpixels(path), table))
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
-    """(H, W, 3) uint8 -> (3, H, W) uint8 view."""
+    """Convert (H, W, 3) uint8 to (3, H, W) uint8, as a view if the array is writable."""
     return torch.from_numpy(image.copy() if not image.flags.writeable else image).permute(2, 0, 1)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from dataloader.active_set import ActiveSet
+from dataloader.data_record import check_data, describe_data
 from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
@@ -36,12 +38,14 @@ class Domain:
         items: the images, in datalist order.
         regions: absolute superpixel path -> {region id: area in pixels of the superpixel map};
             empty where regions are not needed.
+        columns: those of "image", "label" and "superpixel" that are read.
     """
 
     info: DatasetInfo
     root: str
     items: list[Item]
     regions: Regions = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
 
     def with_regions(self, split: str) -> "Domain":
         """The same domain, its regions read from the region dictionary of a split."""
@@ -80,8 +84,9 @@ def agree_on_classes(args: Namespace, *prefixes: str, network: Sequence[str] | N
                     f"--{prefix}_dataset {other}: its class {number} is {theirs}, that of "
                     f"--{first}_dataset {name} is {ours}; all datasets must have the same classes"
                 )
-    for number, (ours, theirs) in enumerate(zip(classes, network or classes, strict=False)):
-        if ours != theirs:
+    pairs = zip_longest(classes, network or classes, fillvalue="nothing")
+    for number, (ours, theirs) in enumerate(pairs):
+        if ours != theirs and (ours, theirs) != ("nothing", f"class {number}"):  # --num_classes
             raise UserError(
                 f"--{first}_dataset {name}: its class {number} is {ours}, that of the checkpoint's "
                 f"network is {theirs}; name the dataset that it was trained on"
@@ -117,16 +122,38 @@ def load_domain(
     info = load_dataset(dataset)
     if items is None:
         needed = max((Item._fields.index(column) for column in columns), default=0) + 1
-        items = find_or_make_datalist(info, root, split, path, args.relocate, needed)
+        need_label = "label" in columns
+        items = find_or_make_datalist(info, root, split, path, args.relocate, needed, need_label)
     check_files(items, info, *columns)
     if "label" in columns:
         check_labels(items, info, f"--{prefix}_dataset")
-    return Domain(info, root, list(items))
+    return Domain(info, root, list(items), columns=columns)
 
 
-def make_validator(args: Namespace, model: nn.Module, runtime: Runtime) -> Callable[[], Scores]:
+def check_and_describe(
+    domains: Mapping[str, Domain], before: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """A record of the domains' data, which must be those that a run began with.
+
+    Args:
+        domains: by the prefix of their flags: src, trg or val.
+        before: the records when the run began; domains that are not in it are not compared.
+
+    Raises:
+        UserError: the data have changed since; names the first image that differs.
+    """
+    records = {}
+    for prefix, domain in domains.items():
+        records[prefix] = describe_data(domain.items, domain.root, domain.info, *domain.columns)
+        if prefix in before:
+            check_data(prefix, domain.items, records[prefix], before[prefix])
+    return records
+
+
+def make_validator(
+    args: Namespace, domain: Domain, model: nn.Module, runtime: Runtime
+) -> Callable[[], Scores]:
     """A function that validates ``model`` on the validation images, at --image_size."""
-    domain = load_domain(args, "val", "val", "image", "label")
     data = EvaluationSet(domain.items, domain.info, tuple(args.image_size), label=True)
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
     names = domain.info.class_names
@@ -145,7 +172,7 @@ def make_validator(args: Namespace, model: nn.Module, runtime: Runtime) -> Calla
 
 
 def load_domains(
-    args: Namespace, needs: Collection[str], datalist: Path | None
+    args: Namespace, needs: Collection[str], datalist: Path | None, target_labels: bool = True
 ) -> tuple[Domain, Domain, ActiveSet]:
     """Source, target and what is labelled: that of a datalist, else every region in the pool.
 
@@ -153,6 +180,7 @@ def load_domains(
         args: the flags.
         needs: of "network", "source" and "edges", what selection will look at.
         datalist: to go on from.
+        target_labels: whether the target's images have label files.
 
     Raises:
         UserError: names the first files that cannot be used.
@@ -163,7 +191,8 @@ def load_domains(
     columns = ("image", "label", "superpixel")
     source_columns = columns if "source" in needs else columns[:2]
     source = load_domain(args, "src", "train", *source_columns, items=listed and listed.source)
-    target = load_domain(args, "trg", "train", *columns, items=listed and listed.target)
+    target_columns = columns if target_labels else ("image", "superpixel")
+    target = load_domain(args, "trg", "train", *target_columns, items=listed and listed.target)
     target = target.with_regions("train")
     if "source" in needs:
         source = source.with_regions("train")

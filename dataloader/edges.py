@@ -1,4 +1,4 @@
-"""Edge maps: where they lie, and the share of each region's pixels that are edges."""
+"""Edge maps: where they are stored, and the share of edge pixels in each region."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from utils.errors import UserError
 
 
 def edge_path(item: Item, root: str | Path) -> Path:
-    """An image's edge map: where its superpixel map is, with ``edge`` for ``superpixel``."""
+    """Return the path of an edge map: that of the superpixels, with ``edge`` for ``superpixel``."""
     root = os.path.abspath(root)
     relative = Path(os.path.relpath(item.superpixel, root))
     folders = [part for part in relative.parts[:-1] if part not in ("superpixel", os.pardir)]
@@ -24,10 +24,10 @@ def edge_path(item: Item, root: str | Path) -> Path:
 
 
 def check_edges(items: Sequence[Item], root: str | Path) -> None:
-    """Make sure that all edge maps are there, of their superpixel maps' sizes and up to date.
+    """Check that all edge maps exist, are as large as their superpixel maps, and are up to date.
 
     Raises:
-        UserError: names the first that is not.
+        UserError: an edge map fails the check; the message names the first.
     """
 
     def check(item: Item) -> None:
@@ -46,9 +46,9 @@ def check_edges(items: Sequence[Item], root: str | Path) -> None:
 
 
 def region_edges(items: Sequence[Item], root: str | Path, regions: Regions) -> np.ndarray:
-    """(n,) float32: share of edge pixels of every region, in the items' and their ids' order.
+    """Return (n,) float32: share of edge pixels of every region, ordered by item and region id.
 
-    The maps are those that :func:`check_edges` found to be in order.
+    The maps must have passed :func:`check_edges`.
 
     Raises:
         UserError: an edge map cannot be read.

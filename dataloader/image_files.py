@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+# Pillow warns of photos of 90 megapixels, and refuses files of twice that, which is enough.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 # Other formats start programs (EPS) or have readers that few people have tested (DDS, BLP, AVIF).
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM")
@@ -77,6 +81,8 @@ def reason(error: Exception) -> str:
         return "no such file"
     if isinstance(error, UnidentifiedImageError):
         return "not a PNG, JPEG, BMP, WebP, TIFF or PPM image, or of a kind that is not read"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than the {2 * Image.MAX_IMAGE_PIXELS} pixels that are read; make it smaller"
     return str(getattr(error, "strerror", None) or error) or type(error).__name__
 
 

@@ -30,6 +30,7 @@ from dataloader.image_files import (
     upright,
 )
 from utils.errors import UserError
+from utils.resources import resource_problem
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ KINDS = {
         None,
     ),
     "map": Kind(INDEX_MODES, "an 8-bit grey or palette PNG"),
+    "prediction": Kind(INDEX_MODES, "an 8-bit grey or palette PNG of train ids, not of colours"),
     "index": Kind(
         INDEX_MODES + DEEP_INDEX_MODES, "a grey or palette PNG (or label_reader rgb)", None
     ),
@@ -63,6 +65,10 @@ KINDS = {
     "red8": Kind(COLOR_MODES, "an 8-bit RGB or RGBA PNG"),
     "rgb": Kind(COLOR_MODES + GREY_MODES, "an 8-bit RGB or palette PNG"),
 }
+
+
+REMEDIES = {"superpixel": "run superpixel_gen.py", "prediction": "run inference.py"}
+"""What to do where only files of one column cannot be used."""
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -155,6 +161,8 @@ def _readable(path: str | Path, what: str) -> Iterator[None]:
     try:
         yield
     except READ_ERRORS as error:
+        if resource_problem(error):
+            raise
         raise UserError(
             f"{path}: {what} cannot be read ({reason(error)}); replace the file"
         ) from error
@@ -199,8 +207,8 @@ def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None
         first = list(problems.items())[:3]
         named = "; ".join(f"{path}: {problem}" for path, (_, problem) in first)
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        missing_maps = all(column == "superpixel" for column, _ in problems.values())
-        remedy = "run superpixel_gen.py" if missing_maps else "mend the datalist or the data"
+        at_fault = {column for column, _ in problems.values()}
+        remedy = REMEDIES.get("".join(at_fault), "mend the datalist or the data")
         raise UserError(f"{named}{more}; {remedy}")
     if "image" in columns:
         _check_range([item.image for item in spread(items, DEEP_IMAGES)])
@@ -208,7 +216,7 @@ def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None
 
 def _problems(item: Item, info: DatasetInfo, columns: Sequence[str]) -> list[tuple[str, str, str]]:
     """What is wrong with an item's files: (path, column, problem)."""
-    kinds = {"label": info.label_reader, "superpixel": "map", "prediction": "map"}
+    kinds = {"label": info.label_reader, "superpixel": "map", "prediction": "prediction"}
     paths = {column: getattr(item, column, item.image) for column in columns}
     sizes, found = {}, []
     for column, path in paths.items():
@@ -218,6 +226,8 @@ def _problems(item: Item, info: DatasetInfo, columns: Sequence[str]) -> list[tup
         try:
             sizes[column] = read_head(path, kinds.get(column, "image"))
         except READ_ERRORS as error:
+            if resource_problem(error):
+                raise
             found.append((path, column, reason(error)))
     image = sizes.get("image") or sizes.get("prediction")
     for column, size in sizes.items():

@@ -1,4 +1,4 @@
-"""One entry of a list: the paths of an image and of the two maps that belong to it."""
+"""One entry of a datalist: the paths of an image, its label and its superpixel map."""
 
 import os
 import re
@@ -8,29 +8,29 @@ from typing import NamedTuple
 from utils.errors import UserError
 
 ABSENT = "-"
-"""What stands in files for a label that there is not."""
+"""Written in files in place of a path that an item lacks."""
 CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
-"""Characters that no file name in a list may hold."""
+"""Control characters, which no file name in a datalist may contain."""
 
 
 class Item(NamedTuple):
-    """Paths of one image, its label and its superpixel map; empty where it has no such file."""
+    """Paths of one image, its label and its superpixel map; empty for a file that it lacks."""
 
     image: str
     label: str
     superpixel: str
 
     def below(self, root: str | Path) -> "Item":
-        """The same item with its relative paths put below ``root``, absolute."""
+        """Return the item with relative paths made absolute below ``root``."""
         return Item(*(path and os.path.abspath(os.path.join(root, path)) for path in self))
 
     def stored(self) -> list[str]:
-        """The paths as files hold them."""
+        """Return the paths as they are written in files."""
         return [path or ABSENT for path in self]
 
 
 def shown(name: str | Path) -> str:
-    """A file name as messages show it: on one line, what cannot be printed escaped."""
+    """Return a file name for messages: on one line, with unprintable characters escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))
 
 

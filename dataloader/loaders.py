@@ -1,14 +1,11 @@
-"""Batches: the endless random ones of training, and the ordered ones of evaluation.
+"""Data loaders: endless random batches for training, and ordered batches for evaluation.
 
 Randomness belongs to the data, not to workers: draw number ``d`` of a training run is the same
 image, augmented in the same way, however many workers load it and wherever the run was resumed.
 """
 
 import itertools
-import os
 import re
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,13 +19,14 @@ from dataloader.datasets import SeededIndex, TrainingSet
 from utils.errors import UserError
 from utils.resources import resource_problem
 from utils.stopping import STOP
+from utils.workers import end_with_main_process, worker_context
 
 
 class InfiniteSampler(Sampler):
-    """Batches of draws without end: one shuffled pass over the data after another.
+    """Endless batches of draws: one shuffled pass over the data after another.
 
-    The stream depends on ``seed`` alone, so a run that stopped before iteration ``start`` goes on
-    with just the draws that it would have seen.
+    The draws depend only on ``seed``, so a run that continues at iteration ``start`` sees exactly
+    the draws that it would have seen without the stop.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int, start: int = 0):
@@ -42,12 +40,12 @@ class InfiniteSampler(Sampler):
         return map(self.batch, itertools.count(self.start))
 
     def batch(self, iteration: int) -> list[SeededIndex]:
-        """The draws of an iteration."""
+        """Return the draws of an iteration."""
         first = iteration * self.batch_size
         return [self.draw(position) for position in range(first, first + self.batch_size)]
 
     def draw(self, position: int) -> SeededIndex:
-        """The draw at a position of the stream."""
+        """Return the draw at a position of the endless sequence."""
         epoch, offset = divmod(position, self.length)
         if self._epoch != epoch:
             self._epoch = epoch
@@ -57,21 +55,23 @@ class InfiniteSampler(Sampler):
 
 
 class Loader(DataLoader):
-    """A data loader that names the cause when a worker dies, and leaves the random state alone."""
+    """A data loader that says why a worker died, and does not use the global random state."""
 
     def __init__(self, data: Dataset, num_workers: int, **options: Any):
         options |= {
-            "generator": torch.Generator(),  # else each pass would draw from the global one
+            "generator": torch.Generator(),  # without it, each pass draws from the global one
             "pin_memory": torch.cuda.is_available(),
         }
-        if num_workers:  # they start from a clean server: a threaded process must not be forked
-            torch.multiprocessing.set_forkserver_preload(["dataloader.datasets"])
+        if num_workers:  # forked from a clean server, since a process with threads must not fork
             options |= {
-                "multiprocessing_context": "forkserver",
+                "multiprocessing_context": worker_context(),
                 "persistent_workers": True,
                 "worker_init_fn": _start_worker,
             }
         super().__init__(data, num_workers=num_workers, **options)
+
+    def check_worker_number_rationality(self) -> None:
+        """Without torch's warning about more workers than cores, which are often right here."""
 
     def __iter__(self) -> Iterator:
         try:
@@ -81,8 +81,8 @@ class Loader(DataLoader):
             if not died:
                 raise
             STOP.check()  # who stops a whole group of processes stops workers, too
-            if problem := resource_problem(error):
-                raise UserError(problem) from error
+            if resource_problem(error):
+                raise
             raise UserError(
                 f"a data worker died (out of memory?): {died[0]}; "
                 "run again with fewer --num_workers"
@@ -93,24 +93,27 @@ class TrainingLoader(Loader):
     """Endless batches (images (N, 3, H, W) float32, labels (N, H, W) uint8)."""
 
     def start_at(self, iteration: int) -> None:
-        """Begin with the batch of this iteration, when iterated the next time."""
+        """Let the next pass begin with the batch of this iteration."""
         self.batch_sampler.start = iteration
 
     def names(self, iteration: int) -> list[str]:
-        """Paths of the images of an iteration's batch."""
+        """Return the paths of the images in an iteration's batch."""
         return [self.dataset.path(draw.index) for draw in self.batch_sampler.batch(iteration)]
 
 
 def training_loader(
     data: TrainingSet, batch_size: int, seed: int, num_workers: int
 ) -> TrainingLoader:
-    """The loader of a training, from its first iteration on."""
+    """Return the data loader of a training, which begins at iteration 0."""
     sampler = InfiniteSampler(len(data), batch_size, seed)
     return TrainingLoader(data, num_workers, batch_sampler=sampler)
 
 
 def evaluation_loader(data: Dataset, batch_size: int, num_workers: int) -> Loader:
-    """Batches (indices, images (N, 3, H, W), labels (N, H, W) or None, list of superpixel maps)."""
+    """Return a data loader in datalist order.
+
+    Batches are (indices, images (N, 3, H, W), labels (N, H, W) or None, list of superpixel maps).
+    """
     return Loader(data, num_workers, batch_size=batch_size, collate_fn=_collate)
 
 
@@ -123,11 +126,4 @@ def _collate(samples: Sequence[tuple]) -> tuple[list[int], Tensor, Tensor | None
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process to handle
-    threading.Thread(target=_end_with_main_process, daemon=True).start()
-
-
-def _end_with_main_process() -> None:
-    """A worker of a killed run must not stay; its parent, the server, does not notice."""
-    torch.multiprocessing.parent_process().join()
-    os._exit(1)
+    end_with_main_process()

@@ -1,8 +1,8 @@
-"""The region dictionary: which superpixels an image really has, and how many pixels each covers.
+"""The region dictionary: the region ids that each superpixel map contains, and their areas.
 
-``superpixel/<split>.dict`` is JSON, superpixel path (relative to the data root) -> list of region
-ids, the form that the published lists have; ``superpixel/<split>.areas`` maps the same paths to the
-areas, in pixels of the superpixel map, in the order of those ids.
+``superpixel/<split>.dict`` is JSON in the published format: superpixel path (relative to the data
+root) -> list of region ids. ``superpixel/<split>.areas`` maps the same paths to the areas, in
+pixels of the superpixel map, in the order of those ids.
 """
 
 import os
@@ -10,21 +10,25 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dataloader.datalist import Item
 from dataloader.images import read_superpixels
+from dataloader.item import shown
 from dataloader.provenance import check_provenance
 from utils.errors import UserError
 from utils.files import read_json, write_json
+
+MAX_AREA = 2**40  # pixels; sums of such areas stay within int64
 
 Regions = dict[str, dict[int, int]]
 """Absolute superpixel path -> {region id: area in pixels}."""
 
 
 def regions_of_maps(paths: Iterable[str | Path]) -> Regions:
-    """Read superpixel maps and return their region ids and areas."""
+    """Read superpixel maps, and return their region ids and areas."""
     paths = [str(path) for path in paths]
     with ThreadPoolExecutor(8) as pool:
         return dict(zip(paths, pool.map(_regions_of_map, paths), strict=True))
@@ -38,13 +42,13 @@ def _regions_of_map(path: str) -> dict[int, int]:
 
 
 def region_areas(superpixels: np.ndarray) -> dict[int, int]:
-    """Region ids, ascending, of a superpixel map (H, W) uint8, and their areas."""
+    """Return {region id: area in pixels} of a superpixel map (H, W) uint8, in ascending order."""
     areas = np.bincount(superpixels.ravel(), minlength=256)
     return {int(region): int(areas[region]) for region in np.flatnonzero(areas)}
 
 
 def check_areas(path: str, found: dict[int, int], known: dict[int, int]) -> None:
-    """Raise a :class:`UserError` if a map's regions are not those that are known of it."""
+    """Raise a :class:`UserError` if a map's regions differ from those of the dictionary."""
     if found != known:
         raise UserError(
             f"{path}: its regions are not those of the region dictionary; "
@@ -53,10 +57,10 @@ def check_areas(path: str, found: dict[int, int], known: dict[int, int]) -> None
 
 
 def check_maps(items: Sequence[Item], regions: Regions) -> None:
-    """Check every map and its image, for a selection that makes no pass over the images.
+    """Check every superpixel map and its image, for a selection without a pass over the images.
 
     Raises:
-        UserError: a map is not the one in ``regions``, or its image has been replaced.
+        UserError: a map differs from ``regions``, or its image has been replaced.
     """
 
     def check(item: Item) -> None:
@@ -68,17 +72,17 @@ def check_maps(items: Sequence[Item], regions: Regions) -> None:
 
 
 def dictionary_path(root: str | Path, split: str) -> Path:
-    """Where a split's region dictionary lies below the data root."""
+    """Return the path of a split's region dictionary below the data root."""
     return Path(root) / "superpixel" / f"{split}.dict"
 
 
 def save_regions(root: str | Path, split: str, regions: Regions) -> None:
     """Write ``superpixel/<split>.dict`` and ``.areas`` with paths relative to ``root``.
 
-    Entries of other images that the files hold already stay there.
+    Entries that the files already hold for other images are kept.
     """
     root = Path(root).absolute()
-    with suppress(UserError):  # a damaged dictionary is made anew
+    with suppress(UserError):  # a damaged dictionary is replaced
         regions = _read_dictionary(root, split) | regions
     relative = {os.path.relpath(path, root): ids for path, ids in regions.items()}
     path = dictionary_path(root, split)
@@ -87,9 +91,9 @@ def save_regions(root: str | Path, split: str, regions: Regions) -> None:
 
 
 def load_regions(items: Sequence[Item], root: str | Path, split: str) -> Regions:
-    """Region ids and areas of every item's superpixel map, in the items' order.
+    """Return region ids and areas of every item's superpixel map, in the items' order.
 
-    Taken from the region dictionary where it has them, else measured from the maps.
+    They come from the region dictionary or, for maps that it lacks, from the maps themselves.
     """
     known = _read_dictionary(Path(root).absolute(), split)
     paths = [item.superpixel for item in items]
@@ -104,10 +108,26 @@ def _read_dictionary(root: Path, split: str) -> Regions:
         return {}
     remedy = "run superpixel_gen.py again"
     ids, areas = read_json(path, remedy), read_json(areas_path, remedy)
-    try:
-        return {
-            os.path.abspath(root / name): dict(zip(map(int, regions), areas[name], strict=True))
-            for name, regions in ids.items()
-        }
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{areas_path}: does not match {path.name}; {remedy}") from error
+    for file, value in ((path, ids), (areas_path, areas)):
+        if not isinstance(value, dict):
+            raise UserError(f"{file}: does not map superpixel maps to lists; {remedy}")
+    regions = {}
+    for name, listed in ids.items():
+        if not _are_numbers(listed, 0, 255) or len(set(listed)) < len(listed) or not listed:
+            raise UserError(
+                f"{path}: the regions of {shown(name)} are no different ids of 0 to 255; {remedy}"
+            )
+        if not _are_numbers(areas.get(name), 1, MAX_AREA) or len(areas[name]) != len(listed):
+            raise UserError(
+                f"{areas_path}: the areas of {shown(name)} are no {len(listed)} whole numbers of 1 "
+                f"and more, as {path.name} has regions; {remedy}"
+            )
+        regions[os.path.abspath(root / name)] = dict(zip(listed, areas[name], strict=True))
+    if len(regions) < len(ids):
+        raise UserError(f"{path}: names a superpixel map in two ways; {remedy}")
+    return regions
+
+
+def _are_numbers(value: Any, low: int, high: int) -> bool:
+    """Whether a value of a JSON file is a list of whole numbers of that range."""
+    return isinstance(value, list) and all(type(v) is int and low <= v <= high for v in value)

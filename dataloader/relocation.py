@@ -1,4 +1,4 @@
-"""Where the files of a datalist are, whose paths may be relative, or those of another machine."""
+"""Find the files of a datalist, whose paths may be relative or come from another machine."""
 
 import logging
 import os
@@ -14,18 +14,18 @@ from utils.errors import UserError
 log = logging.getLogger(__name__)
 
 Moves = Sequence[tuple[str, str]]
-"""Pairs (OLD, NEW): what lies below OLD in a datalist lies below NEW here."""
+"""Pairs (OLD, NEW): folder OLD in a datalist is folder NEW on this machine."""
 
 SAME = "/"
 MAX_SEARCHES = 100
-"""Files of one folder that are looked for before it is taken to be nowhere."""
+"""Number of a folder's files to search for before the whole folder counts as missing."""
 
 
 class _Rule(NamedTuple):
-    """How paths of a datalist are read: what lies below ``old`` lies below ``new`` here.
+    """A rule for paths of a datalist: folder ``old`` is folder ``new`` on this machine.
 
-    ``old`` is empty for relative paths, and both are "/" for absolute ones that stay as they are;
-    ``windows`` says that folders are separated by backslashes.
+    ``old`` is empty for relative paths; both are "/" for absolute paths that stay unchanged.
+    ``windows`` is True if backslashes separate folders.
     """
 
     old: str
@@ -33,26 +33,26 @@ class _Rule(NamedTuple):
     windows: bool = False
 
     def apply(self, path: str) -> str | None:
-        """The path here; None if it does not lie below ``old``."""
+        """Return the path on this machine; None if it is not below ``old``."""
         return _moved(_with_slashes(path) if self.windows else path, self.old, self.new)
 
 
 class Locator:
-    """Makes the paths of one datalist absolute paths of this machine.
+    """Converts the paths of one datalist to absolute paths on this machine.
 
-    An absolute path that is here stays. A relative path lies below the data root or, as in files
-    of the published release, below the working directory, wherever it is found first. A file that
-    is in none of these places, while the end of its path (a folder at least, and the file's name)
-    is below the data root, is that one: the longest end counts, and what was before it is taken as
-    another machine's root. A path with backslashes that is nowhere is read as one of Windows.
+    An absolute path that exists stays unchanged. A relative path is searched for below the data
+    root, then below the working directory (as in files of the published release). If a file is in
+    none of these places, the end of its path (at least a folder and the file name) is searched for
+    below the data root, the longest end first; the rest is then the root on the other machine.
+    A path with backslashes that is not found is read as a Windows path.
 
-    The first file of a folder that is found decides for its folder. For files that are nowhere
-    (superpixel maps that are still to be made) the other folders decide; where they do not, a
-    relative path lies below the data root.
+    The first file that is found decides for all files of its folder. For files that do not exist
+    (superpixel maps that are still to be made) the rules of other folders apply; without such a
+    rule, a relative path is below the data root.
 
     Args:
         root: the data root.
-        moves: as ``--relocate`` gives them; they go first.
+        moves: pairs given by ``--relocate``, which are tried first.
         source: the datalist, for the log.
     """
 
@@ -64,13 +64,13 @@ class Locator:
         self.searches: Counter[tuple[str, bool]] = Counter()
 
     def __call__(self, path: str) -> str:
-        """The absolute path; empty for an empty one.
+        """Return the absolute path; empty for an empty path.
 
         Raises:
-            UserError: it holds a control character.
+            UserError: the path holds a control character.
         """
         if path != path.strip() and not _exists(os.path.join(self.root, path)):
-            path = path.strip()  # blanks that somebody's editor or script left
+            path = path.strip()  # spaces that an editor or a script left
         if not path:
             return ""
         if CONTROL.search(path):
@@ -88,7 +88,7 @@ class Locator:
         return os.path.abspath(os.path.join(self.root, located))
 
     def _moved_by_user(self, path: str) -> str | None:
-        """The path after the first of the user's moves that it lies below."""
+        """Return the path after the first of the user's moves that applies; None if none does."""
         for old, new in self.moves:
             literal = _moved(path, old, new)
             slashes = _moved(_with_slashes(path), _with_slashes(old), new)
@@ -98,14 +98,14 @@ class Locator:
         return None
 
     def _learn(self, folder: tuple[str, bool], path: str) -> None:
-        """Enter the rule of a folder, if a file of it is found."""
+        """Store the rule of a folder, if this file of it is found."""
         if rule := self._find(path):
             if rule not in self.rules.values():
                 self._tell(rule)
             self.rules[folder] = rule
 
     def _find(self, path: str) -> _Rule | None:
-        """The rule by which a file is found; None if it is nowhere."""
+        """Return the rule by which a file is found; None if it is not found."""
         for windows in (False, True)[: 1 + ("\\" in path)]:
             form = _with_slashes(path) if windows else path
             for old, new in ((SAME, SAME), ("", self.root), ("", str(Path.cwd()))):
@@ -117,7 +117,7 @@ class Locator:
         return None
 
     def _by_preference(self, path: str) -> list[_Rule]:
-        """The rules of all folders so far, those that fit a path best first."""
+        """Return the rules of all folders so far, the best match for a path first."""
         return sorted(
             dict.fromkeys(self.rules.values()),
             key=lambda rule: (rule.windows != ("\\" in path), -len(rule.old)),
@@ -135,7 +135,7 @@ def _with_slashes(path: str) -> str:
 
 
 def _moved(path: str, old: str, new: str) -> str | None:
-    """``path`` with ``new`` in place of ``old``; None if it does not lie below ``old``."""
+    """Return ``path`` with ``new`` in place of ``old``; None if it is not below ``old``."""
     if old == new or not old:
         return os.path.join(new, path) if os.path.isabs(path) == bool(old) else None  # noqa: PTH117
     path, old = posixpath.normpath(path), posixpath.normpath(old)
@@ -144,7 +144,7 @@ def _moved(path: str, old: str, new: str) -> str | None:
 
 
 def _old_root(path: str, root: str) -> str | None:
-    """The part of a path whose rest is below ``root``; None if there is no such part."""
+    """Return the part of a path whose rest exists below ``root``; None if no rest does."""
     parts = Path(posixpath.normpath(path)).parts
     for start in range(1, len(parts) - 1):
         if parts[start] != ".." and _exists(os.path.join(root, *parts[start:])):

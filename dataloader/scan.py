@@ -1,7 +1,8 @@
 """What is on disk: the images of a split, found by the path templates of its dataset.
 
 The suffix of a file may be any usual one, in upper or lower case, whichever the template names.
-Nothing is left out without being counted: see :class:`Scan`.
+Nothing is left out without being counted (see :class:`Scan`), but for the images of the dataset's
+other splits.
 """
 
 import os
@@ -72,16 +73,14 @@ def scan(
     if split not in info.splits:
         known = ", ".join(info.splits)
         raise UserError(f"{info.name} has no {split} split, only {known}; name a datalist")
-    files = _SplitFiles(info, Path(root), info.splits[split])
+    files, found = _SplitFiles(info, Path(root), info.splits[split]), Scan()
     others = files.other_splits()
-    found = Scan()
     candidates = files.candidates(found, [other.image_folder for other in others])
     labels = files.labels(candidates)
     maps = {*labels.values(), *(files.item(names).superpixel for names in candidates)}
     for names, paths in candidates.items():
-        images = [path for path in paths if path not in maps]  # which may lie among them
-        if not images:
-            continue
+        if not (images := [path for path in paths if path not in maps]):
+            continue  # maps may lie among the images
         if names.stem in info.excluded_stems:
             found.leave_out("that info.json excludes", images[0])
         elif not any(fnmatch(p, pattern) or fnmatch(Path(p).name, pattern) for p in images):
@@ -96,6 +95,8 @@ def scan(
                 found.leave_out("whose name differs from a listed one in the suffix alone", other)
     found.items.sort(key=lambda item: item.image.split("/"))
     for other in others:
+        if found.items and other.text in info.splits.values():
+            continue  # the usual layout, where each split has its own folder
         for path in other.labelled_images([files.image_folder]):
             found.leave_out(f"of split {other.text!r}", path)
     return found

@@ -1,7 +1,7 @@
-"""Joint transforms of an image and the maps (label, superpixels) that belong to it.
+"""Joint transforms of an image and its maps (label, superpixels).
 
-Images are resized bilinearly with antialiasing, as Pillow does; maps by nearest neighbour (pixel
-centres), always to the image's size, so that they stay aligned.
+Images are resized bilinearly with antialiasing, as in Pillow. Maps are resized by nearest neighbour
+(pixel centres), always to the size of the image, so that they stay aligned.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def resize(image: Tensor, maps: Sequence[Tensor], size: Sequence[int]) -> tuple[
 
 
 def normalise(image: Tensor) -> Tensor:
-    """(3, H, W) uint8 -> float32, ImageNet mean 0 and standard deviation 1."""
+    """Convert a (3, H, W) uint8 image to float32, normalised with ImageNet's mean and deviation."""
     tables = (LEVELS[None] / 255 - np.array(MEAN)[:, None]) / np.array(STD)[:, None]
     result = np.empty(image.shape, np.float32)
     planes = cv2.split(image.permute(1, 2, 0).numpy())
@@ -55,7 +55,7 @@ class EvaluationTransform:
 class TrainingTransform:
     """Random scale 0.5-1.5, resize to ``size``, colour jitter 0.5, random flip, normalise.
 
-    All randomness comes from the generator that is handed in.
+    All randomness comes from the generator that is passed to the call.
     """
 
     size: tuple[int, int]
@@ -76,7 +76,7 @@ class TrainingTransform:
         return normalise(image), list(maps)
 
     def _jitter(self, image: Tensor, rng: torch.Generator) -> Tensor:
-        """Brightness, contrast and saturation, each by 1 +- jitter, in random order."""
+        """Scale brightness, contrast and saturation, each by 1 +- jitter, in random order."""
         pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
         for which in torch.randperm(3, generator=rng).tolist():
             pixels = ADJUST[which](pixels, _uniform(1 - self.jitter, 1 + self.jitter, rng))
@@ -84,18 +84,18 @@ class TrainingTransform:
 
 
 def adjust_brightness(image: np.ndarray, factor: float) -> np.ndarray:
-    """(H, W, 3) uint8 times a factor, as torchvision's function of this name."""
+    """Scale an (H, W, 3) uint8 image by a factor, as torchvision's function of this name."""
     return cv2.LUT(image, _bytes(factor * LEVELS))
 
 
 def adjust_contrast(image: np.ndarray, factor: float) -> np.ndarray:
-    """(H, W, 3) uint8 with distances from the mean grey level times a factor, as torchvision's."""
+    """Scale an image's differences from its mean grey level by a factor, as torchvision does."""
     mean = cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0]
     return cv2.LUT(image, _bytes(factor * LEVELS + (1 - factor) * mean))
 
 
 def adjust_saturation(image: np.ndarray, factor: float) -> np.ndarray:
-    """(H, W, 3) uint8 with distances from each pixel's grey times a factor, as torchvision's."""
+    """Scale each pixel's differences from its grey level by a factor, as torchvision does."""
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     return cv2.addWeighted(image, factor, grey, 1 - factor, 0)
 

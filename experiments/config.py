@@ -1,20 +1,20 @@
-"""What an experiment is: one task, and strategies x seeds on it, each seed from one warm-up.
+"""The config of an experiment: strategies x seeds on one task, with one warm-up per seed.
 
-A config is JSON with these keys, commands and flags being strings or lists of strings:
+A config is JSON with these keys; commands and flags are strings or lists of strings:
 
 ``prepare``
-    Commands that make the data ready, without ``python``, run each time.
+    Commands that prepare the data, without ``python``; they run each time.
 ``network``, ``warmup``, ``bound``, ``rounds``
-    Flags of all commands, of the warm-up, of the fully supervised bound (which starts from the
-    warm-up) and of all strategies' rounds.
+    Flags of all commands, of the warm-up, of the fully supervised upper bound (which starts from
+    the warm-up), and of the rounds of all strategies.
 ``seeds``
     Whole numbers.
 ``strategies``
     Name -> flags of ``train_ADA.py``.
-``controls`` (may be left out)
-    The same; run as the strategies are and in the tables with them, but not drawn.
-``like`` (may be left out)
-    Another config beside it, which keys that are not given here are taken from.
+``controls`` (optional)
+    Name -> flags of control runs, which appear in the tables but not in the figures.
+``like`` (optional)
+    Another config in the same folder, which supplies the keys that are missing here.
 
 ``{data}`` in a flag stands for the folder given by ``--data``.
 """
@@ -31,15 +31,15 @@ from utils.errors import UserError
 from utils.files import read_json, write_json
 
 BOUND, WARMUP = "bound", "warmup"
-NOTE = "run.json"  # in a run's folder: which run it holds, and whether it has come to its end
+NOTE = "run.json"  # in the folder of a run: its commands, and if it is done
 HELP = "see experiments/config.py"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One script's run: its command, without ``python`` and ``-p``, and the folder of its results.
+    """The run of a script: its command, without ``python`` and ``-p``, and its results folder.
 
-    ``after`` is the run whose checkpoint it starts from, if any.
+    ``after`` is the run from whose checkpoint it starts, if any.
     """
 
     command: tuple[str, ...]
@@ -48,15 +48,15 @@ class Run:
 
     @property
     def commands(self) -> list[list[str]]:
-        """Its command, after those of what it starts from."""
+        """The command of this run, after those of the runs that it starts from."""
         return [*(self.after.commands if self.after else ()), list(self.command)]
 
     @property
     def is_done(self) -> bool:
-        """Whether this run, by these commands, has come to its end (``prepare``'s do not count).
+        """True if this run, with these commands (without ``prepare``), is done.
 
         Raises:
-            UserError: its folder holds another.
+            UserError: the folder holds another run.
         """
         path = self.folder / NOTE
         if not path.is_file():
@@ -70,13 +70,13 @@ class Run:
         return note.get("done") is True
 
     def write_note(self, done: bool) -> None:
-        """Note in its folder that it has begun there, or come to its end."""
+        """Record in the folder that the run has begun, or that it is done."""
         write_json(self.folder / NOTE, {"commands": self.commands, "done": done}, indent=1)
 
 
 @dataclass(frozen=True)
 class Config:
-    """An experiment's config; see the module's docstring. Results go below ``folder``."""
+    """The config of an experiment, see the module's docstring; results go below ``folder``."""
 
     name: str
     folder: Path
@@ -87,20 +87,20 @@ class Config:
     controls: dict[str, list[str]]
 
     def warmup(self, seed: int) -> Run:
-        """A seed's warm-up."""
+        """Return the warm-up of a seed."""
         return self._run(seed, WARMUP, "warmup.py", self.flags["warmup"], None)
 
     def bound(self, seed: int) -> Run:
-        """A seed's training on every label of the target."""
+        """Return a seed's training on all target labels."""
         return self._run(seed, BOUND, "warmup.py", self.flags["bound"], self.warmup(seed))
 
     def rounds(self, seed: int, strategy: str) -> Run:
-        """A seed's rounds of a strategy or control."""
+        """Return a seed's rounds of a strategy or control."""
         flags = self.flags["rounds"] + (self.strategies | self.controls)[strategy]
         return self._run(seed, strategy, "train_ADA.py", flags, self.warmup(seed))
 
     def runs(self) -> Iterator[Run]:
-        """All runs, warm-ups first, then seed by seed."""
+        """Yield all runs: warm-ups first, then seed by seed."""
         yield from map(self.warmup, self.seeds)
         for seed in self.seeds:
             yield self.bound(seed)
@@ -113,20 +113,21 @@ class Config:
 
 
 def add_config_arguments(result: Parser) -> None:
-    """Which experiment, on which data."""
-    result.add_argument("--config", type=Path, required=True, help="a JSON file")
-    result.add_argument("--data", type=Path, required=True, help="what {data} in it stands for")
-    result.add_argument("--out", type=Path, help="results (default: exp/<config>)")
+    """Add the flags that choose the experiment, its data and its folder."""
+    result.add_argument("--config", type=Path, required=True, help="config of the experiment, JSON")
+    data_help = "folder that replaces {data} in the config"
+    result.add_argument("--data", type=Path, required=True, help=data_help)
+    result.add_argument("--out", type=Path, help="folder for results (default: exp/<config>)")
 
 
 def config_of(args: Namespace) -> Config:
-    """The config that the flags of :func:`add_config_arguments` name."""
+    """Return the config that the flags of :func:`add_config_arguments` name."""
     folder = args.out or Path("exp") / args.config.stem
     return read_config(args.config, args.data.absolute(), folder.absolute())
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """What a config's file says, together with what it takes from another."""
+    """Read the keys of a config, including those taken from the config in ``like``."""
     value = read_json(path, HELP)
     like = value.pop("like", None)
     return read_json(path.parent / like, HELP) | value if like else value
@@ -136,12 +137,12 @@ def read_config(path: Path, data: Path, folder: Path) -> Config:
     """Read a config.
 
     Args:
-        path: of the JSON file.
-        data: what ``{data}`` stands for.
-        folder: of the results.
+        path: the JSON file.
+        data: the folder that replaces ``{data}``.
+        folder: folder for the results.
 
     Raises:
-        UserError: the file cannot be read, or a key is missing or makes no sense.
+        UserError: the file cannot be read, or a key is missing or not valid.
     """
     try:
         value = read_settings(path)
@@ -158,16 +159,18 @@ def read_config(path: Path, data: Path, folder: Path) -> Config:
         raise UserError(f"{path}: no experiment ({error!r}); {HELP}") from error
     if not all(command and Path(command[0]).suffix == ".py" for command in config.prepare):
         raise UserError(f'{path}: "prepare" is a list of commands of Python scripts; {HELP}')
-    numbers = {seed for seed in config.seeds if type(seed) is int}
+    numbers = {seed for seed in config.seeds if type(seed) is int and 0 <= seed < 2**32}
     if not numbers or len(numbers) < len(config.seeds):
-        raise UserError(f'{path}: "seeds" is a list of different whole numbers; {HELP}')
+        raise UserError(f'{path}: "seeds" is a list of different whole numbers below 2^32; {HELP}')
     for name in [*config.strategies, *config.controls]:
-        if name in (BOUND, WARMUP) or Path(name).name != name:
+        if name in (BOUND, WARMUP, "", "..") or Path(name).name != name:
             raise UserError(f"{path}: {name!r} cannot be a strategy's name; choose another")
     return config
 
 
 def _words(text: Any, data: Path) -> list[str]:
-    """The words of a command line, or of one in several lines."""
-    lines = [text] if isinstance(text, str) else text
+    """Split a command line, or a list of its lines, into words, and insert ``data``."""
+    lines = [text] if isinstance(text, str) else list(text)
+    if not all(isinstance(line, str) for line in lines):  # None would have shlex read stdin
+        raise TypeError(f"{text!r} is not a command line")
     return [word.replace("{data}", str(data)) for line in lines for word in shlex.split(line)]

@@ -1,7 +1,7 @@
-"""The whole method on a made-up city, a few minutes on two CPU cores (``make demo``).
+"""Run the whole method on the toy city, in a few minutes on two CPU cores (``make demo``).
 
 Every step is one of the project's scripts with its own flags; this file only calls them. Results
-lie in ``demo/``, which is made anew.
+are written to ``demo/``, whose earlier contents are removed.
 """
 
 import json
@@ -27,12 +27,12 @@ DATA = (
     f"--trg_dataset cityscapes --trg_data_dir {CITY}/Cityscapes "
     f"--val_dataset cityscapes --val_data_dir {CITY}/Cityscapes"
 )
-# Networks start from random weights here, so BatchNorm learns, and rates are high.
+# Networks start from random weights here, so BatchNorm is trained and learning rates are high.
 TRAINING = "--no-freeze_bn --train_batch_size 4"
 
 
 def steps() -> list[str]:
-    """The commands, in order."""
+    """Return the commands, in order."""
     predict = f"inference.py {NETWORK} --val_data_dir {CITY}/Cityscapes"
     return [
         f"data_preprocessing/toy_city.py --root {CITY} --images 96 --size 128 256",
@@ -58,7 +58,7 @@ def steps() -> list[str]:
 
 def main() -> None:
     start = time.monotonic()
-    shutil.rmtree(ROOT / DEMO, ignore_errors=True)  # runs, and another city, are not overwritten
+    shutil.rmtree(ROOT / DEMO, ignore_errors=True)  # scripts refuse to overwrite runs
     for step in steps():
         print(f"\n$ python {step}", flush=True)
         subprocess.run([sys.executable, *shlex.split(step)], cwd=ROOT, check=True)

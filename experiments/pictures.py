@@ -1,7 +1,8 @@
-"""Pictures of an experiment: the regions that were chosen, and predictions beside the truth.
+"""Pictures of an experiment: the selected regions, and predictions beside the ground truth.
 
-``selected`` draws target images with the regions that each round chose, outlined in the round's
-colour; ``compare`` puts image, truth and the predictions of several folders side by side.
+``selected`` draws target images with the regions that each round selected, outlined in the colour
+of the round. ``compare`` shows image, ground truth and the predictions of several folders side by
+side.
 """
 
 import sys
@@ -9,6 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
 
 import cv2
 import numpy as np
@@ -28,22 +34,22 @@ GAP = 4
 
 
 def parser() -> Parser:
-    """The command line of this script."""
+    """Return the command-line parser of this script."""
     result = Parser(__doc__)
     kinds = result.add_subparsers(dest="kind", required=True, parser_class=type(result))
-    selected = kinds.add_parser("selected", description="regions chosen in each round")
+    selected = kinds.add_parser("selected", description="regions selected in each round")
     selected.add_argument(
         "--exp", type=Path, required=True, help="folder of the experiment (-p of train_ADA.py)"
     )
     compare = kinds.add_parser("compare", description="images beside their labels and predictions")
-    compare.add_argument("--datadir", required=True, help="root of the data")
+    compare.add_argument("--datadir", required=True, help="root folder of the dataset")
     compare.add_argument("--datalist", help="list of images (default: the dataset's own val list)")
     compare.add_argument(
         "--pred_dir", type=Path, nargs="+", required=True, help="folders that inference.py wrote to"
     )
     for kind in (selected, compare):
         kind.add_argument(
-            "--dataset", default="cityscapes", help="name in init_data, or path of an info.json"
+            "--dataset", default="cityscapes", help="name in init_data, or the path of an info.json"
         )
         kind.add_argument("--images", type=POSITIVE_INT, default=4, help="number of images to draw")
         kind.add_argument(
@@ -67,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def selected_rows(exp: Path, info: DatasetInfo, images: int, height: int) -> list[np.ndarray]:
-    """Image with outlined regions, and the labels that were revealed, of the most chosen images."""
+    """Return a row for each of the ``images`` target images with the most labelled regions."""
     files = sorted(exp.glob("datalist_*.pkl"))
     if not files:
         raise UserError(f"--exp {exp}: no datalist_XX.pkl in it; name the -p of train_ADA.py")
@@ -80,6 +86,7 @@ def selected_rows(exp: Path, info: DatasetInfo, images: int, height: int) -> lis
 def selected_row(
     item: Item, info: DatasetInfo, rounds: list[dict[str, list[int]]], height: int
 ) -> np.ndarray:
+    """Return the image, the image with outlined regions, and its labelled regions, side by side."""
     image, superpixels = read_image(item.image), read_superpixels(item.superpixel)
     image, superpixels = enlarge(image, height), enlarge(superpixels, height)
     labels = info.color_table[enlarge(read_label(item.label, info), height)]
@@ -100,7 +107,7 @@ def selected_row(
 
 
 def compare_row(item: Item, info: DatasetInfo, pred_dirs: list[Path], height: int) -> np.ndarray:
-    """Image, truth and predictions of one image; pixels without truth are black in all of them."""
+    """Return image, ground truth and predictions side by side; ignored pixels are black in all."""
     label = read_label(item.label, info)
     maps = [label]
     for folder in pred_dirs:
@@ -111,13 +118,13 @@ def compare_row(item: Item, info: DatasetInfo, pred_dirs: list[Path], height: in
 
 
 def enlarge(picture: np.ndarray, height: int) -> np.ndarray:
-    """Resize to a height by nearest neighbour, keeping the proportions."""
+    """Resize to a height by nearest neighbour, and keep the aspect ratio."""
     width = round(picture.shape[1] * height / picture.shape[0])
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
 def stack(pictures: list[np.ndarray], axis: int) -> np.ndarray:
-    """Put pictures of equal height (axis 1) or width (axis 0) beside one another, with gaps."""
+    """Join pictures of equal height (axis 1) or width (axis 0), with gaps between them."""
     shape = list(pictures[0].shape)
     shape[axis] = GAP
     gap = np.full(shape, 255, np.uint8)

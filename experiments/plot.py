@@ -1,8 +1,8 @@
-"""Draw an experiment's figures and write them down; see experiments/config.py.
+"""Write the tables and figures of an experiment; see experiments/config.py.
 
-Writes ``<config>.json`` (settings and every mIoU), ``<config>.md`` (tables), and the pictures
-``<config>_curve.png`` (mIoU against labelled share, mean and spread over seeds) and
-``<config>_classes.png`` (what the labels were spent on).
+Writes ``<config>.json`` (settings and every mIoU), ``<config>.md`` (tables),
+``<config>_curve.png`` (mIoU against labelled share, mean and deviation over seeds) and
+``<config>_classes.png`` (classes of the labelled pixels).
 """
 
 import sys
@@ -11,6 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
 
 import matplotlib
 
@@ -27,13 +32,16 @@ from utils.files import atomic_write, write_json, write_text
 
 
 def parser() -> Parser:
-    """The command line of this script."""
+    """Return the command-line parser of this script."""
     result = Parser(__doc__)
     add_config_arguments(result)
-    result.add_argument("--dataset", default="cityscapes", help="of the target")
-    result.add_argument("--to", type=Path, default=Path("experiments/results"), help="folder")
-    result.add_argument("--seeds", type=COUNT, nargs="+", help="default: all of the config")
-    result.add_argument("--strategies", nargs="+", help="default: all that are done")
+    result.add_argument("--dataset", default="cityscapes", help="dataset of the target")
+    folder = Path("experiments/results")
+    result.add_argument("--to", type=Path, default=folder, help="folder for tables and figures")
+    seeds_help = "seeds to show (default: all in the config)"
+    result.add_argument("--seeds", type=COUNT, nargs="+", help=seeds_help)
+    strategies_help = "strategies to show (default: all that are done)"
+    result.add_argument("--strategies", nargs="+", help=strategies_help)
     return result
 
 
@@ -53,10 +61,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def restrict(config: Config, seeds: list[int] | None, strategies: list[str] | None) -> Config:
-    """A config of some of its seeds and strategies, where any are named.
+    """Restrict a config to some of its seeds and strategies, if any are named.
 
     Raises:
-        UserError: it has no such seed or strategy.
+        UserError: the config has no such seed or strategy.
     """
     for name in strategies or ():
         if name not in config.strategies | config.controls:
@@ -74,7 +82,7 @@ def restrict(config: Config, seeds: list[int] | None, strategies: list[str] | No
 
 
 def markdown(config: Config, results: Results) -> Iterator[str]:
-    """Tables: means and deviations over seeds, every mIoU, what the labels were spent on."""
+    """Yield the lines of the tables: means over seeds, every mIoU, classes of labelled pixels."""
     number_of_rounds = next(iter(results.curves.values())).miou.shape[1]
     rounds = [f"round {number}" for number in range(number_of_rounds)]
     until_last = [""] * (number_of_rounds - 1)
@@ -116,7 +124,7 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
 
 
 def against_first(results: Results) -> Iterator[str]:
-    """A section that compares strategies with the config's first, from the same warm-ups."""
+    """Yield a section that compares all strategies with the first, from the same warm-ups."""
     first, *others = results.curves
     if not others:
         return
@@ -132,24 +140,24 @@ def against_first(results: Results) -> Iterator[str]:
 
 
 def header(*names: str) -> Iterator[str]:
-    """The first two lines of a Markdown table."""
+    """Yield the first two lines of a Markdown table."""
     yield row(*names)
     yield "|---" * len(names) + "|"
 
 
 def row(*cells: object) -> str:
-    """One line of a Markdown table."""
+    """Return one line of a Markdown table."""
     return f"| {' | '.join(map(str, cells))} |"
 
 
 def classes(results: Results) -> list[str]:
-    """Classes of the target, the most frequent first, void last."""
+    """Return the classes of the target, the most frequent first, void last."""
     shares = results.spent["all"]
     return sorted(shares, key=lambda name: (name == VOID, -shares[name]))
 
 
 def draw_curves(results: Results, path: Path) -> None:
-    """mIoU against labelled share: lines are means, bands one standard deviation."""
+    """Plot mIoU against labelled share: lines are means, bands are one standard deviation."""
     figure, axes = plt.subplots(figsize=(8, 4.2))
     bound = results.bound.mean()
     axes.axhline(bound, color="black", linestyle="--", linewidth=1, label="bound")
@@ -164,7 +172,7 @@ def draw_curves(results: Results, path: Path) -> None:
 
 
 def draw_classes(results: Results, path: Path) -> None:
-    """Bars: how each strategy's labelled pixels divide into classes, beside the whole target's."""
+    """Plot the class distribution of each strategy's labelled pixels and of the whole target."""
     names, labels = ["all", *results.curves], classes(results)
     figure, axes = plt.subplots(figsize=(max(6.4, 0.75 * len(labels)), 4.2))
     width = 0.8 / len(names)
@@ -180,7 +188,7 @@ def draw_classes(results: Results, path: Path) -> None:
 
 
 def save(figure: plt.Figure, path: Path) -> None:
-    """Write a figure as PNG and forget it."""
+    """Write a figure as PNG and close it."""
     figure.tight_layout()
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=110)

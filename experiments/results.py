@@ -1,4 +1,4 @@
-"""What an experiment's runs came to: mIoU by labelled share, and what the labels were spent on."""
+"""Results of an experiment: mIoU by labelled share, and the classes of the labelled pixels."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,20 +27,20 @@ class Curve:
 
     @property
     def mean(self) -> np.ndarray:
-        """(seeds,) mean mIoU of all rounds but the first, which has only the warm-up's."""
+        """(seeds,) mean mIoU of all rounds except the first, which is the warm-up's."""
         return self.miou[:, 1:].mean(1)
 
     def plain(self) -> dict:
-        """Both as JSON has them."""
+        """Return both arrays as plain values for JSON."""
         return {"labelled_percent": self.percent.tolist(), "mIoU": self.miou.tolist()}
 
 
 @dataclass(frozen=True)
 class Results:
-    """Figures of the strategies, and of the controls, that are done for all seeds.
+    """Results of the strategies and controls that are done for all seeds.
 
-    ``spent`` is strategy -> class name -> percent of the pixels that it had labelled, all seeds
-    together; "all" is the whole target.
+    ``spent`` is strategy -> class name -> percent of its labelled pixels, all seeds together;
+    "all" is the whole target.
     """
 
     seeds: list[int]
@@ -51,7 +51,7 @@ class Results:
     spent: dict[str, dict[str, float]]
 
     def plain(self) -> dict:
-        """All figures as JSON has them."""
+        """Return all results as plain values for JSON."""
         return {
             "seeds": self.seeds,
             "warmup": self.warmup.tolist(),
@@ -63,21 +63,21 @@ class Results:
 
 
 def deviation(values: np.ndarray) -> np.ndarray:
-    """Standard deviation of a sample along its first axis; 0 of a single value."""
+    """Return the sample's standard deviation along the first axis; 0 for a single value."""
     return values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
 
 
 def spread(values: np.ndarray) -> str:
-    """ "mean ± standard deviation" of a sample (n,)."""
+    """Format "mean ± standard deviation" of a sample (n,)."""
     more = f" ± {deviation(values):.2f}" if len(values) > 1 else ""
     return f"{values.mean():.2f}{more}"
 
 
 def collect(config: Config, info: DatasetInfo) -> Results:
-    """Read the runs of a config: the strategies that are done for all its seeds.
+    """Read the results of the strategies in a config that are done for all its seeds.
 
     Raises:
-        UserError: a seed has no bound yet, no strategy is done, or files of one are missing.
+        UserError: a seed has no bound yet, no strategy is done, or files of a run are missing.
     """
     for seed in config.seeds:
         if not (config.warmup(seed).is_done and config.bound(seed).is_done):
@@ -100,7 +100,7 @@ def collect(config: Config, info: DatasetInfo) -> Results:
 
 
 def _done_runs(config: Config, names: Iterable[str]) -> dict[str, list[Run]]:
-    """The runs of each name, one a seed, where all are done."""
+    """Return the runs of each name, one per seed, for the names whose runs are all done."""
     runs = {name: [config.rounds(seed, name) for seed in config.seeds] for name in names}
     return {name: each for name, each in runs.items() if all(run.is_done for run in each)}
 
@@ -115,8 +115,10 @@ def _curve(runs: Sequence[Run]) -> Curve:
             np.round(np.array([[record[key] for record in row] for row in rounds], float), 2)
             for key in ("labelled_percent", "mIoU")
         )
+        if not (np.isfinite(percent).all() and np.isfinite(miou).all()):
+            raise ValueError("not finite")
         return Curve(percent, miou)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{runs[0].folder}: records are missing or damaged; run again") from error
 
 
@@ -128,16 +130,18 @@ def _last_list(run: Run) -> ActiveSet:
 
 
 def _best(run: Run) -> float:
-    """The best validated mIoU of a warm-up or bound, in percent."""
+    """Return the best validated mIoU of a warm-up or bound, in percent."""
     path = run.folder / "metrics.jsonl"
-    found = [e["mIoU"] for e in read_metrics(path) if e["kind"] == "validation"]
-    if not found:
-        raise UserError(f"{path}: has no validation; remove {NOTE} beside it and run again")
+    found = [e.get("mIoU") for e in read_metrics(path) if e.get("kind") == "validation"]
+    if not found or not all(type(miou) in (int, float) and 0 <= miou <= 100 for miou in found):
+        raise UserError(
+            f"{path}: has no validation, or a damaged one; remove {NOTE} beside it and run again"
+        )
     return round(max(found), 2)
 
 
 class LabelCounts:
-    """Pixels by class of the regions of a dataset's images, read once."""
+    """Pixels by class of each region of a dataset's images; every image is read only once."""
 
     def __init__(self, info: DatasetInfo):
         self.info = info
@@ -145,7 +149,7 @@ class LabelCounts:
         self._counts: dict[Item, np.ndarray] = {}
 
     def of_image(self, item: Item) -> np.ndarray:
-        """(256, classes + 1) int32: pixels of each region (row) of each class; void is the last."""
+        """Return (256, classes + 1) int32: pixels by region id and class; void is the last."""
         if item not in self._counts:
             superpixels = read_superpixels(item.superpixel)
             label = read_label(item.label, self.info)
@@ -159,14 +163,14 @@ class LabelCounts:
         return self._counts[item]
 
     def spent(self, active: ActiveSet) -> np.ndarray:
-        """(classes + 1,) labelled pixels of each class."""
+        """Return (classes + 1,) labelled pixels of each class."""
         total = np.zeros(len(self.names), np.int64)
         for item in active.labelled_items:
             total += self.of_image(item)[active.labelled[item.superpixel]].sum(0)
         return total
 
     def shares(self, counts: np.ndarray) -> dict[str, float]:
-        """Percent of each class that occurs, by its name."""
+        """Return the percentage of each class that occurs, by its name."""
         percent = np.round(100 * counts / max(1, counts.sum()), 2)
         present = zip(self.names, percent.tolist(), counts, strict=True)
         return {name: share for name, share, count in present if count}

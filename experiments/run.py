@@ -1,6 +1,6 @@
-"""Run strategies x seeds of one task by the project's scripts; see experiments/config.py.
+"""Run strategies x seeds on one task with the project's scripts; see experiments/config.py.
 
-What is done is skipped, and what was stopped goes on: the same command continues.
+The same command continues an experiment: finished runs are skipped, and stopped runs continue.
 """
 
 import os
@@ -12,6 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
+
 from experiments.config import Run, add_config_arguments, config_of
 from utils.common import POSITIVE_INT, Parser
 from utils.errors import UserError, run
@@ -21,10 +26,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def parser() -> Parser:
-    """The command line of this script."""
+    """Return the command-line parser of this script."""
     result = Parser(__doc__)
     add_config_arguments(result)
-    result.add_argument("--jobs", type=POSITIVE_INT, default=1, help="runs at a time")
+    result.add_argument("--jobs", type=POSITIVE_INT, default=1, help="number of parallel runs")
     return result
 
 
@@ -41,10 +46,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def prepare(command: Sequence[str]) -> None:
-    """Run one command to its end, unless asked to stop.
+    """Run one command to its end, unless a signal asks to stop.
 
     Raises:
-        UserError: it failed; its own error line is above.
+        UserError: the command failed, after printing its own error line.
     """
     process = subprocess.Popen([sys.executable, *command], cwd=ROOT)
     try:
@@ -59,9 +64,9 @@ def prepare(command: Sequence[str]) -> None:
 
 
 def run_all(runs: Iterable[Run], jobs: int) -> list[Path]:
-    """Run what is not done, ``jobs`` at a time; the folders of runs that failed.
+    """Run all runs that are not done, ``jobs`` at a time; return the folders of failed runs.
 
-    Asked to stop, it has the scripts save their states, and ends when they have.
+    When a signal asks to stop, the scripts save their states before this function ends.
     """
     waiting = [run for run in runs if not run.is_done]
     running: dict[subprocess.Popen, Run] = {}
@@ -73,7 +78,7 @@ def run_all(runs: Iterable[Run], jobs: int) -> list[Path]:
             if free:
                 ready = [run for run in waiting if run.after is None or run.after.is_done]
                 if not running and not ready:
-                    break  # what still waits, waits for what failed
+                    break  # the remaining runs need a run that failed
                 for run in ready[:free]:
                     waiting.remove(run)
                     running[start(run, jobs)] = run
@@ -91,10 +96,10 @@ def run_all(runs: Iterable[Run], jobs: int) -> list[Path]:
 
 
 def start(run: Run, jobs: int) -> subprocess.Popen:
-    """Start a run, or go on with it, on its share of the cores.
+    """Start or continue a run on its share of the cores.
 
     Raises:
-        UserError: its folder cannot be written.
+        UserError: the folder of the run cannot be written.
     """
     print(f"{run.folder}: {' '.join(run.command)}", flush=True)
     threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -117,7 +122,7 @@ def start(run: Run, jobs: int) -> subprocess.Popen:
 
 
 def end(processes: Iterable[subprocess.Popen]) -> None:
-    """Ask processes to stop, and wait until they have saved what they do."""
+    """Ask processes to stop, and wait until they have saved their states and ended."""
     for process in processes:
         if process.poll() is None:
             process.terminate()

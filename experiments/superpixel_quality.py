@@ -1,7 +1,7 @@
-"""Achievable segmentation accuracy of superpixels on every 12th CamVid training frame.
+"""Measure the achievable segmentation accuracy of superpixels on every 12th CamVid training frame.
 
-Compares the project's superpixels with those of other programs (fast-slic is installed by
-``make bench``) and with a plain grid.
+Compares the project's superpixels with those of other programs (``make bench`` installs fast-slic)
+and with a regular grid.
 """
 
 import sys
@@ -11,6 +11,11 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+if __name__ == "__main__":
+    from utils.stopping import end_at_interrupt
+
+    end_at_interrupt()
 
 import numpy as np
 
@@ -26,12 +31,12 @@ EVERY = 12
 
 
 def by_us(count: int, compactness: float) -> Cut:
-    """The project's own superpixels."""
+    """Return a function that makes the project's superpixels."""
     return lambda image: slic(image, count, compactness)
 
 
 def by_grid(count: int, _: float) -> Cut:
-    """Rectangles of equal size."""
+    """Return a function that cuts an image into rectangles of equal size."""
 
     def cut(image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
@@ -57,15 +62,15 @@ METHODS: dict[str, Callable[[int, float], Cut]] = {
 def achievable_segmentation_accuracy(
     superpixels: np.ndarray, labels: np.ndarray, ignore: int = 255
 ) -> tuple[int, int]:
-    """How well regions can follow the labels: each region is given its most frequent label.
+    """Return how well regions can represent the labels, if each gets its most frequent label.
 
     Args:
         superpixels: (H, W) integer ids, 0 or more.
         labels: (H, W) uint8 labels.
-        ignore: label of the pixels that are left out.
+        ignore: label of ignored pixels.
 
     Returns:
-        number of pixels whose label is then right, and number of pixels counted.
+        The number of pixels with the right label, and the number of pixels counted.
     """
     counted = labels != ignore
     pairs = superpixels[counted].astype(np.int64) * 256 + labels[counted]

@@ -1,4 +1,4 @@
-"""The networks, by their command-line names."""
+"""The segmentation networks, by their command-line names."""
 
 from torch import nn
 
@@ -19,6 +19,7 @@ MODEL_NAMES = (
     "deeplabv2_mobilenet",
 )
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
+"""Dilation rates of ASPP, by output stride."""
 
 
 def get_model(
@@ -32,23 +33,24 @@ def get_model(
 
     Args:
         model: one of :data:`MODEL_NAMES`.
-        num_classes: C.
-        output_stride: 8 or 16, input size over the size of the backbone's last map.
-        separable_conv: depthwise separable convolutions in the head (DeepLabV3+ only).
+        num_classes: number of classes C.
+        output_stride: 8 or 16, input size divided by the size of the backbone's last feature map.
+        separable_conv: use depthwise separable convolutions in the head (DeepLabV3+ only).
         pretrained_backbone: start from torchvision's ImageNet weights.
 
     Returns:
-        A network with ``backbone`` and ``classifier``: ``net(x)`` -> logits (N, C, H, W);
+        A network with ``backbone`` and ``classifier``; ``net(x)`` -> logits (N, C, H, W);
         ``net.forward_features(x)`` -> (features (N, 256, h, w), logits (N, C, h, w)).
 
     Raises:
-        UserError: no such network, or the weights cannot be downloaded.
+        UserError: the network is unknown, has no separable convolutions, or its weights cannot be
+            downloaded.
     """
     if model not in MODEL_NAMES:
         raise UserError(f"-m {model}: no such network; choose from {', '.join(MODEL_NAMES)}")
     head, backbone = model.split("_")
     if separable_conv and head != "deeplabv3plus":
-        raise UserError(f"--separable_conv: {model} has none; it belongs to deeplabv3plus networks")
+        raise UserError(f"--separable_conv: only for deeplabv3plus networks, not for {model}")
     low, high = CHANNELS[backbone]
     if head == "deeplabv2":
         classifier = HeadV2(high, num_classes)
@@ -66,9 +68,9 @@ def get_model(
 
 
 def kaiming_normal(head: nn.Module) -> None:
-    """Draw the convolution weights of a V3 or V3+ head as He et al. (2015), by fan in.
+    """Initialise the convolution weights of a V3 or V3+ head (He et al. 2015, fan in), in place.
 
-    Biases, and all of a V2 head, stay as PyTorch draws them.
+    Biases and V2 heads keep PyTorch's initialisation.
     """
     for module in head.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,4 +1,4 @@
-"""Torchvision's ResNet and MobileNetV2 as backbones, and the weights they start from."""
+"""Torchvision's ResNet and MobileNetV2 as backbones, and their pretrained weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,13 +24,13 @@ WEIGHTS = {
 }
 RESNETS = {"resnet50": resnet50, "resnet101": resnet101}
 CHANNELS = {"resnet50": (256, 2048), "resnet101": (256, 2048), "mobilenet": (24, 320)}
-"""Channels of the low-level and the final map."""
+"""Channels of the low-level and of the final feature map."""
 LAST_OF_MOBILENET = "features.18."
 """The last 1x1 convolution of torchvision's MobileNetV2, which only its classifier needs."""
 
 
 class ResNetBackbone(nn.ModuleDict):
-    """Torchvision's ResNet up to layer4, under its own parameter names."""
+    """Torchvision's ResNet up to layer4, with torchvision's parameter names."""
 
     def __init__(self, name: str, output_stride: int):
         dilate = [False, output_stride == 8, True]
@@ -46,7 +46,7 @@ class ResNetBackbone(nn.ModuleDict):
 
 
 class MobileNetBackbone(nn.Module):
-    """Torchvision's MobileNetV2 without its last 1x1 convolution, under its own parameter names."""
+    """Torchvision's MobileNetV2 without its last 1x1 convolution, with the same parameter names."""
 
     LOW_LEVEL = 3
 
@@ -61,7 +61,7 @@ class MobileNetBackbone(nn.Module):
 
 
 def dilate_strides(blocks: nn.Sequential, output_stride: int) -> None:
-    """Turn strides beyond ``output_stride`` into dilation of all that follows."""
+    """Replace strides beyond ``output_stride`` by dilation of the following layers, in place."""
     stride, dilation = 1, 1
     for block in blocks:
         convs = [m for m in block.modules() if isinstance(m, nn.Conv2d) and m.kernel_size[0] > 1]
@@ -75,21 +75,22 @@ def dilate_strides(blocks: nn.Sequential, output_stride: int) -> None:
 
 
 def make_backbone(name: str, output_stride: int) -> nn.Module:
-    """A backbone with random weights: image -> {"low_level", "out"}."""
+    """Build a backbone with random weights: images -> feature maps {"low_level", "out"}."""
     if name == "mobilenet":
         return MobileNetBackbone(output_stride)
     return ResNetBackbone(name, output_stride)
 
 
 def load_backbone(net: nn.Module, weights: str) -> None:
-    """Start a network's backbone from ``--backbone_weights`` "imagenet", "none" or a file.
+    """Load a network's backbone from ``--backbone_weights``: "imagenet", "none" or a file.
 
-    A file holds a state dict with torchvision's names, below any of the keys
-    (:data:`utils.checkpoint.WRAPPERS`) and prefixes that are usual. Classifiers, auxiliary heads
-    and whatever else is no part of the backbone are left out.
+    A file holds a state dict with torchvision's names, possibly below a common key
+    (:data:`utils.checkpoint.WRAPPERS`) and with a common prefix. Classifiers, auxiliary heads and
+    all other weights outside the backbone are ignored.
 
     Raises:
-        UserError: the weights cannot be had, are of another network, or hold NaN.
+        UserError: the weights cannot be downloaded or read, belong to another network, or hold
+            NaN.
     """
     if weights == "none":
         return
@@ -109,7 +110,7 @@ def load_backbone(net: nn.Module, weights: str) -> None:
 def _imagenet(name: str) -> Mapping[str, Tensor]:
     try:
         return WEIGHTS[name].get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except Exception as error:  # no connection, a wrong hash, a damaged cache raise many kinds
+    except Exception as error:  # faults of network, hash and cache raise many exception types
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"--backbone_weights imagenet: the weights cannot be downloaded ({reason}); "

@@ -1,4 +1,4 @@
-"""DeepLab V2, V3 and V3+ (Chen et al. 2017a, 2017b, 2018): heads, and the network around them."""
+"""DeepLab V2, V3 and V3+ (Chen et al. 2017a, 2017b, 2018): the heads and the whole network."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ LOW_LEVEL = 48
 def conv(
     channels: int, out: int, kernel: int, dilation: int = 1, separable: bool = False
 ) -> nn.Module:
-    """A convolution that keeps the size; one with k > 1 may be depthwise separable."""
+    """Build a convolution that keeps the spatial size; ``separable`` needs a kernel above 1."""
     padding = dilation * (kernel - 1) // 2
     if separable and kernel > 1:
         return SeparableConv(channels, out, kernel, padding, dilation)
@@ -19,7 +19,7 @@ def conv(
 
 
 class SeparableConv(nn.Module):
-    """Depthwise convolution (``body.0``) followed by a 1x1 one (``body.1``)."""
+    """Depthwise convolution (``body.0``) followed by a 1x1 convolution (``body.1``)."""
 
     def __init__(self, channels: int, out: int, kernel: int, padding: int, dilation: int):
         super().__init__()
@@ -39,14 +39,14 @@ class SeparableConv(nn.Module):
 
 
 def conv_bn_relu(channels: int, out: int, kernel: int, **options) -> list[nn.Module]:
-    """A convolution with BatchNorm and ReLU, as a list to be put into a Sequential."""
+    """Build a convolution, BatchNorm and ReLU, as a list of layers for a Sequential."""
     return [conv(channels, out, kernel, **options), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
 
 
 class ImagePooling(nn.Sequential):
-    """The image's mean feature at every pixel.
+    """Global average pooling: every pixel gets the mean feature of its image.
 
-    Its BatchNorm needs more than one image to learn from: unfrozen, a batch of 1 raises ValueError.
+    Training with unfrozen BatchNorm needs two images per batch; a single one raises ValueError.
     """
 
     def __init__(self, channels: int):
@@ -57,7 +57,10 @@ class ImagePooling(nn.Sequential):
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: 1x1, three dilated 3x3, image pooling; projected to 256."""
+    """Atrous spatial pyramid pooling: a 1x1 and three dilated 3x3 convolutions and image pooling.
+
+    The concatenated branches are projected to 256 channels.
+    """
 
     def __init__(self, channels: int, rates: tuple[int, ...], separable: bool = False):
         super().__init__()
@@ -76,7 +79,7 @@ class ASPP(nn.Module):
 
 
 class SummedASPP(nn.Module):
-    """DeepLab V2's pyramid: dilated 3x3 convolutions, summed, without norm or ReLU."""
+    """DeepLab V2's pyramid: the sum of dilated 3x3 convolutions, without BatchNorm or ReLU."""
 
     def __init__(self, channels: int, rates: tuple[int, ...] = (6, 12, 18, 24)):
         super().__init__()
@@ -89,7 +92,7 @@ class SummedASPP(nn.Module):
 
 
 class HeadV2(nn.Module):
-    """Summed ASPP, then the classes."""
+    """DeepLab V2 head: summed ASPP, then a 1x1 classifier."""
 
     def __init__(self, channels: int, num_classes: int):
         super().__init__()
@@ -101,7 +104,7 @@ class HeadV2(nn.Module):
 
 
 class HeadV3(nn.Module):
-    """ASPP and a 3x3 convolution, then the classes."""
+    """DeepLab V3 head: ASPP and a 3x3 convolution, then a 1x1 classifier."""
 
     def __init__(self, channels: int, num_classes: int, rates: tuple[int, ...]):
         super().__init__()
@@ -113,7 +116,7 @@ class HeadV3(nn.Module):
 
 
 class HeadV3Plus(nn.Module):
-    """ASPP, joined with low-level features at their size, then the classes."""
+    """DeepLab V3+ head: ASPP upsampled and joined with low-level features, then a classifier."""
 
     def __init__(
         self,
@@ -138,11 +141,12 @@ class HeadV3Plus(nn.Module):
 
 
 class DeepLab(nn.Module):
-    """A backbone and a head.
+    """A DeepLab network: a backbone and a head.
 
     Args:
-        backbone: image -> {"low_level": stride 4, "out": stride 8 or 16}.
-        classifier: (low_level, out) -> features (N, 256, h, w), with ``final`` to the classes.
+        backbone: images -> feature maps {"low_level": stride 4, "out": stride 8 or 16}.
+        classifier: (low_level, out) -> features (N, 256, h, w); its layer ``final`` maps features
+            to logits.
     """
 
     def __init__(self, backbone: nn.Module, classifier: nn.Module):
@@ -151,12 +155,12 @@ class DeepLab(nn.Module):
         self.classifier = classifier
 
     def forward_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, 256, h, w) that enter ``final``, and logits (N, classes, h, w)."""
+        """Return the features (N, 256, h, w) before ``final``, and logits (N, classes, h, w)."""
         maps = self.backbone(x)
         features = self.classifier(maps["low_level"], maps["out"])
         return features, self.classifier.final(features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> logits (N, classes, H, W), upsampled bilinearly."""
-        logits = self.forward_features(x)[1].float()  # close calls are lost in half precision
+        """Return logits (N, classes, H, W) of images (N, 3, H, W), upsampled bilinearly."""
+        logits = self.forward_features(x)[1].float()  # half precision loses small differences
         return F.interpolate(logits, x.shape[-2:], mode="bilinear")

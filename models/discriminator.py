@@ -5,10 +5,10 @@ from torch import Tensor, nn
 
 
 class Discriminator(nn.Module):
-    """(N, num_classes, H, W) class probabilities -> (N, 1, H/32, W/32) logits of *target*.
+    """Class probabilities (N, num_classes, H, W) -> logits (N, 1, H/32, W/32) of *target*.
 
-    Five 4x4 convolutions with stride 2, leaky ReLU between. They need 32 pixels a side; a smaller
-    side is filled up to that with zeros.
+    Five 4x4 convolutions with stride 2 and leaky ReLU between them. Inputs with a side below 32
+    pixels are padded with zeros to 32.
     """
 
     MIN_SIZE = 32

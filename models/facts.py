@@ -1,4 +1,4 @@
-"""What a checkpoint tells of its network, so that the flags it was made by need no repeating."""
+"""The description of a network in its checkpoint, so that its flags need not be given again."""
 
 import logging
 from argparse import Namespace
@@ -17,7 +17,7 @@ PACKAGES = ("torch", "torchvision", "numpy")
 
 
 def padded_names(class_names: Sequence[str], num_classes: int) -> list[str]:
-    """A name for each class of a network that has more of them than its dataset."""
+    """Extend a dataset's class names to ``num_classes``: the others are called "class N"."""
     more = range(len(class_names), num_classes)
     return [*class_names, *(f"class {number}" for number in more)]
 
@@ -25,12 +25,12 @@ def padded_names(class_names: Sequence[str], num_classes: int) -> list[str]:
 def network_facts(
     args: Namespace, dataset: str, class_names: Sequence[str], palette: Sequence[Sequence[int]]
 ) -> dict[str, Any]:
-    """What :func:`utils.checkpoint.save_checkpoint` stores of a network.
+    """Return the description of a network for :func:`utils.checkpoint.save_checkpoint`.
 
     Args:
-        args: the flags that it was made by.
-        dataset: name of the dataset whose labels it learns.
-        class_names, palette: of that dataset.
+        args: the flags that the network is built and trained with.
+        dataset: name of the dataset whose classes it predicts.
+        class_names, palette: class names and RGB colours of that dataset.
     """
     more = args.num_classes - len(palette)
     return {
@@ -44,20 +44,20 @@ def network_facts(
 
 
 def take_facts(args: Namespace, given: Collection[str], path: str | Path) -> dict[str, Any]:
-    """Let a checkpoint decide what the flags leave open: network, classes and image size.
+    """Set flags that the user left out from a checkpoint: network, classes and image size.
 
-    A published checkpoint tells nothing; then flags and their defaults hold.
+    Published checkpoints hold no description; flags then keep their defaults.
 
     Args:
-        args: the flags; altered.
+        args: the flags; changed in place.
         given: names of the flags that the user gave.
-        path: the checkpoint; one that is not there is told of when it is loaded.
+        path: the checkpoint; a missing file is reported later, when it is loaded.
 
     Returns:
-        What the checkpoint tells, empty for a published one.
+        The description in the checkpoint, empty for a published one.
 
     Raises:
-        UserError: a flag contradicts the checkpoint, or this cannot be read.
+        UserError: a flag contradicts the checkpoint, or the file cannot be read.
     """
     facts = read_checkpoint(path).get("network", {}) if Path(path).is_file() else {}
     wanted = {key: facts[key] for key in FLAGS if key in facts}
@@ -73,8 +73,8 @@ def take_facts(args: Namespace, given: Collection[str], path: str | Path) -> dic
     size = facts.get("image_size", args.image_size)
     if "image_size" in given and list(args.image_size) != size:
         log.warning(
-            "--image_size %d %d: the network in %s was trained at %d x %d (height x width), and "
-            "other sizes usually make it worse",
+            "--image_size %d %d: the network in %s was trained at %d x %d (height x width); "
+            "other sizes usually lower its accuracy",
             *(*args.image_size, path, *size),
         )
     else:

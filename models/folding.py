@@ -1,4 +1,4 @@
-"""BatchNorm folded into the convolutions before it: the same network with half the roundings."""
+"""Fold BatchNorm into the convolutions before it: the same network with half the rounding."""
 
 from copy import deepcopy
 from itertools import pairwise
@@ -8,10 +8,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """Fold, in place, each BatchNorm that follows a convolution in the order of their definition.
+    """Fold each BatchNorm into the convolution that is defined just before it, in place.
 
-    The network gives the same in float32, faster, and under bfloat16 about half the error; it can
-    no longer be trained. Its state_dict is another.
+    The network gives the same results in float32, about half the error in bfloat16, and is
+    faster. It can no longer be trained, and its state dict has other keys.
     """
     model.eval()
     for parent in list(model.modules()):
@@ -23,5 +23,5 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 
 
 def folded_copy(model: nn.Module) -> nn.Module:
-    """A copy to predict with, while the network itself is still to be trained."""
+    """Return a folded copy for prediction; the network itself can still be trained."""
     return fold_batch_norm(deepcopy(model))

@@ -1,4 +1,4 @@
-"""The command line: every flag that scripts share, with the published names and defaults."""
+"""Command-line flags that several scripts share, with the published names and defaults."""
 
 import argparse
 import math
@@ -9,9 +9,12 @@ from typing import Any, NoReturn
 
 from utils.errors import UserError
 
+LONGEST_SHOWN = 40
+"""Characters of a bad number that its error line repeats."""
+
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Tells the default of every flag that has one."""
+    """Shows the default of every flag that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None else super()._get_help_string(action)
@@ -28,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def given(self, argv: Sequence[str] | None = None) -> set[str]:
-        """Names of the flags that a command line gives, others being left to their defaults."""
+        """Return the names of the flags that the command line sets explicitly."""
         defaults = {action: action.default for action in self._actions}
         for action in defaults:
             action.default = argparse.SUPPRESS
@@ -45,44 +48,48 @@ class Parser(argparse.ArgumentParser):
 def number(
     kind: Callable[[str], Any], low: float, high: float = math.inf, open_low: bool = False
 ) -> Callable[[str], Any]:
-    """An argparse type: an int or float between ``low`` (left out if ``open_low``) and ``high``."""
+    """Return an argparse type for numbers from ``low`` (excluded if ``open_low``) to ``high``."""
 
     def convert(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError:
             value = math.nan
-        if not low <= value <= high or (open_low and value == low) or math.isinf(value):
+        if not low <= value <= high or (open_low and value == low) or value == math.inf:
             wanted = "a whole number" if kind is int else "a number"
             bounds = f"above {low}" if open_low else f"of at least {low}"
             upper = f" and at most {high}" if high < math.inf else ""
-            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted} {bounds}{upper}")
+            shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+            raise argparse.ArgumentTypeError(f"{shown!r} is not {wanted} {bounds}{upper}")
         return value
 
     return convert
 
 
 def count_or_all(text: str) -> int | None:
-    """An argparse type: a whole number of at least 2, or None for "all"."""
-    return None if text == "all" else number(int, 2)(text)
+    """Parse a whole number of at least 2, or "all", which gives None (an argparse type)."""
+    return None if text == "all" else number(int, 2, 10**9)(text)
 
 
 def move(text: str) -> tuple[str, str]:
-    """An argparse type: ``OLD=NEW`` as a pair of folders."""
+    """Parse ``OLD=NEW`` into a pair of folders (an argparse type)."""
     old, equals, new = text.partition("=")
     if not (old and equals and new):
         raise argparse.ArgumentTypeError(f"{text!r} is not OLD=NEW")
     return old.rstrip("/") or "/", os.path.abspath(new)
 
 
-COUNT = number(int, 0)
-POSITIVE_INT = number(int, 1)
+COUNT = number(int, 0, 10**9)
+POSITIVE_INT = number(int, 1, 10**9)
+BATCH_SIZE = number(int, 1, 4096)
+PIXELS = number(int, 1, 16384)
+WORKERS = number(int, 0, 1024)
 NON_NEGATIVE = number(float, 0, 1e9)
 POSITIVE = number(float, 0, 1e9, open_low=True)
 
 
 def add_model_arguments(parser: Parser, names: Sequence[str], default: str) -> None:
-    """Which network, of those in ``names``."""
+    """Add the flags that choose and configure one of the networks in ``names``."""
     add = parser.add_argument_group("network").add_argument
     add("-m", "--model", default=default, choices=names, help="head and backbone of the network")
     add(
@@ -95,65 +102,73 @@ def add_model_arguments(parser: Parser, names: Sequence[str], default: str) -> N
         type=int,
         default=16,
         choices=(8, 16),
-        help="input size over the size of the backbone's last feature map",
+        help="input size divided by the size of the backbone's last feature map",
     )
-    add("--num_classes", type=number(int, 2, 254), help="classes (default: the dataset's)")
+    add(
+        "--num_classes", type=number(int, 2, 254), help="number of classes (default: the dataset's)"
+    )
 
 
 def add_machine_arguments(parser: Parser, num_workers: int = 4) -> None:
-    """Where and how it runs."""
+    """Add the flags for device, image size, data loading, seed and precision."""
     add = parser.add_argument_group("machine").add_argument
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--device", default="auto", help="device to use: auto, cpu, cuda, cuda:N or mps")
     add(
         "--image_size",
-        type=POSITIVE_INT,
+        type=PIXELS,
         nargs=2,
         default=[1024, 2048],
         metavar=("H", "W"),
-        help="size that images are resized to",
+        help="height and width, in pixels, that images are resized to",
     )
     add(
         "--num_workers",
-        type=COUNT,
+        type=WORKERS,
         default=num_workers,
-        help="data loading processes (adversarial warm-up: for each of the two domains)",
+        help="data loading processes (in the adversarial warm-up: per domain)",
     )
     add("--seed", type=number(int, 0, 2**32 - 1), default=0, help="seed of all random draws")
-    add("--amp", default="none", choices=("none", "bf16", "fp16"), help="mixed precision")
-    add("--channels_last", action="store_true", help="channels-last memory order; often faster")
+    add(
+        "--amp",
+        default="none",
+        choices=("none", "bf16", "fp16"),
+        help="data type of automatic mixed precision; none computes in float32",
+    )
+    add("--channels_last", action="store_true", help="use channels-last memory order; often faster")
     add("--compile", action="store_true", help="run networks through torch.compile")
     add(
         "--deterministic",
         action="store_true",
-        help="ask for GPU kernels that give the same result every time; slower",
+        help="prefer GPU kernels that give the same result every time; slower",
     )
 
 
 def add_domain_arguments(parser: Parser, prefix: str, dataset: str, root: str) -> None:
-    """Where one domain's data lies; ``prefix`` is src, trg or val."""
+    """Add the flags for the data of one domain; ``prefix`` is src, trg or val."""
     domain = {"src": "source", "trg": "target", "val": "validation"}[prefix]
     add = parser.add_argument_group(f"{domain} data").add_argument
-    add(f"--{prefix}_dataset", default=dataset, help="name in init_data, or path of an info.json")
-    add(f"--{prefix}_data_dir", default=root, help="root folder of the data")
+    dataset_help = "dataset: a name in dataloader/init_data, or the path of an info.json"
+    add(f"--{prefix}_dataset", default=dataset, help=dataset_help)
+    add(f"--{prefix}_data_dir", default=root, help="root folder of the dataset")
     add(f"--{prefix}_datalist", help="image list (default: all images below the root)")
 
 
 def add_relocation_argument(parser: Parser) -> None:
-    """Where the files of another machine's datalists are."""
+    """Add the flag that maps the paths of a datalist to folders of this machine."""
     parser.add_argument(
         "--relocate",
         type=move,
         action="append",
         default=[],
         metavar="OLD=NEW",
-        help="read files that a datalist has below OLD from below NEW; may be given repeatedly",
+        help="replace the folder OLD in a datalist's paths by NEW; may be given several times",
     )
 
 
 def training_parser(description: str, model_names: Sequence[str]) -> Parser:
-    """The parser of ``warmup.py`` and ``train_ADA.py``, without the flags of only one of them."""
+    """Return a parser with the flags that ``warmup.py`` and ``train_ADA.py`` share."""
     parser = Parser(description)
-    add_help = "folder of the results"
+    add_help = "folder for all results"
     parser.add_argument("-p", "--model_save_dir", type=Path, default=Path("test"), help=add_help)
     add_model_arguments(parser, model_names, "deeplabv3plus_resnet101")
     add_domain_arguments(parser, "src", "GTA5", "./data/GTA5")
@@ -169,7 +184,7 @@ def training_parser(description: str, model_names: Sequence[str]) -> Parser:
 
 
 def add_training_arguments(parser: Parser) -> None:
-    """How networks are trained and validated."""
+    """Add the flags for training and validation."""
     add = parser.add_argument_group("training").add_argument
     add(
         "--freeze_bn",
@@ -178,19 +193,22 @@ def add_training_arguments(parser: Parser) -> None:
         help="keep BatchNorm statistics and affine parameters as they are",
     )
     add("--ignore_idx", type=int, default=255, choices=(255,), help="train id of ignored pixels")
-    add("--train_batch_size", type=POSITIVE_INT, default=1, help="images per batch, per domain")
-    add("--val_batch_size", type=POSITIVE_INT, default=4, help="images per batch when not training")
-    add("--weight_decay", type=NON_NEGATIVE, default=5e-4, help="weight decay of the network's SGD")
+    add("--train_batch_size", type=BATCH_SIZE, default=1, help="images per batch, per domain")
+    batch_help = "images per batch, in validation and selection"
+    add("--val_batch_size", type=BATCH_SIZE, default=4, help=batch_help)
+    decay_help = "weight decay of the segmentation network (SGD)"
+    add("--weight_decay", type=NON_NEGATIVE, default=5e-4, help=decay_help)
     add("--total_itrs", type=POSITIVE_INT, default=100_000, help="iterations of the warm-up")
     add("--val_period", type=POSITIVE_INT, default=1000, help="iterations between validations")
-    add("--train_lr", type=POSITIVE, default=2.5e-4, help="backbone's rate; the head's is 10x")
-    add("--train_lr_D", type=POSITIVE, default=2.5e-4, help="discriminator's learning rate")
+    rate_help = "learning rate of the backbone; the head's is 10 times as high"
+    add("--train_lr", type=POSITIVE, default=2.5e-4, help=rate_help)
+    add("--train_lr_D", type=POSITIVE, default=2.5e-4, help="learning rate of the discriminator")
     losses = ("cross_entropy", "focal_loss")
     add("--loss_type", default="cross_entropy", choices=losses, help="segmentation loss")
     add("--focal_gamma", type=NON_NEGATIVE, default=2.0, help="exponent of the focal loss")
 
 
 def check_training(args: argparse.Namespace) -> None:
-    """Refuse combinations of flags that cannot train."""
+    """Raise a :class:`UserError` for flags that cannot be used together."""
     if not args.freeze_bn and args.train_batch_size < 2 and "deeplabv3" in args.model:
         raise UserError("--no-freeze_bn: image pooling needs --train_batch_size 2 or more")

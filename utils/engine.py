@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,16 +27,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long a training is, and what happens when; all in iterations.
+    """Length of a training and its periods, in iterations.
 
     Attributes:
-        total_itrs: of the whole training.
-        val_period: between validations; one always follows the last iteration.
-        first_validation: none before so many.
-        ramp_itrs: over which learning rates rise from zero.
-        freeze_bn: see :func:`utils.steps.train_mode`.
-        save_period: between saved states.
-        log_period: between lines of the log and of the metrics.
+        total_itrs: iterations of the whole training.
+        val_period: iterations between validations; one always follows the last iteration.
+        first_validation: validations begin after this many iterations.
+        ramp_itrs: iterations over which learning rates rise from zero.
+        freeze_bn: freeze BatchNorm, see :func:`utils.steps.train_mode`.
+        save_period: iterations between saved states.
+        log_period: iterations between lines of the log and of the metrics.
     """
 
     total_itrs: int
@@ -46,24 +47,38 @@ class TrainingPlan:
     save_period: int = 1000
     log_period: int = 100
 
+    @classmethod
+    def from_args(
+        cls, args: Namespace, total_itrs: int, first_validation: float = 0, ramp_itrs: int = 0
+    ) -> "TrainingPlan":
+        """The plan of a training of so many iterations, the rest as the flags say."""
+        return cls(
+            total_itrs,
+            args.val_period,
+            first_validation,
+            ramp_itrs,
+            freeze_bn=args.freeze_bn,
+            save_period=args.save_period,
+        )
+
     def validates_after(self, done: int) -> bool:
-        """Whether a validation follows iteration ``done``, counted from 1."""
+        """Return True if a validation follows iteration ``done``, counted from 1."""
         due = done % self.val_period == 0 and done > self.first_validation
         return due or done == self.total_itrs
 
 
 class Training:
-    """One training: it goes on from a saved state, and keeps the weights that validate best.
+    """A training that continues from a saved state and keeps the weights that validate best.
 
     Args:
-        step: does one optimisation step and returns its losses.
-        plan: how long it is, and what happens when.
-        validate: measures the network.
-        checkpoint: where the best weights are written.
-        state_file: where the state is saved, and a continuation finds it.
-        recorder: of losses, rates and validations.
-        round_index: that they are recorded under; None in a warm-up.
-        network: what the checkpoint tells of the network, see :mod:`models.facts`.
+        step: performs one optimisation step and returns its losses.
+        plan: length and periods of the training.
+        validate: validates the network and returns its scores.
+        checkpoint: file for the best weights.
+        state_file: file for the training state, from which a stopped run continues.
+        recorder: records losses, learning rates and validations.
+        round_index: number of the round in the records; None in a warm-up.
+        network: description of the network for the checkpoint, see :mod:`models.facts`.
     """
 
     def __init__(
@@ -88,10 +103,10 @@ class Training:
         self.progress = Progress()
 
     def run(self) -> Scores:
-        """Train to the end; returns the scores of the weights in the checkpoint.
+        """Train to the end and return the scores of the weights in the checkpoint.
 
         Raises:
-            UserError: a loss or a weight is no longer a number.
+            UserError: a loss or a weight is NaN or infinite.
             Stopped: a signal asked to stop; the state is saved.
         """
         step, plan = self.step, self.plan
@@ -127,7 +142,7 @@ class Training:
             raise
 
     def _validate(self) -> None:
-        """Measure the network, and keep its weights if they are the best so far."""
+        """Validate the network, and save its weights if they are the best so far."""
         step, progress = self.step, self.progress
         check_weights(step, progress.iteration)
         with self.meter.paused():
@@ -146,7 +161,7 @@ class Training:
         progress.validated = True
 
     def _save(self) -> None:
-        """Save the state, if all losses and weights are numbers."""
+        """Save the training state, after a check that all losses and weights are finite."""
         self.meter.check()
         check_weights(self.step, self.progress.iteration)
         with self.meter.paused():
@@ -154,18 +169,18 @@ class Training:
 
 
 def check_weights(step: SupervisedStep, iteration: int) -> None:
-    """Raise a :class:`UserError` if a network holds a weight that is no number."""
+    """Raise a :class:`UserError` if a network holds a weight that is NaN or infinite."""
     for name, network in step.networks.items():
         for key, value in network.state_dict().items():
             if value.is_floating_point() and not value.isfinite().all():
                 raise UserError(
-                    f"iteration {iteration} left {name} weights that are no numbers ({key}); "
-                    "lower the learning rate (weights saved so far are from before)"
+                    f"after iteration {iteration}, a weight of the {name} is NaN or infinite "
+                    f"({key}); lower the learning rate (weights saved so far are finite)"
                 )
 
 
 class Meter:
-    """Losses and speed since the last report, which is before iteration ``start`` at first."""
+    """Losses and speed since the last report; initially, since iteration ``start``."""
 
     def __init__(
         self,
@@ -183,24 +198,24 @@ class Meter:
         self.losses: list[dict[str, Tensor]] = []
 
     def add(self, losses: dict[str, Tensor]) -> None:
-        """Count one iteration; nothing waits for the device here."""
+        """Add the losses of one iteration, without waiting for the device."""
         self.losses.append(losses)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the block's time out of the training's."""
+        """Exclude the time that the block takes from the training time."""
         began = time.monotonic()
         yield
         self.since += time.monotonic() - began
 
     def means(self) -> dict[str, float]:
-        """The mean of each loss."""
+        """Return the mean of each loss."""
         count = len(self.losses)
         names = self.losses[0] if count else ()
         return {name: float(sum(losses[name] for losses in self.losses)) / count for name in names}
 
     def check(self) -> None:
-        """Raise a :class:`UserError` that names the first iteration whose loss is no number."""
+        """Raise a :class:`UserError` that names the first iteration whose loss is not finite."""
         if all(map(math.isfinite, self.means().values())):
             return
         for iteration, losses in enumerate(self.losses, self.start):
@@ -209,11 +224,11 @@ class Meter:
                     raise UserError(
                         f"the loss ({name}) became {float(loss)} in iteration {iteration + 1}"
                         f"{image_names(self.step, iteration)}; lower the learning rate "
-                        "(weights saved so far are all numbers)"
+                        "(weights saved so far are finite)"
                     )
 
     def report(self) -> None:
-        """Check the losses, log and record their means, and start anew."""
+        """Check the losses, log and record their means, and reset the meter."""
         self.check()
         count, means = len(self.losses), self.means()
         done = self.start + count
@@ -238,6 +253,6 @@ class Meter:
 
 
 def image_names(step: SupervisedStep, iteration: int) -> str:
-    """The images of an iteration's batches, for an error line; empty if the batches are bare."""
+    """Return the image paths of an iteration for an error line; empty if loaders lack names."""
     names = [n for s in step.loaders if hasattr(s, "names") for n in s.names(iteration)]
     return f" on {', '.join(names)}" if names else ""

@@ -3,11 +3,12 @@
 import os
 import signal
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any
 
 from utils.resources import resource_problem
-from utils.stopping import Stopped
+from utils.stopping import Stopped, allow_interrupts
 
 
 class UserError(Exception):
@@ -60,32 +61,66 @@ class _Console:
         return getattr(self.stream, name)
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], parser: Callable[[], ArgumentParser] | None = None) -> None:
     """Run a script's ``main``.
 
-    A :class:`UserError`, or too little memory, ends it with one line and exit code 2; SIGTERM and
-    Ctrl-C with 128 and the signal's number, scripts that listen for them
+    A :class:`UserError`, a file that cannot be used, or too little memory ends it with one line and
+    exit code 2; SIGTERM and Ctrl-C with 128 and the signal's number, scripts that listen for them
     (:class:`utils.stopping.StopRequest`) not before their state is saved.
+
+    Args:
+        main: the script.
+        parser: makes the parser of its command line, whose flags the line on too little memory may
+            name.
     """
+    allow_interrupts()
+    _open_standard_files()
     for name in ("stdout", "stderr"):  # None where the shell closed it
         stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: PTH123, SIM115
         setattr(sys, name, _Console(stream))
     try:
         main()
         sys.stdout.flush()
-    except UserError as error:
-        _end(f"error: {error.line}", 2)
+    except UserError as error:  # what reads or writes a file may take lack of memory for a fault
+        problem = error.__cause__ and _resource_problem(error.__cause__, parser)
+        _end(f"error: {problem or error.line}", 2)
     except Stopped as stopped:
         _end(str(stopped), stopped.exit_code)
     except KeyboardInterrupt:
         _end("stopped by SIGINT", 128 + signal.SIGINT)
     except Exception as error:
-        problem = resource_problem(error)
+        problem = _resource_problem(error, parser) or _file_problem(error)
         if problem is None:
             raise
         _end(f"error: {problem}", 2)
 
 
+def _resource_problem(
+    error: BaseException, parser: Callable[[], ArgumentParser] | None
+) -> str | None:
+    actions = parser()._actions if parser else ()
+    return resource_problem(error, {flag for action in actions for flag in action.option_strings})
+
+
+def _open_standard_files() -> None:
+    """Open those of descriptors 0 to 2 that the shell closed.
+
+    Else the next file would get such a descriptor, and what a library prints would go into it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+def _file_problem(error: Exception) -> str | None:
+    """One line on a file that the system refuses wherever it is used; None for other errors."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    return one_line(f"{error.filename}: {error.strerror}; check the path and its permissions")
+
+
 def _end(line: str, code: int) -> None:
+    # Half-made objects, such as a data loader without its workers, complain when they are removed.
+    sys.unraisablehook = lambda _: None
     print(line, file=sys.stderr)
     sys.exit(code)

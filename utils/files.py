@@ -1,12 +1,16 @@
 """Files that are whole or absent: written beside their place, flushed, then moved into it."""
 
+import errno
+import hashlib
 import json
+import math
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -14,6 +18,15 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from utils.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be removed
+    fcntl = None
+
+LONGEST_NAME = 200  # bytes; a temporary's name has some more, and file systems allow 255
+APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # opening a FIFO may block
 
 
 @contextmanager
@@ -32,6 +45,8 @@ def locked_folder(folder: str | Path, flag: str) -> Iterator[None]:
     lock = FileLock(Path(folder) / ".lock", timeout=0)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
+        if not _is_plain(lock.lock_file):  # some versions of filelock would empty what it points to
+            raise UserError(f"{flag} {folder}: its .lock is a link or no regular file; remove it")
         lock.acquire()
     except Timeout as error:
         raise UserError(
@@ -54,17 +69,24 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open ``path`` for binary writing; it appears (or is replaced) only when the block succeeds.
 
     Parent folders are made. The temporary file is always a new one: a link of its name, which
-    somebody might have put there, is removed and never followed.
+    somebody might have put there, is removed and never followed. It is locked while it is written,
+    so that :func:`remove_temporaries` tells it from those that killed processes left.
 
     Raises:
         UserError: the disk refuses.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    name = path.name
+    if not name:
+        raise UserError(f"{path}: is a folder; name a file in it")
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()
+    temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:
+            _lock(file)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -73,18 +95,59 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         reason = error.strerror or error
         raise UserError(f"{path}: cannot be written ({reason}); free space or move it") from error
     finally:
-        with suppress(OSError):  # a folder that is none; the error above says it
-            temporary.unlink()
+        with suppress(OSError):  # such as a name that is too long, which is told already
+            temporary.unlink(missing_ok=True)
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left of :func:`atomic_write` in a folder that is locked.
+    """Remove what killed processes left of :func:`atomic_write` in a folder.
 
-    Folders below it are not looked into: they may be those of other runs.
+    Those that are being written now, perhaps by another machine, are locked and stay; on a file
+    system that knows no locks, all stay. Folders below are not looked into.
     """
     for path in folder.glob(".*.*.tmp"):
-        if path.name.split(".")[-2].isdecimal():
-            path.unlink(missing_ok=True)
+        if path.name.split(".")[-2].isdecimal() and _is_plain(path):
+            with suppress(OSError), path.open("rb") as file:  # locked, or gone meanwhile
+                _lock(file, required=True)
+                path.unlink()
+
+
+def _lock(file: BinaryIO, required: bool = False) -> None:
+    """Lock an open file until it is closed; where that fails, raise OSError if ``required``."""
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        if required:
+            raise
+
+
+def _is_plain(path: str | Path) -> bool:
+    """Whether a path is a regular file, no link, or nothing is there."""
+    try:
+        return stat.S_ISREG(Path(path).lstat().st_mode)
+    except FileNotFoundError:
+        return True
+
+
+def open_to_append(path: str | Path) -> int:
+    """Open a regular file for reading and for writing at its end, and return its descriptor.
+
+    It is made if need be; a link, which somebody might have put there, is not followed.
+
+    Raises:
+        OSError: it is a link or a device, or cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, APPEND | NO_LINK, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, "is a link; remove it", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no regular file; remove it", str(path))
+    return descriptor
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -120,8 +183,25 @@ def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
 
 
 def read_json(path: str | Path, remedy: str) -> Any:
-    """Read a JSON file; ``remedy`` ends the error line of one that cannot be read."""
+    """Read a JSON file of UTF-8; ``remedy`` ends the error line of one that cannot be read.
+
+    NaN, Infinity and floats beyond the range of float64, which are no JSON, are refused.
+    """
     try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError, RecursionError) as error:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise OSError("no regular file")
+        text = Path(path).read_bytes().decode("utf-8-sig")
+        return json.loads(text, parse_constant=_refuse_number, parse_float=_finite_float)
+    except RecursionError as error:
+        raise UserError(f"{path}: cannot be read (nested too deeply); {remedy}") from error
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {remedy}") from error
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse_number(text)
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise ValueError(f"{text[:20]} is no finite number")

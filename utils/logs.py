@@ -1,23 +1,35 @@
-"""The log, which is for people."""
+"""The log, written for people; programs read the metrics (:mod:`utils.recorder`)."""
 
 import logging
+import os
+from io import TextIOWrapper
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.files import open_to_append
+
+
+class _LogFile(logging.FileHandler):
+    """Writes to the end of a regular file; a link in its place is not followed."""
+
+    def _open(self) -> TextIOWrapper:
+        return os.fdopen(
+            open_to_append(self.baseFilename), "a", encoding="utf-8", errors="backslashreplace"
+        )
 
 
 def start_log(path: Path | None = None) -> None:
-    """Log to the terminal and, when a path is given, to the end of that file.
+    """Log to the terminal and, if a path is given, append to that file.
 
     Raises:
         UserError: the file cannot be written.
     """
-    logging.raiseExceptions = False  # a log line that cannot be written ends nothing
+    logging.raiseExceptions = False  # a log line that cannot be written must not end the run
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(logging.FileHandler(path))
+            handlers.append(_LogFile(path))
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror}); see -p") from error
     logging.basicConfig(

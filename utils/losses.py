@@ -1,4 +1,4 @@
-"""Losses of segmentation (SPEC section 5): each image's mean over its pixels that count."""
+"""Segmentation losses (SPEC section 5): the mean over each image's labelled pixels."""
 
 import torch
 import torch.nn.functional as F
@@ -8,22 +8,30 @@ from utils.metrics import IGNORE
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of logits (N, C, H, W) against labels (N, H, W), see :func:`mean_loss`."""
+    """Return the cross-entropy of logits (N, C, H, W) and labels (N, H, W) by :func:`mean_loss`."""
     losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
     return mean_loss(losses, labels)
 
 
 def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
-    """(1 - p)^gamma times cross-entropy (Lin et al. 2017), see :func:`mean_loss`."""
+    """Return the focal loss, (1 - p)^gamma times cross-entropy (Lin et al. 2017).
+
+    Shapes and mean are those of :func:`cross_entropy`.
+    """
     losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
     return mean_loss((1 - torch.exp(-losses)) ** gamma * losses, labels)
 
 
 def mean_loss(losses: Tensor, labels: Tensor) -> Tensor:
-    """Mean over an image's pixels that count, then over the images that have any; else 0.
+    """Return the mean over each image's labelled pixels, then over the images that have any.
 
-    A batch thus weighs its images alike, as batches of one image do: a target image of which only
-    a few regions are labelled is not drowned by fully labelled source images beside it.
+    All images of a batch thus have the same weight, as in batches of one image: a target image
+    with few labelled regions counts as much as a fully labelled source image. Without labelled
+    pixels, the loss is 0.
+
+    Args:
+        losses: (N, H, W), 0 at ignored pixels.
+        labels: (N, H, W), 255 at ignored pixels.
     """
     counts = (labels != IGNORE).sum((1, 2))
     means = losses.sum((1, 2)) / counts.clamp(min=1)

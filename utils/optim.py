@@ -11,12 +11,12 @@ HEAD_FACTOR = 10
 def poly_lr(
     base_lr: float, iteration: int, total_itrs: int, power: float = 0.9, floor: float = 1e-6
 ) -> float:
-    """Polynomial decay, the learning rate before step ``iteration`` = 0, 1, ..."""
+    """Return the learning rate of polynomial decay for ``iteration`` = 0, 1, ..."""
     return max(base_lr * (1 - iteration / total_itrs) ** power, floor)
 
 
 def segmentation_optimizer(model: nn.Module, lr: float, weight_decay: float) -> SGD:
-    """SGD with momentum 0.9; the backbone learns at ``lr``, the head at ten times that."""
+    """Return SGD with momentum 0.9; the backbone learns at ``lr``, the head at 10 times ``lr``."""
     groups = [
         {"params": list(model.backbone.parameters()), "lr": lr},
         {"params": list(model.classifier.parameters()), "lr": HEAD_FACTOR * lr},
@@ -25,14 +25,15 @@ def segmentation_optimizer(model: nn.Module, lr: float, weight_decay: float) -> 
 
 
 def discriminator_optimizer(discriminator: nn.Module, lr: float) -> Adam:
-    """Adam with betas (0.9, 0.99), as in AdaptSegNet (Tsai et al. 2018)."""
+    """Return Adam with betas (0.9, 0.99), as in AdaptSegNet (Tsai et al. 2018)."""
     return Adam(discriminator.parameters(), lr=lr, betas=(0.9, 0.99))
 
 
 def schedule(total_itrs: int, ramp_itrs: int = 0) -> Callable[[Optimizer, int], None]:
-    """A function (optimizer, iteration) that sets each group's rate before that iteration.
+    """Return a function (optimizer, iteration) that sets learning rates before that iteration.
 
-    Polynomial decay over ``total_itrs``, times a linear ramp over the first ``ramp_itrs``.
+    They follow polynomial decay over ``total_itrs``, times a linear ramp over the first
+    ``ramp_itrs``.
     """
 
     def apply(optimizer: Optimizer, iteration: int) -> None:

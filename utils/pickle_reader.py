@@ -1,8 +1,8 @@
-"""Pickles read as data: nothing in them runs, hangs the reader or outgrows the file.
+"""Read pickles as data: nothing in them is executed, and time and memory stay bounded.
 
-A pickle is a program for a small stack machine. Python's own unpickler can be kept from calling
-functions, but not from hashing nested tuples for ever, and neither can that of ``torch.load``. So
-the few instructions that data needs are carried out here, and all others are refused.
+A pickle is a program for a small stack machine. The unpicklers of Python and of ``torch.load`` can
+be kept from calling functions, but not from hashing nested tuples without end. This module
+therefore executes only the few instructions that data needs, and refuses all others.
 """
 
 import pickletools
@@ -21,23 +21,23 @@ LITERALS = {
 NEW = {"EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_SET": set}
 NEW |= {"NEWTRUE": lambda: True, "NEWFALSE": lambda: False}
 TUPLES = {"TUPLE": None, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-FILLS = {  # what is filled, and with how many values; None: all since the mark
+FILLS = {  # type of the container, and number of values to add; None: all since the mark
     **{"APPEND": (list, 1), "APPENDS": (list, None), "LIST": (list, None)},
     **{"SETITEM": (dict, 2), "SETITEMS": (dict, None), "DICT": (dict, None)},
     "ADDITEMS": (set, None),
 }
-MAX_KEY = 4096  # characters of a string, bound of an integer; others can be made to collide
-MAX_DEPTH = 64  # of nested containers, so that recursive code can walk through them
+MAX_KEY = 4096  # length of string keys, limit of integer keys; other keys can be made to collide
+MAX_DEPTH = 64  # levels of nested containers, so that recursive code can walk through them
 LONG = 64  # characters that count as one more value
-GROWTH = 16  # values that one byte of a file may stand for
+GROWTH = 16  # values that one byte of a file may create
 
 
 class RefusedError(Exception):
-    """Says what makes a file more, or less, than data."""
+    """Raised for a file that is not plain data; the message says why."""
 
 
 class Dtype:
-    """Stands for a NumPy dtype of plain numbers or strings while it is read."""
+    """A NumPy dtype of plain numbers or strings, while it is being read."""
 
     def __init__(self, code: str, *_: Any):
         if not re.fullmatch(r"[<>|=]?([biuf][1248]|U\d{1,4})", code):
@@ -46,24 +46,25 @@ class Dtype:
 
 
 class DataReader:
-    """Carries out the instructions that data needs.
+    """Executes the pickle instructions that data needs.
 
     Time and memory are proportional to the size of the file. Keys are short strings and small
-    integers, whose hashes cannot be made to collide. The functions that a pickle may name are
-    those of ``names``, all of them ours, and charged for what they make. Containers in the result
-    are nested at most 64 deep and never in themselves, and hold a bounded number of values even if
-    a shared one is counted each time, so that code that walks through them ends.
+    integers, whose hashes cannot be made to collide. A pickle may name only the functions in
+    ``names``, all defined in this project, and each is charged for the values that it makes.
+    Containers in the result are nested at most 64 deep and never contain themselves. They hold a
+    bounded number of values, even if shared values are counted each time, so that code that walks
+    through them ends.
 
-    NumPy scalars come out as numbers, arrays as lists.
+    NumPy scalars become numbers, and arrays become lists.
 
     Args:
-        size: bytes of the file.
+        size: size of the file in bytes.
     """
 
     def __init__(self, size: int):
         self.allowance = GROWTH * size
         self.names: dict[str, Any] = {
-            "builtins.list": "list",  # an argument, never called, as numpy.ndarray is
+            "builtins.list": "list",  # only an argument, never called; so is numpy.ndarray
             "builtins.bytes": lambda: b"",
             "builtins.set": self._set,
             "collections.OrderedDict": self._ordered_dict,
@@ -79,7 +80,7 @@ class DataReader:
         }
 
     def load(self, file: BinaryIO) -> Any:
-        """The value of the pickle that begins at the file's position.
+        """Return the value of the pickle that begins at the file's position.
 
         Raises:
             RefusedError: it holds more than data. A damaged file may raise any other exception.
@@ -103,7 +104,7 @@ class DataReader:
                 if name in ("LIST", "DICT"):
                     self.stack.append(kind())
                 elif type(self.stack[-1]) is not kind:
-                    raise RefusedError(f"it fills a value that is no {kind.__name__}")
+                    raise RefusedError(f"it adds items to a value that is not a {kind.__name__}")
                 self._fill(self.stack[-1], items)
             else:
                 self._other(name, argument, number)
@@ -114,7 +115,7 @@ class DataReader:
         return self.stack[0]
 
     def _other(self, name: str, argument: Any, number: int) -> None:
-        """Carry out an instruction that makes no literal and no container."""
+        """Execute an instruction that makes neither a literal nor a container."""
         stack = self.stack
         if name in ("PUT", "BINPUT", "LONG_BINPUT"):
             if argument > number:
@@ -134,7 +135,7 @@ class DataReader:
         elif name in ("REDUCE", "NEWOBJ"):
             function, arguments = self._pop(2)
             if not callable(function) or type(arguments) is not tuple:
-                raise RefusedError("it calls what is no function")
+                raise RefusedError("it calls something that is not a function")
             stack.append(function(*arguments))
         elif name == "BUILD":
             self._build(stack[-2], stack.pop())
@@ -144,17 +145,17 @@ class DataReader:
             raise RefusedError(f"it holds the instruction {name}")
 
     def charge(self, values: int) -> None:
-        """Charge what a call makes against what a file of this size may make."""
+        """Subtract values that a call makes from the number allowed for a file of this size."""
         self.allowance -= values
         if self.allowance < 0:
             raise RefusedError("it would grow far beyond its size")
 
     def persistent_load(self, identity: Any) -> Any:
-        """What lies outside the pickle under an identity: nothing."""
+        """Return an object stored outside the pickle; plain pickles have none."""
         raise RefusedError("it refers to another file")
 
     def _pop(self, count: int | None) -> list[Any]:
-        """Take the last ``count`` values from the stack, or all since the mark."""
+        """Remove and return the last ``count`` values of the stack, or all since the mark."""
         if len(self.stack) < (count or 0) or (count is None and not self.marks):
             raise RefusedError("it is damaged")
         if count is None:
@@ -165,7 +166,7 @@ class DataReader:
         return items
 
     def _fill(self, container: list | set | dict, items: list[Any]) -> None:
-        """Add values to a list or set, or keys and values in turn to a dictionary."""
+        """Add values to a list or set, or alternating keys and values to a dictionary."""
         if type(container) is list:
             container.extend(items)
             return
@@ -180,7 +181,7 @@ class DataReader:
         container.update(keys if keys is items else zip(keys, items[1::2], strict=True))
 
     def _find(self, module: str, name: str) -> Any:
-        """What a pickle may name; old protocols and old NumPy call the modules otherwise."""
+        """Return what a pickle names; old protocols and old NumPy use other module names."""
         if type(module) is not str or type(name) is not str:
             raise RefusedError("it is damaged")
         module = "builtins" if module == "__builtin__" else module
@@ -197,7 +198,7 @@ class DataReader:
         elif isinstance(target, Dtype):
             if state[1] in ("<", ">"):
                 target.type = target.type.newbyteorder(state[1])
-        elif type(target) is not dict:  # attributes of a dictionary are left out
+        elif type(target) is not dict:  # attributes of a dictionary are ignored
             raise RefusedError("it sets attributes")
 
     def _values(self, dtype: Dtype, data: bytes) -> np.ndarray:
@@ -231,12 +232,12 @@ class DataReader:
         return made
 
     def _size_and_depth(self, value: Any, known: dict, depth: int) -> tuple[int, int]:
-        """How many values a container holds, shared ones counted each time, and its own depth.
+        """Return how many values a value holds, shared ones counted each time, and its depth.
 
         Args:
-            value: any.
-            known: results for the containers met before, by their identities.
-            depth: of nested containers at which the value lies.
+            value: any value.
+            known: results for the containers seen before, by ``id``.
+            depth: nesting level of the value.
         """
         if isinstance(value, (str, bytes)):
             return 1 + len(value) // LONG, 0
@@ -254,11 +255,11 @@ class DataReader:
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """Open a file to read its bytes; a pipe or a device might never end.
+    """Open a regular file to read its bytes; a pipe or a device might never end.
 
     Raises:
         OSError: it cannot be opened.
-        RefusedError: it is no regular file.
+        RefusedError: it is not a regular file.
     """
     if Path(path).exists() and not Path(path).is_file():
         raise RefusedError("it is no regular file")
@@ -266,7 +267,7 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a file was refused, as one line of at most 200 printable characters."""
+    """Return why a file was refused, as one line of at most 200 printable characters."""
     text = str(error) or type(error).__name__
     if not isinstance(error, RefusedError):
         text = f"it is damaged: {text}"

@@ -1,23 +1,24 @@
-"""What a run measures, as one JSON object a line in ``metrics.jsonl``.
+"""The measurements of a run, one JSON object per line of ``metrics.jsonl``.
 
 Every line holds ``kind`` (what was measured), ``round`` (null in a warm-up), ``iteration`` (null
-where a whole round is meant) and the values. A run that was stopped repeats the iterations since
-its last saved state, and so writes some lines twice: the last one counts, which is what
-:func:`read_metrics` returns.
+for a whole round) and the values. A continued run repeats the iterations since its last saved
+state and writes their lines again. The last line of a step counts: :func:`read_metrics` returns
+only that.
 
 =============  ==================================================================================
 kind           values
 =============  ==================================================================================
-``train``      mean of each loss since the line before, ``lr`` of each parameter group,
-               ``seconds_per_iteration``, ``waiting_percent`` (share of it waiting for data)
+``train``      mean of each loss since the previous line, ``lr`` of each parameter group,
+               ``seconds_per_iteration``, ``waiting_percent`` (share of time waiting for data)
 ``validation`` ``mIoU`` and ``IoU`` (class name -> percent; null for a class that does not occur)
 ``selection``  ``name`` (strategy), ``budget``, ``pixels``, ``regions``
-``stage``      ``name``, ``seconds`` that this process spent on it
+``stage``      ``name``, ``seconds`` that this process spent on the stage
 =============  ==================================================================================
 """
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,20 +26,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from utils.errors import UserError
+from utils.files import open_to_append
 
 
 class Step(NamedTuple):
-    """Where in a run something was measured."""
+    """The round and the iteration of a measurement."""
 
     round: int | None = None
     iteration: int | None = None
 
 
 class Recorder:
-    """Appends lines to a metrics file, which is made with the first of them.
+    """Appends lines to a metrics file.
 
     Args:
-        path: of the file.
+        path: the file; the first line creates it.
     """
 
     def __init__(self, path: Path):
@@ -46,14 +48,14 @@ class Recorder:
         self._checked = False
 
     def write(self, kind: str, step: Step, **values: Any) -> None:
-        """Append one line; numbers that are NaN or infinite become null.
+        """Append one line; NaN and infinite numbers become null.
 
         Raises:
             UserError: the file cannot be written.
         """
         line = json.dumps(_finite({"kind": kind, **step._asdict(), **values}))
         try:
-            with self.path.open("a+b") as file:
+            with os.fdopen(open_to_append(self.path), "a+b") as file:
                 if not self._checked and file.seek(0, 2):
                     file.seek(-1, 2)
                     if file.read(1) != b"\n":  # a killed process left part of a line
@@ -66,14 +68,14 @@ class Recorder:
 
     @contextmanager
     def timed(self, name: str, step: Step) -> Iterator[None]:
-        """Write how many seconds the block took, unless it raises."""
+        """Record the seconds that the block takes, unless it raises."""
         since = time.monotonic()
         yield
         self.write("stage", step, name=name, seconds=round(time.monotonic() - since, 3))
 
 
 def _finite(value: Any) -> Any:
-    """A copy for JSON, which has no NaN: such numbers become None."""
+    """Return a copy for JSON, in which NaN and infinite numbers are None."""
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -82,10 +84,10 @@ def _finite(value: Any) -> Any:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file, in order; of several of one step, the last.
+    """Return the lines of a metrics file in order; of several lines for one step, the last.
 
-    A step is told by kind, round, iteration and name. Lines that are no JSON objects, as a killed
-    process leaves them, are passed over.
+    Kind, round, iteration and name identify a step. Lines that are not JSON objects, as a killed
+    process may leave them, are skipped.
 
     Raises:
         UserError: the file cannot be read.
@@ -94,7 +96,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
         lines = Path(path).read_bytes().splitlines()
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be read ({error.strerror}); name the -p of a run"
+            f"{path}: cannot be read ({error.strerror}); name the folder (-p) of a run"
         ) from error
     found: dict[tuple, dict[str, Any]] = {}
     for line in lines:

@@ -2,37 +2,58 @@
 
 import errno
 import re
+from collections.abc import Collection
 
-SMALLER = "a smaller --image_size, --train_batch_size or --val_batch_size"
-PROBLEMS = (
+SMALLER = (
+    ("--image_size", "a smaller --image_size"),
+    ("--train_batch_size", "a smaller --train_batch_size"),
+    ("--val_batch_size", "a smaller --val_batch_size"),
+)
+NO_WORKERS = (("--num_workers", "--num_workers 0"), ("--workers", "--workers 1"))
+Remedies = tuple[tuple[str, str], ...]
+PROBLEMS: tuple[tuple[str, str, Remedies], ...] = (
     (
         r"unable to open shared memory|unable to write to file </torch|unable to mmap|"
         r"unable to allocate shared memory|shm_open|out of shared memory|[Bb]us error",
-        "the shared memory of data workers (/dev/shm) is full or cannot be used; use "
-        "--num_workers 0, or enlarge it (in a container: --shm-size)",
+        "the shared memory of data workers (/dev/shm) is full or cannot be used",
+        (*NO_WORKERS, ("", "more of it (in a container: --shm-size)")),
     ),
     (
         r"CUDA out of memory|CUDA error: out of memory|MPS backend out of memory|"
         r"CUDNN_STATUS_ALLOC_FAILED|CUBLAS_STATUS_ALLOC_FAILED",
-        f"the memory of the GPU is full; use {SMALLER}, or --amp bf16",
+        "the memory of the GPU is full",
+        (*SMALLER, ("--amp", "--amp bf16"), ("--device", "--device cpu")),
     ),
     (
         r"DefaultCPUAllocator|can't allocate memory|[Cc]annot allocate memory|bad_alloc|"
         r"[Uu]nable to allocate|could not create a primitive|could not create a memory|"
         r"Insufficient memory|Failed to allocate",
-        f"the memory of the machine is full; use {SMALLER}, or fewer --num_workers",
+        "the memory of the machine is full",
+        (
+            *SMALLER,
+            ("--num_workers", "fewer --num_workers"),
+            ("--workers", "fewer --workers"),
+            ("", "a machine with more memory"),
+        ),
     ),
     (
         r"Too many open files|ancdata",
-        "too many open files; use --num_workers 0, or raise the limit (ulimit -n)",
+        "too many open files",
+        (*NO_WORKERS, ("", "a higher limit (ulimit -n)")),
+    ),
+    (
+        r"AF_UNIX path too long",
+        "the path of temporary files is too long for the sockets of workers; set TMPDIR to a "
+        "shorter one, such as /tmp, or use --num_workers 0",
     ),
     (
         r"can't start new thread|Resource temporarily unavailable",
-        "no more threads or processes can be started; use --num_workers 0, or raise the limit "
-        "(ulimit -u)",
+        "no more threads or processes can be started",
+        (*NO_WORKERS, ("", "a higher limit (ulimit -u)")),
     ),
 )
-"""What the libraries' messages look like, and the line that is told instead."""
+"""What the libraries' messages look like, the line that is told instead, and what helps: a flag
+of the script, or "" where none is needed, and the words for it."""
 ERRNOS = {
     errno.ENOMEM: "Cannot allocate memory",
     errno.EMFILE: "Too many open files",
@@ -41,11 +62,12 @@ ERRNOS = {
 }
 
 
-def resource_problem(error: BaseException) -> str | None:
+def resource_problem(error: BaseException, flags: Collection[str] = ()) -> str | None:
     """One line on what the machine has too little of; None where that is not why it failed.
 
     Args:
         error: that ended a script, or one that a data worker raised.
+        flags: those of the script, such as "--image_size"; no others are named.
     """
     text = str(error)
     if isinstance(error, MemoryError):
@@ -54,10 +76,12 @@ def resource_problem(error: BaseException) -> str | None:
         text += " " + ERRNOS.get(error.errno, "")
     elif not isinstance(error, (MemoryError, RuntimeError)) and type(error).__name__ != "error":
         return None  # cv2.error is a kind of its own
-    for pattern, line in PROBLEMS:
+    for pattern, problem, remedies in PROBLEMS:
         if re.search(pattern, text):
             wanted = re.search(r"(?:[Tt]ried to allocate|allocate:?) ([\d.]+ ?\w+)", text)
             what = f" ({wanted[1]} more were asked for)" if wanted else ""
-            first, _, remedy = line.partition("; ")
-            return f"{first}{what}; {remedy}. A run that saved its state goes on with --resume"
+            *others, last = (words for flag, words in remedies if not flag or flag in flags)
+            use = f"{', '.join(others)} or {last}" if others else last
+            resume = ". A run that saved its state goes on with --resume"
+            return f"{problem}{what}; use {use}{resume if '--resume' in flags else ''}"
     return None

@@ -7,8 +7,10 @@ and augmentation of the data follow from the number of the iteration.
 
 import logging
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,10 @@ FREE_FLAGS = {
     "save_period",
     "save_feat_dir",
     "keep_features",
+    "accept_partial",
 }
 """Flags that may differ between a run and its continuation, since they change no result."""
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "opencv-python-headless")
 STATE_KEYS = {
     **{"name": str, "iteration": int, "validated": bool, "best": dict, "networks": dict},
     **{"optimizers": list, "scaler": dict, "random": Tensor, "random_cuda": list},
@@ -52,6 +56,7 @@ class RunSettings:
 
     def __init__(self, args: Namespace, script: str, default: Callable[[str], Any]):
         self.default = default
+        self.before: dict[str, Any] = {}
         self.path = args.model_save_dir / f"{script}_settings.json"
         self.flags = {k: str(v) for k, v in vars(args).items() if k not in FREE_FLAGS}
 
@@ -77,22 +82,56 @@ class RunSettings:
             log.info("nothing to resume in %s; starting", self.path.parent)
         return False
 
-    def write(self) -> None:
-        """Keep the settings: data and networks are loaded, and the work begins."""
+    def write(self, data: Mapping[str, Any] | None = None) -> None:
+        """Keep the settings: data and networks are loaded, and the work begins.
+
+        Args:
+            data: what the run's data are (:mod:`dataloader.data_record`), for its continuations.
+        """
         remove_temporaries(self.path.parent)
-        write_json(self.path, {"flags": self.flags}, indent=1)
+        value = {"flags": self.flags, "machine": machine_facts(), "data": data or {}}
+        write_json(self.path, value, indent=1)
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What was written of the data of the run that is continued; empty by older versions."""
+        data = self.before.get("data", {})
+        return data if isinstance(data, dict) else {}
 
     def _compare(self) -> None:
-        before = read_json(self.path, "remove it to start anew")
+        remedy = "move the results elsewhere and remove it to start anew"
+        before = read_json(self.path, remedy)
         flags = before.get("flags") if isinstance(before, dict) else None
         if not isinstance(flags, dict):
-            raise UserError(f"{self.path}: no settings of a run; remove it to start anew")
+            raise UserError(f"{self.path}: no settings of a run; {remedy}")
+        self.before = before
         for name, value in self.flags.items():
             old = flags.get(name, str(self.default(name)))  # a flag that was not there then
             if old != value:
                 raise UserError(
                     f"--resume: --{name} is {value}, but the run in {self.path.parent} had {old}"
                 )
+        self._warn_of_another_machine()
+
+    def _warn_of_another_machine(self) -> None:
+        """Sums depend on the number of threads and on versions: files may differ in last digits."""
+        machine, now = self.before.get("machine"), machine_facts()
+        for name, value in (machine if isinstance(machine, dict) else {}).items():
+            if now.get(name, value) != value:
+                log.warning(
+                    "--resume: %s is %s, but was %s when the run in %s began; results will not be "
+                    "the same to the last digit",
+                    *(name, now[name], value, self.path.parent),
+                )
+
+
+def machine_facts() -> dict[str, str]:
+    """What results depend on beside flags, data and hardware: threads and versions of packages."""
+    facts = {"threads": str(torch.get_num_threads())}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):  # such as OpenCV by another package manager
+            facts[name] = version(name)
+    return facts
 
 
 @dataclass

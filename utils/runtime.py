@@ -1,4 +1,4 @@
-"""One device, decided once, and how networks run on it."""
+"""The device, chosen once, and how networks run on it."""
 
 import os
 import shutil
@@ -16,10 +16,10 @@ AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def get_device(name: str) -> torch.device:
-    """The device of ``--device auto|cpu|cuda|cuda:N|mps``.
+    """Return the device of ``--device auto|cpu|cuda|cuda:N|mps``.
 
     Raises:
-        UserError: no such device on this machine.
+        UserError: this machine has no such device.
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
@@ -34,7 +34,7 @@ def get_device(name: str) -> torch.device:
         "mps": mps,
     }
     if not there.get(device.type, False):
-        raise UserError(f"--device {name}: not on this machine; --device auto takes what there is")
+        raise UserError(f"--device {name}: not available on this machine; choose auto")
     return device
 
 
@@ -42,9 +42,9 @@ class Runtime:
     """Where and how networks run.
 
     Args:
-        device: of all networks and batches.
-        amp: ``--amp``, float32 or automatic mixed precision (float16 with loss scaling).
-        channels_last: keep weights, and with them activations, in channels-last order.
+        device: device of all networks and batches.
+        amp: value of ``--amp``: "none" (float32), "bf16", or "fp16" with loss scaling.
+        channels_last: keep weights, and thereby activations, in channels-last order.
         compiled: run networks through ``torch.compile``.
     """
 
@@ -63,43 +63,43 @@ class Runtime:
 
     @classmethod
     def from_args(cls, args: Namespace) -> "Runtime":
-        """As --device, --amp, --channels_last, --compile and --deterministic say.
+        """Create a runtime from --device, --amp, --channels_last, --compile and --deterministic.
 
         Raises:
-            UserError: no such device, or no compiler, on this machine.
+            UserError: this machine lacks the device or, for --compile, a C++ compiler.
         """
         if args.deterministic:
-            # Set before CUDA starts; kernels that have no such form only warn.
+            # Set before CUDA starts; operations without a deterministic kernel only warn.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
             torch.backends.cudnn.benchmark = False
         if args.compile and not any(map(shutil.which, COMPILERS)):
-            raise UserError("--compile: no C++ compiler here; install g++ or leave the flag out")
+            raise UserError("--compile: no C++ compiler found; install g++ or leave the flag out")
         return cls(get_device(args.device), args.amp, args.channels_last, args.compile)
 
     @property
     def float64_device(self) -> torch.device:
-        """Where double precision is: the device, but for MPS, which has none."""
+        """The device for float64 arithmetic: the CPU instead of MPS, which has no float64."""
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """Move a network to the device, in the memory format; compiled when it first runs."""
+        """Move a network to the device, in the memory format; --compile acts on its first run."""
         model.to(self.device, memory_format=self.memory_format)
-        if self.compiled:  # what selection calls as well, where a network has that
+        if self.compiled:  # forward calls forward_features, and selection calls it directly
             name = "forward_features" if hasattr(model, "forward_features") else "forward"
             setattr(model, name, torch.compile(getattr(model, name)))
         return model
 
     def autocast(self) -> AbstractContextManager:
-        """The context that networks run in."""
+        """Return the autocast context that networks run in."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
     def backward(self, loss: Tensor) -> None:
-        """Add a loss's gradients."""
+        """Add the gradients of a loss (scaled, in float16)."""
         self.scaler.scale(loss).backward()
 
     def update(self, *optimizers: Optimizer) -> None:
-        """Step the optimizers on the gradients gathered, and clear these."""
+        """Step the optimizers, then clear the gradients."""
         for optimizer in optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()

@@ -1,6 +1,6 @@
-"""Datalists and selections: pickles of plain lists, dicts, strings and numbers.
+"""Read and write datalists and selections: pickles of plain lists, dicts, strings and numbers.
 
-Published files hold NumPy scalars and arrays, too; those come out as plain numbers and lists.
+Published files also hold NumPy scalars and arrays, which are read as plain numbers and lists.
 """
 
 import io
@@ -36,14 +36,14 @@ def load_pickle(path: str | Path) -> Any:
 def save_pickle(path: str | Path, value: Any) -> None:
     """Write plain containers as a pickle (protocol 4), atomically.
 
-    Equal values give equal bytes, whatever they share in memory.
+    Equal values give equal bytes, even if they share objects in memory differently.
     """
     with atomic_write(path) as file:
         pickle.dump(_canonical(value, {}), file, protocol=4)
 
 
 def _canonical(value: Any, texts: dict[str, str]) -> Any:
-    """A copy in which equal strings are one object, and no container is there twice."""
+    """Return a copy in which equal strings are one object, and no container is shared."""
     if isinstance(value, str):
         return texts.setdefault(value, value)
     if isinstance(value, dict):

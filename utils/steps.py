@@ -1,4 +1,4 @@
-"""The two kinds of training step."""
+"""The two kinds of training step: supervised, and adversarial between two domains."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 def train_mode(model: nn.Module, freeze_bn: bool) -> None:
-    """Training mode; with ``freeze_bn``, BatchNorm keeps statistics and affine parameters."""
+    """Set training mode; ``freeze_bn`` keeps BatchNorm's statistics and affine parameters."""
     model.train()
     if freeze_bn:
         for module in model.modules():
@@ -33,17 +33,17 @@ class SupervisedStep:
 
     Args:
         model: the network, in training mode.
-        optimizer: over its parameters.
-        batches: endless (images (N, 3, H, W), labels (N, H, W) of any integer type).
-        loss: of (logits, labels), a key of :data:`LOSSES`.
+        optimizer: optimiser of its parameters.
+        batches: endless batches (images (N, 3, H, W), labels (N, H, W) of any integer type).
+        loss: name of the loss, a key of :data:`LOSSES`.
         runtime: device and precision.
-        discriminator: goes along into checkpoints; not trained here.
+        discriminator: saved in checkpoints beside the network; not trained here.
         focal_gamma: exponent of the focal loss.
 
     Attributes:
-        networks: those that are trained, by name.
-        optimizers: of each.
-        loaders: of the batches, that a continuation starts anew.
+        networks: the networks that are trained, by name.
+        optimizers: one for each network.
+        loaders: data loaders of the batches, which a continued run starts at its iteration.
         waited: seconds spent waiting for batches so far.
     """
 
@@ -70,7 +70,7 @@ class SupervisedStep:
         self.waited = 0.0
 
     def load(self, batches: Iterator[Batch]) -> Batch:
-        """The next batch, on the device; counts the seconds that the loader keeps it waiting."""
+        """Return the next batch on the device; the time spent waiting adds to ``waited``."""
         since = time.monotonic()
         batch = next(batches)
         self.waited += time.monotonic() - since
@@ -90,8 +90,8 @@ class SupervisedStep:
 class AdversarialStep(SupervisedStep):
     """One step of output-space adaptation (AdaptSegNet, Tsai et al. 2018, single level).
 
-    The network learns source labels, and to make the discriminator take its target predictions
-    for source ones; the discriminator learns to tell them apart.
+    The network learns the source labels, and learns target predictions that the discriminator
+    takes for source predictions; the discriminator learns to distinguish the two.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class AdversarialStep(SupervisedStep):
         return {"loss": loss.detach(), "adv": adversarial.detach(), "D": loss_d.detach()}
 
     def domain_loss(self, logits: Tensor, domain: float) -> Tensor:
-        """Binary cross-entropy of the discriminator's logits for a prediction against a domain."""
+        """Return the discriminator's binary cross-entropy for logits (N, C, H, W) and a domain."""
         with self.runtime.autocast():
             domain_logits = self.discriminator(F.softmax(logits.float(), dim=1)).float()
         return F.binary_cross_entropy_with_logits(

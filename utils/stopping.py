@@ -1,13 +1,31 @@
-"""Being asked to stop: SIGTERM and Ctrl-C end a script only after its state has been saved."""
+"""Stopping on request: SIGTERM and Ctrl-C end a script only after its state is saved."""
 
+import os
 import signal
 from types import FrameType
+from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+def end_at_interrupt() -> None:
+    """While a script still imports, which takes seconds: Ctrl-C ends it with one line."""
+    signal.signal(signal.SIGINT, _end)
+
+
+def allow_interrupts() -> None:
+    """From now on Ctrl-C raises KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(signum: int, _: FrameType | None) -> NoReturn:
+    os.write(2, b"stopped by SIGINT\n")
+    os._exit(128 + signum)
+
+
 class Stopped(BaseException):
-    """Raised where it is safe to stop, once a signal has asked for it."""
+    """Raised at the next safe point after a signal has asked to stop."""
 
     def __init__(self, signum: int):
         super().__init__(f"stopped by {signal.Signals(signum).name}; go on with --resume")
@@ -21,7 +39,7 @@ class StopRequest:
         self.signum: int | None = None
 
     def listen(self) -> None:
-        """Take over SIGTERM and Ctrl-C."""
+        """Handle SIGTERM and Ctrl-C from now on."""
         for signum in SIGNALS:
             signal.signal(signum, self._remember)
 
@@ -30,10 +48,10 @@ class StopRequest:
         signal.signal(signum, signal.SIG_DFL)
 
     def check(self) -> None:
-        """Raise :class:`Stopped` if a signal has come."""
+        """Raise :class:`Stopped` if a signal has arrived."""
         if self.signum is not None:
             raise Stopped(self.signum)
 
 
 STOP = StopRequest()
-"""Signals belong to the process, so there is one."""
+"""The only instance, since signals belong to the process."""

@@ -1,8 +1,8 @@
-"""Files of ``torch.save``: plain containers and dense tensors, read as data.
+"""Read and write files of ``torch.save`` that hold plain containers and dense tensors.
 
-``torch.load(weights_only=True)`` runs nothing, but a small file can still make it hang, crash or
-fill the memory. Here the pickle is read by :class:`utils.pickle_reader.DataReader`, and a tensor's
-values must lie in the file.
+``torch.load(weights_only=True)`` executes no code from a file, but a small file can still make it
+hang, crash or fill the memory. Here :class:`utils.pickle_reader.DataReader` reads the pickle, and
+the values of a tensor must be in the file.
 """
 
 import io
@@ -36,7 +36,7 @@ STORAGES = {
     "torch.ByteStorage": torch.uint8,
     "torch.BoolStorage": torch.bool,
 }
-BESIDES = {  # what other programs keep beside the weights; it comes out as plain values
+BESIDES = {  # objects that other programs store beside the weights; they become plain values
     "argparse.Namespace": lambda *_: {},
     "collections.Counter": lambda counts=None: counts,
     "torch.Size": lambda sizes=(): sizes,
@@ -47,22 +47,22 @@ BESIDES = {  # what other programs keep beside the weights; it comes out as plai
     ),
     **{str(dtype): str(dtype) for dtype in STORAGES.values()},
 }
-LEGACY = [0x1950A86A20F9469CFC6C, 1001]  # the numbers with which files before PyTorch 1.6 begin
+LEGACY = [0x1950A86A20F9469CFC6C, 1001]  # the first two numbers in files before PyTorch 1.6
 
 
 def write_tensors(path: str | Path, value: Any) -> None:
     """Write ``value`` with ``torch.save``, atomically."""
-    buffer = io.BytesIO()  # torch's writer would hide why a disk refuses
+    buffer = io.BytesIO()  # torch's own writer would hide the reason of a disk error
     torch.save(value, buffer)
     with atomic_write(path) as file:
         file.write(buffer.getbuffer())
 
 
 def read_plain(path: str | Path) -> Any:
-    """Read a file of plain containers and dense tensors onto the CPU; nothing in it is run.
+    """Read a file of plain containers and dense tensors onto the CPU, without executing anything.
 
-    Time and memory are proportional to the size of the file. Files of PyTorch before 1.6 are read,
-    too. Parameters come out as tensors, NumPy scalars as numbers, and arrays as lists.
+    Time and memory are proportional to the size of the file. Files of PyTorch before 1.6 are also
+    read. Parameters become tensors, NumPy scalars become numbers, and arrays become lists.
 
     Raises:
         UserError: the file is missing, damaged, or holds anything else.
@@ -85,11 +85,11 @@ def read_plain(path: str | Path) -> Any:
 
 
 class TensorReader(DataReader):
-    """Adds dense tensors, and what is usual beside them.
+    """A :class:`DataReader` that also reads dense tensors and objects common beside them.
 
     Args:
-        pickle_size: bytes of the pickle.
-        file_size: bytes of the file, which the tensors' values may not exceed.
+        pickle_size: size of the pickle in bytes.
+        file_size: size of the file in bytes, which the values of all tensors may not exceed.
         read_storage: called with a storage's name and the bytes (n,) to read its values into.
     """
 
@@ -110,7 +110,7 @@ class TensorReader(DataReader):
         )
 
     def persistent_load(self, identity: Any) -> Tensor:
-        """The storage of an identity ("storage", type, name, device, number of values)."""
+        """Return the storage for ("storage", type, name, device, number of values)."""
         kind, dtype, name, _, length, *view = identity
         if kind != "storage" or type(dtype) is not torch.dtype or type(name) is not str:
             raise RefusedError("it refers to another file")
@@ -125,18 +125,18 @@ class TensorReader(DataReader):
             self.storages[name] = values.view(dtype)
         storage = self.storages[name]
         if (storage.dtype, len(storage)) != (dtype, length):
-            raise RefusedError("a storage is there in two ways")
+            raise RefusedError("a storage occurs with two types or sizes")
         return storage
 
     def _tensor(
         self, storage: Tensor, offset: int, size: tuple, stride: tuple, *options: Any
     ) -> Tensor:
-        """A view of a storage, no larger than that; ``options`` hold hooks and flags of a view."""
+        """Return a view within a storage; ``options``: gradient flag, hooks and metadata."""
         numbers = (offset, *size, *stride)
         if not all(type(n) is int and 0 <= n < 1 << 62 for n in numbers) or len(size) > 32:
             raise RefusedError("a tensor has no size")
         if not isinstance(storage, Tensor) or any(options[2:]):
-            raise RefusedError("a tensor is no dense one")
+            raise RefusedError("a tensor is not dense")
         values = 1
         for n in size:
             values *= n
@@ -163,7 +163,7 @@ def _read_zip(file: BinaryIO) -> Any:
 
         def read_storage(name: str, values: np.ndarray) -> None:
             entry = archive.getinfo(f"{root}data/{name}")
-            file.seek(entry.header_offset + 26)  # the lengths of a name and of a field follow
+            file.seek(entry.header_offset + 26)  # here are the lengths of name and extra field
             file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
             _read_into(file, values)
             if zlib.crc32(values) != entry.CRC:
@@ -174,7 +174,7 @@ def _read_zip(file: BinaryIO) -> Any:
 
 
 def _read_legacy(file: BinaryIO) -> Any:
-    """Five pickles (two numbers, machine, value, names of storages), then the storages."""
+    """Read five pickles (two numbers, machine, value, storage names), then the storages."""
     storages: dict[str, np.ndarray] = {}
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         reader = TensorReader(len(data), len(data), storages.__setitem__)

@@ -1,4 +1,4 @@
-"""Work on all cores by threads of one core each: none nests, and their number changes nothing."""
+"""Run tasks on all cores, one core per thread; the number of threads does not change results."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +14,10 @@ Result = TypeVar("Result")
 def map_in_threads(
     function: Callable[[Task], Result], tasks: Sequence[Task], size: Callable[[Task], float]
 ) -> list[Result]:
-    """``function`` of each task, in order; the largest by ``size`` begin first.
+    """Return ``function`` of each task, in order; the largest tasks by ``size`` begin first.
 
-    As many threads run as torch may use, and BLAS, OpenMP and torch take one core in each. This
-    holds for libraries that are loaded by now: import what a task needs before.
+    As many threads run as torch may use. In each of them, BLAS, OpenMP and torch use one core.
+    This limits only libraries that are already loaded, so import what a task needs beforehand.
     """
     cores = torch.get_num_threads()
     order = sorted(range(len(tasks)), key=lambda i: size(tasks[i]), reverse=True)

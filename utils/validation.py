@@ -19,24 +19,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scores:
-    """What a validation found.
+    """The result of a validation.
 
     Attributes:
         miou: mean IoU, 0..1; -1 where nothing was validated yet.
-        iou: class name -> IoU, 0..1, NaN for a class that is in neither labels nor predictions.
+        iou: class name -> IoU, 0..1; NaN for a class that is in neither labels nor predictions, or
+            that the validation data cannot have.
     """
 
     miou: float = -1.0
     iou: dict[str, float] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        """As a state of a run holds them."""
+        """Return the scores as plain values, for a saved state."""
         return asdict(self)
 
     def percent(self) -> dict[str, Any]:
-        """``mIoU`` and ``IoU`` by class name, in percent, as records and metrics hold them.
+        """Return ``mIoU`` and ``IoU`` by class name, in percent, for records and metrics.
 
-        A class that does not occur has None.
+        The value of a class that does not occur is None.
         """
         shares = {name: None if iou != iou else 100 * iou for name, iou in self.iou.items()}
         return {"mIoU": 100 * self.miou, "IoU": shares}
@@ -51,23 +52,27 @@ def validate(
     star: Collection[int] = (),
     absent: Collection[int] = (),
 ) -> Scores:
-    """Measure a network on labelled images, and log the validation line.
+    """Validate a network on labelled images, log the result and return it.
 
     Args:
-        model: the network, of as many classes as there are names.
+        model: the network, with one class per name.
         loader: batches (_, images (N, 3, H, W), labels (N, H, W) uint8, _).
-        class_names: one a class.
+        class_names: one name per class.
         runtime: device and precision.
-        missing, star, absent: classes, see :func:`validation_line`.
+        missing, star, absent: train ids of classes, see :func:`validation_line`.
 
     Raises:
-        UserError: no pixel of the labels counts.
+        UserError: every pixel of the labels is ignored.
     """
     confusion = confusion_of(model, loader, len(class_names), runtime)
+    counted = [c for c in range(len(class_names)) if c not in {*missing, *absent}]
+    if not confusion.counts[counted].any():
+        raise UserError(
+            "no pixel of the validation labels has a class that counts; see --val_dataset, "
+            "--val_data_dir and --val_datalist"
+        )
     log.info("validation %s", validation_line(confusion, missing, star, absent))
-    if not confusion.counts.any():
-        raise UserError("no pixel of the validation labels counts; see --val_dataset, --val_*")
-    iou = dict(zip(class_names, confusion.iou().tolist(), strict=True))
+    iou = dict(zip(class_names, confusion.iou(absent).tolist(), strict=True))
     return Scores(confusion.mean_iou({*missing, *absent}), iou)
 
 
@@ -75,7 +80,7 @@ def validate(
 def confusion_of(
     model: nn.Module, loader: Iterable, num_classes: int, runtime: Runtime
 ) -> ConfusionMatrix:
-    """Confusion matrix of a network over the batches of :func:`validate`."""
+    """Return the confusion matrix of a network over the batches of :func:`validate`."""
     model.eval()
     confusion = ConfusionMatrix(num_classes)
     for _, images, labels, _ in tqdm(loader, desc="validate", disable=None, leave=False):
@@ -92,17 +97,17 @@ def validation_line(
     star: Collection[int] = (),
     absent: Collection[int] = (),
 ) -> str:
-    """mIoU[,mIoU*] and the IoU of each class, in percent, comma-separated.
+    """Return mIoU[,mIoU*] and the IoU of each class, in percent, comma-separated.
 
     Args:
         confusion: of the validation.
         missing: classes that are left out of the line.
         star: classes that mIoU*, which is given if there are any, leaves out as well.
-        absent: classes that the validation data cannot have; like ``missing`` in no mean.
+        absent: classes that the validation data cannot have: NaN, and like ``missing`` in no mean.
     """
     uncounted = {*missing, *absent}
     means = [confusion.mean_iou(uncounted)]
     if star:
         means.append(confusion.mean_iou({*uncounted, *star}))
-    shares = [iou for c, iou in enumerate(confusion.iou()) if c not in missing]
+    shares = [iou for c, iou in enumerate(confusion.iou(absent)) if c not in missing]
     return ",".join(percent(value) for value in [*means, *shares])

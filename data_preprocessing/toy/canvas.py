@@ -1,8 +1,8 @@
-"""A pinhole camera in a small street, and the canvas that it paints image and label on.
+"""A pinhole camera in a small street, and the canvas on which image and label are painted.
 
 Street coordinates are metres: x to the right of the road's middle, y up from the ground, z ahead
-of the camera. Everything painted lies in a plane across one axis, so a picture is a single map of
-surface numbers: colours, labels and instances are looked up in it, and can never disagree.
+of the camera. A picture is a single map of surface numbers. Colours, labels and instances are
+looked up in it, so they always agree.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE, LIGHT, SIGN = range(8)
 VEGETATION, TERRAIN, SKY, PERSON, RIDER, CAR = range(8, 14)
 TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE = range(14, 19)
 IGNORED = 255
-NEAR = 0.8  # metres; what is nearer is cut off
+NEAR = 0.8  # metres; nearer points are cut off
 SUBPIXEL_BITS = 3
 OVERSAMPLING = 2
 NOWHERE, ACROSS, GROUND, FRONT = range(4)  # the plane of a surface: none, x = c, y = c, z = c
@@ -26,18 +26,18 @@ NOWHERE, ACROSS, GROUND, FRONT = range(4)  # the plane of a surface: none, x = c
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the camera stands: ``x`` and ``height`` in metres, the rest in shares of the image."""
+    """The camera: ``x`` and ``height`` in metres, the rest as fractions of the image's size."""
 
     x: float
     height: float
-    focal: float  # of the image's width
-    vanish_x: float  # column of the vanishing point, of the width
-    horizon: float  # row of the horizon, of the height
+    focal: float  # focal length, as a fraction of the width
+    vanish_x: float  # column of the vanishing point, as a fraction of the width
+    horizon: float  # row of the horizon, as a fraction of the height
 
 
 @dataclass(frozen=True)
 class Paint:
-    """What a surface is made of: RGB colour (0..255), train id, material and instance number."""
+    """The paint of a surface: RGB colour (0..255), train id, material and instance number."""
 
     color: Color
     train_id: int
@@ -45,19 +45,19 @@ class Paint:
     instance: int = 0
 
     def shaded(self, factor: float) -> "Paint":
-        """The same paint, darker (below 1) or lighter."""
+        """Return the same paint, darker (factor below 1) or lighter."""
         return self.tinted(tuple(channel * factor for channel in self.color))
 
     def tinted(self, color: Color) -> "Paint":
-        """Another colour on the same thing."""
+        """Return the same paint in another colour."""
         return Paint(color, self.train_id, self.material, self.instance)
 
 
 class Canvas:
-    """Paints polygons one over the other, so draw from far to near."""
+    """Paints polygons one over the other; draw from far to near."""
 
     def __init__(self, size: tuple[int, int], camera: Camera, look: Look, sun_side: int):
-        """``size`` is (H, W) of the picture; ``sun_side`` is +1 where the sun is on the right."""
+        """Create a canvas of ``size`` (H, W); ``sun_side`` is +1 for a sun on the right, or -1."""
         self.size, self.camera, self.look, self.sun_side = size, camera, look, sun_side
         self.fine_size = height, width = tuple(OVERSAMPLING * side for side in size)
         self.focal = camera.focal * width
@@ -67,7 +67,7 @@ class Canvas:
         self.shadows: list[np.ndarray] = []
 
     def side(self, x: float, points: np.ndarray, paint: Paint) -> None:
-        """Polygons in the plane across x; ``points`` is (..., N, 2) of (z, y)."""
+        """Paint polygons in the plane of constant ``x``; ``points`` is (..., N, 2) of (z, y)."""
         z, y = points[..., 0], points[..., 1]
         faces_sun = (self.camera.x - x) * self.sun_side > 0
         light = 1.0 + 0.1 * self.look.sun if faces_sun else 1.0 - 0.45 * self.look.sun
@@ -75,41 +75,41 @@ class Canvas:
         self._paint(where, paint.shaded(light), ACROSS, x - self.camera.x)
 
     def front(self, z: float, points: np.ndarray, paint: Paint) -> None:
-        """Polygons that face the camera; ``points`` is (..., N, 2) of (x, y)."""
+        """Paint polygons that face the camera; ``points`` is (..., N, 2) of (x, y)."""
         if z > NEAR:
             x, y = points[..., 0], points[..., 1]
             where = np.stack([x, y, np.full_like(x, z)], axis=-1)
             self._paint(where, paint.shaded(1.0 - 0.2 * self.look.sun), FRONT, z)
 
     def ground(self, points: np.ndarray, paint: Paint) -> None:
-        """Polygons on the ground; ``points`` is (..., N, 2) of (x, z)."""
+        """Paint polygons on the ground; ``points`` is (..., N, 2) of (x, z)."""
         self._paint(_on_ground(points), paint, GROUND, -self.camera.height)
 
     def slope(self, corners: np.ndarray, paint: Paint) -> None:
-        """A (N, 3) polygon across no axis (roof, windscreen); textured as if it faced us."""
+        """Paint a sloping (N, 3) polygon (roof, windscreen), textured as if it faced the camera."""
         self._paint(corners, paint, FRONT, max(NEAR, float(corners[:, 2].mean())))
 
     def shadow(self, points: np.ndarray) -> None:
-        """Darken a ground polygon, (N, 2) of (x, z), whatever lies there."""
+        """Darken the ground inside a polygon, (N, 2) of (x, z)."""
         self.shadows.append(_on_ground(points))
 
     def screen(self, points: np.ndarray, paint: Paint) -> None:
-        """A polygon in shares of the image, (N, 2) of (column, row): a part of our own car."""
+        """Paint a part of the ego vehicle: (N, 2) of (column, row), as fractions of the image."""
         corners = points * self.fine_size[::-1] - self.center
         where = np.concatenate([corners / self.focal, np.ones((len(points), 1))], axis=1)
         where = where * [1, -1, 1] + [self.camera.x, self.camera.height, 0]
         self._paint(where, paint, FRONT, 1.0)
 
     def labels(self) -> np.ndarray:
-        """(H, W) uint8 train ids."""
+        """Return (H, W) uint8 train ids."""
         return self._sample(np.array([s[0].train_id for s in self.surfaces], np.uint8))
 
     def instances(self) -> np.ndarray:
-        """(H, W) uint16 instance numbers, 0 where a class has none."""
+        """Return (H, W) uint16 instance numbers, 0 for classes without instances."""
         return self._sample(np.array([s[0].instance for s in self.surfaces], np.uint16))
 
     def colors(self, rng: np.random.Generator) -> np.ndarray:
-        """(H, W, 3) float32 RGB, 0..255: textured, shadowed, hazy, with sky; not yet a photo."""
+        """Return (H, W, 3) float32 RGB, 0..255, with textures, shadows, haze and sky."""
         look = self.look
         color = np.array([s[0].color for s in self.surfaces], np.float32)[self.ids]
         u, v, depth = self._surface_points()
@@ -126,7 +126,7 @@ class Canvas:
 
     @cached_property
     def ids(self) -> np.ndarray:
-        """The finished picture, oversampled: (h, w) int32 numbers into ``surfaces``, 0 is sky."""
+        """The finished picture, oversampled: (h, w) int32 indices of ``surfaces``; 0 is sky."""
         return self._rasterise(self.polygons, np.arange(1, len(self.surfaces)), np.int32)
 
     def _paint(self, where: np.ndarray, paint: Paint, axis: int, offset: float) -> None:
@@ -134,7 +134,7 @@ class Canvas:
         self.surfaces.append((paint, axis, offset))
 
     def _rasterise(self, polygons: list[np.ndarray], values: np.ndarray, dtype: type) -> np.ndarray:
-        """Fill (..., N, 3) polygons one after the other on an empty map, each with its value."""
+        """Fill (..., N, 3) polygons one after the other into an empty map, each with its value."""
         points = np.concatenate([where.reshape(-1, 3) for where in polygons])
         # Moving a corner to NEAR is an exact cut for planes along z, and others start beyond it.
         z = np.maximum(points[:, 2:], NEAR)
@@ -156,7 +156,7 @@ class Canvas:
         return np.array(values, dtype)[self.ids]
 
     def _surface_points(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Two coordinates in each pixel's surface, and its depth, in metres, (h, w) float32 each.
+        """Return two coordinates in each pixel's surface and its depth, (h, w) float32, in metres.
 
         A pixel's ray (right, up, 1) meets the plane of its surface at depth t = offset / ray.
         """
@@ -172,7 +172,7 @@ class Canvas:
         return np.where(axis == ACROSS, depth, x), np.where(axis == GROUND, depth, y), depth
 
     def _texture(self, u: np.ndarray, v: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        """Relative change of brightness, (h, w): grain, stains, joints of bricks or slabs."""
+        """Return the relative change of brightness (h, w): grain, stains, joints of bricks."""
         rows = [MATERIALS[s[0].material] for s in self.surfaces]
         grain, size, joint, length, course = (
             self._lookup([row[i] for row in rows], np.float32) for i in range(5)
@@ -190,7 +190,7 @@ class Canvas:
         return grain * (fine * (0.4 + 0.6 * near) + 0.6 * stains) - joint * near * in_joint
 
     def _sky(self, rng: np.random.Generator) -> np.ndarray:
-        """(h, w, 3) sky, from the top colour to the one at the horizon, with clouds."""
+        """Return the sky (h, w, 3), from the top colour to that of the horizon, with clouds."""
         height, width = self.fine_size
         look, horizon = self.look, max(1.0, self.center[1])
         y, x = np.mgrid[:height, :width].astype(np.float32) * (300 / width)
@@ -206,14 +206,14 @@ class Canvas:
 
 
 def rectangle(left: float, right: float, low: float, high: float) -> np.ndarray:
-    """(4, 2) corners of a rectangle."""
+    """Return the (4, 2) corners of a rectangle."""
     return np.array([[left, low], [right, low], [right, high], [left, high]], float)
 
 
 def grid(
     left: float, right: float, low: float, high: float, columns: int, rows: int, fill: float
 ) -> np.ndarray:
-    """(columns * rows, 4, 2) rectangles in a grid, each a share ``fill`` of its cell's sides."""
+    """Return (columns * rows, 4, 2) rectangles in a grid; sides are ``fill`` of the cell's."""
     width, height = (right - left) / columns, (high - low) / rows
     centers = np.stack(
         np.meshgrid(
@@ -225,7 +225,7 @@ def grid(
 
 
 def moved(points: np.ndarray, *by: float) -> np.ndarray:
-    """Points (..., n) moved by n lengths, one a coordinate."""
+    """Return points (..., n) moved by n lengths, one per coordinate."""
     return points + np.array(by)
 
 
@@ -235,7 +235,7 @@ def _on_ground(points: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _noise_tile() -> np.ndarray:
-    """(256, 256) float32 noise of many scales that tiles seamlessly; mean 0, deviation 1."""
+    """Return (256, 256) float32 noise of many scales that tiles seamlessly; mean 0, deviation 1."""
     rng = np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(256)[:, None], np.fft.rfftfreq(256)[None, :])
     spectrum = np.fft.rfft2(rng.standard_normal((256, 256)))
@@ -246,5 +246,5 @@ def _noise_tile() -> np.ndarray:
 
 
 def _at(tile: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The tile's values at (x, y), between its points, repeated without end."""
+    """Interpolate a tile, repeated without end, at (x, y)."""
     return cv2.remap(tile, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)

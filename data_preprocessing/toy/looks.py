@@ -1,15 +1,14 @@
 """The two looks of the toy city: a clean, sunny computer game and a grainy camera on a grey day.
 
-Both show the same kinds of things. They differ in light, colours, surface texture, lens and
-sensor, in where the camera is mounted, and in how often things occur: the source has no train and
-hardly a rider or bicycle.
+Both show the same kinds of objects. They differ in light, colours, textures, lens, sensor and
+camera position, and in class frequencies: the source has no trains, and few riders and bicycles.
 """
 
 from dataclasses import dataclass
 
 Color = tuple[float, float, float]
 Range = tuple[float, float]
-Menu = dict[str, float]  # kind of thing -> how often it comes, relative to the others
+Menu = dict[str, float]  # kind of object -> relative frequency
 
 # material: grain (strength, size in metres), joints (strength, length and height of a brick)
 MATERIALS: dict[str, tuple[float, float, float, float, float]] = {
@@ -29,35 +28,35 @@ class Look:
     """How one domain looks; colours are RGB 0..255, lengths metres."""
 
     # light and air
-    sun: float  # 0 overcast .. 1: how much the sides turned from the sun darken
+    sun: float  # 0 (overcast) to 1: how much darker surfaces away from the sun are
     shadow: float  # darkness of shadows on the ground
     shadow_blur: float
     sky_top: Color
     sky_low: Color
     cloud: Color
-    cloud_range: Range  # noise from which a cloud begins, and where it is opaque
+    cloud_range: Range  # noise values at which clouds begin and are opaque
     haze: Color
     haze_distance: float
     # surfaces
     texture: float
     colors: dict[str, list[Color]]
-    # camera and street, drawn anew for each picture
+    # camera and street, drawn at random for each picture
     camera_x: Range  # 0 is the middle of the road, positive the right-hand lane
     camera_height: Range
     focal: Range
     horizon: Range
-    hood: float  # chance that the own car's bonnet is in the picture
-    road: Range  # half its width
+    hood: float  # probability that the bonnet of the ego vehicle is visible
+    road: Range  # half the width
     pavement: Range
-    verge: float  # chance of a strip of grass between road and pavement
+    verge: float  # probability of a strip of grass between road and pavement
     # sensor
-    contrast: float  # about the grey level of `cast`
+    contrast: float  # factor of differences from `cast`
     cast: Color
     exposure: Range
     vignette: float
-    blur: float  # pixels in a picture 256 wide
+    blur: float  # standard deviation, in pixels of a picture 256 pixels wide
     noise: float
-    # what stands where
+    # frequencies of objects in each row of the street
     lots: Menu
     kerb: Menu
     walk: Menu

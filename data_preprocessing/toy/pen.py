@@ -1,4 +1,4 @@
-"""Who paints the toy city: a canvas, dice and paints, and shapes that many things are made of."""
+"""The pen that draws the toy city, and basic shapes that many objects consist of."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,36 +10,36 @@ from data_preprocessing.toy.canvas import Canvas, Paint, moved, rectangle
 
 @dataclass
 class Pen:
-    """A canvas, the dice, and paints mixed for the canvas's look."""
+    """A canvas, a random generator, and paints in the colours of the canvas's look."""
 
     canvas: Canvas
     rng: np.random.Generator
     instances: int = 0
 
     def paint(self, name: str, train_id: int, material: str = "plain", instance: int = 0) -> Paint:
-        """One of the look's colours called ``name``, each time a little different."""
+        """Return a random colour ``name`` of the look, with a little random brightness."""
         colors = self.canvas.look.colors[name]
         color = np.array(colors[self.rng.integers(len(colors))]) * self.rng.uniform(0.92, 1.08)
         return Paint(tuple(color), train_id, material, instance)
 
     def new_instance(self) -> int:
-        """The number of the next car or person in this picture."""
+        """Return the next instance number in this picture."""
         self.instances += 1
         return self.instances
 
     def chance(self, probability: float) -> bool:
-        """True once in a while."""
+        """Return True with this probability."""
         return bool(self.rng.random() < probability)
 
     def near_face(self, x: float, width: float) -> float | None:
-        """The side of a body that the camera sees beside its end, or None."""
+        """Return x of the side of a body that the camera sees, or None if it sees neither."""
         camera = self.canvas.camera.x
         left, right = x - width / 2, x + width / 2
         return left if camera < left else right if camera > right else None
 
 
 def box(pen: Pen, x: float, z: float, width: float, y: tuple, length: float, paint: Paint) -> None:
-    """An upright block: the side that the camera sees, then its near end."""
+    """Draw an upright block: the side that the camera sees, then its near end."""
     face = pen.near_face(x, width)
     if face is not None:
         pen.canvas.side(face, rectangle(z, z + length, *y), paint)
@@ -47,7 +47,7 @@ def box(pen: Pen, x: float, z: float, width: float, y: tuple, length: float, pai
 
 
 def disc(x: float, y: float, width: float, height: float, corners: int = 14) -> np.ndarray:
-    """(corners, 2) outline of an ellipse with these radii."""
+    """Return the (corners, 2) outline of an ellipse with radii ``width`` and ``height``."""
     return moved(_circle(corners) * [width, height], x, y)
 
 
@@ -58,7 +58,7 @@ def _circle(corners: int) -> np.ndarray:
 
 
 def limb(start: tuple, end: tuple, width: float) -> np.ndarray:
-    """(4, 2) outline of a straight bar from start to end."""
+    """Return the (4, 2) outline of a straight bar from start to end."""
     start, end = np.array(start, float), np.array(end, float)
     along = (end - start) / max(1e-6, np.hypot(*(end - start)))
     across = np.array([-along[1], along[0]]) * width / 2
@@ -66,7 +66,7 @@ def limb(start: tuple, end: tuple, width: float) -> np.ndarray:
 
 
 def contact_shadow(pen: Pen, x: float, z: float, width: float, length: float) -> None:
-    """The dark under a thing; in the sun it reaches to one side."""
+    """Draw the shadow under an object; in the sun, it extends to one side."""
     reach = -pen.canvas.sun_side * pen.canvas.look.sun * 1.4
     left, right = x - width / 2 + min(0, reach), x + width / 2 + max(0, reach)
     pen.canvas.shadow(rectangle(left, right, z - 0.15, z + length))

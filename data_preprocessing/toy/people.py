@@ -1,6 +1,6 @@
 """People of the toy city, and what they ride: flat figures that face the camera.
 
-A thing is drawn at (x, z): its middle and its distance, in metres.
+Objects are drawn at (x, z), the position of their middle and their distance, in metres.
 """
 
 import numpy as np
@@ -30,13 +30,13 @@ TANK = np.array([(-0.75, 0.75), (-0.5, 0.35), (0.3, 0.35), (0.55, 0.75), (0.3, 1
 
 
 def figure(pen: Pen, x: float, z: float, outlines: Outlines, turn: float) -> None:
-    """Flat outlines (x from the figure's middle, y), drawn at x, squeezed by ``turn``."""
+    """Draw flat outlines (x from the figure's middle, y) at x, narrowed by ``turn``."""
     for outline, paint in outlines:
         pen.canvas.front(z, moved(outline * [turn, 1], x, 0), paint)
 
 
 def person(pen: Pen, x: float, z: float) -> None:
-    """Somebody standing or walking."""
+    """Draw a standing or walking person."""
     number = pen.new_instance()
     cloth, trousers, skin = (
         pen.paint(name, PERSON, instance=number) for name in ("cloth", "trousers", "skin")
@@ -58,7 +58,7 @@ def person(pen: Pen, x: float, z: float) -> None:
 
 
 def _cycle(pen: Pen, kind: int) -> Outlines:
-    """A bicycle, or a stouter motorcycle, that goes to the right."""
+    """Return the outlines of a bicycle or motorcycle that faces right."""
     motor = kind == MOTORCYCLE
     frame, tyre = pen.paint("car" if motor else "cycle", kind), pen.paint("tyre", kind)
     radius, spokes = (0.32, tyre.shaded(1.6)) if motor else (0.36, tyre.shaded(3.4))
@@ -92,21 +92,21 @@ def _with_rider(pen: Pen, x: float, z: float, kind: int) -> None:
 
 
 def cyclist(pen: Pen, x: float, z: float) -> None:
-    """A rider on a bicycle."""
+    """Draw a rider on a bicycle."""
     _with_rider(pen, x, z, BICYCLE)
 
 
 def motorcyclist(pen: Pen, x: float, z: float) -> None:
-    """A rider on a motorcycle."""
+    """Draw a rider on a motorcycle."""
     _with_rider(pen, x, z, MOTORCYCLE)
 
 
 def parked_bicycle(pen: Pen, x: float, z: float) -> None:
-    """A bicycle on its stand."""
+    """Draw a bicycle on its stand."""
     figure(pen, x, z, _cycle(pen, BICYCLE), pen.rng.uniform(0.6, 1.0))
 
 
 def parked_motorcycle(pen: Pen, x: float, z: float) -> None:
-    """A motorcycle on its stand."""
+    """Draw a motorcycle on its stand."""
     contact_shadow(pen, x, z, 0.8, 1.0)
     figure(pen, x, z, _cycle(pen, MOTORCYCLE), pen.rng.uniform(0.6, 1.0))

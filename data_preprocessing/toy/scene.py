@@ -1,7 +1,7 @@
-"""One street scene of the toy city: what stands where, painted and photographed.
+"""One street scene of the toy city: place the objects, paint them, and simulate the camera.
 
-A street is rows of things parallel to the road: lots, pavements, parking lanes, lanes. A row that
-is farther from the camera sideways can never hide one that is nearer, so rows are painted from
+A street consists of rows of objects parallel to the road: lots, pavements, parking lanes, lanes. A
+row that is farther from the camera sideways can never hide a nearer one, so rows are painted from
 outside in, and each row from far to near.
 """
 
@@ -21,14 +21,14 @@ DrawThing = Callable[[Pen, float, float], None]
 
 
 class Scene(NamedTuple):
-    """A picture and its truth, all (H, W): RGB uint8 (H, W, 3), train ids uint8, uint16."""
+    """RGB image (H, W, 3) uint8, train ids (H, W) uint8, and instance numbers (H, W) uint16."""
 
     image: np.ndarray
     label: np.ndarray
     instances: np.ndarray
 
 
-# kind: its draw function and the length that it takes in its row, in metres
+# kind of object: its draw function, and its length along the row in metres
 THINGS: dict[str, tuple[DrawThing, float]] = {
     "nothing": (lambda pen, x, z: None, 5.0),
     "tree": (scenery.tree, 3.0),
@@ -54,11 +54,11 @@ LOTS = {
     "park": scenery.park,
     "side_street": scenery.side_street,
 }
-LAST_THING = 65.0  # metres; farther things are smaller than a few pixels
+LAST_THING = 65.0  # metres; farther objects are smaller than a few pixels
 
 
 def draw_scene(look: Look, size: tuple[int, int], rng: np.random.Generator) -> Scene:
-    """Draw a street at random; ``size`` is (H, W) in pixels."""
+    """Draw a random street; ``size`` is (H, W) in pixels."""
     camera = Camera(
         x=rng.uniform(*look.camera_x),
         height=rng.uniform(*look.camera_height),
@@ -85,7 +85,7 @@ def draw_scene(look: Look, size: tuple[int, int], rng: np.random.Generator) -> S
 
 
 def line_with_lots(pen: Pen, x: float, menu: Menu) -> None:
-    """Houses, walls, fences, parks and side streets without a gap, along x."""
+    """Draw houses, walls, fences, parks and side streets along ``x``, without gaps."""
     lots, z = [], pen.rng.uniform(-12, 0)
     while z < scenery.FAR - 60:
         length = pen.rng.uniform(9, 18)
@@ -96,7 +96,7 @@ def line_with_lots(pen: Pen, x: float, menu: Menu) -> None:
 
 
 def fill_rows(pen: Pen, street: Street, look: Look) -> None:
-    """Everything between the lots."""
+    """Draw everything between the lots."""
     kerb, walk = street.road + 0.7, street.edge - 0.3 * street.pavement
     lane = (street.road - 2.2) / 2
     rows = [
@@ -116,7 +116,7 @@ def fill_rows(pen: Pen, street: Street, look: Look) -> None:
 
 
 def fill_row(rng: np.random.Generator, menu: Menu, first: float) -> list[tuple[float, str]]:
-    """Things one after the other from about z = ``first`` on, as (z, kind)."""
+    """Return random objects (z, kind) one after the other, from about z = ``first`` on."""
     row, z = [], first + rng.uniform(0, 4)
     while z < LAST_THING:
         kind = pick(menu, rng)
@@ -126,13 +126,13 @@ def fill_row(rng: np.random.Generator, menu: Menu, first: float) -> list[tuple[f
 
 
 def pick(menu: Menu, rng: np.random.Generator) -> str:
-    """A kind from the menu, by its weights."""
+    """Draw a kind of object at random, by the weights of the menu."""
     weights = np.array(list(menu.values()))
     return list(menu)[rng.choice(len(menu), p=weights / weights.sum())]
 
 
 def photograph(color: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
-    """What the look's lens and sensor make of a (H, W, 3) float32 view, as uint8."""
+    """Simulate lens and sensor of the look on a (H, W, 3) float32 view; return uint8."""
     height, width = color.shape[:2]
     cast = np.array(look.cast, np.float32)
     color = cast + (color - cast) * look.contrast

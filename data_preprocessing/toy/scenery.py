@@ -1,6 +1,6 @@
 """The street itself and its furniture: ground, houses, trees, poles, lights and signs.
 
-A thing is drawn at (x, z), its middle and its near end, in metres.
+Objects are drawn at (x, z), the position of their middle and of their near end, in metres.
 """
 
 from dataclasses import dataclass
@@ -42,12 +42,12 @@ class Street:
 
     @property
     def edge(self) -> float:
-        """Where the lots begin, from the road's middle."""
+        """Distance of the lots from the road's middle."""
         return self.road + self.verge + self.pavement
 
 
 def ground(pen: Pen, street: Street) -> None:
-    """Land, pavements, kerbs, grass verges, road with its marks, the shadow of the houses."""
+    """Draw land, pavements, kerbs, verges, the road with markings, and the houses' shadow."""
     canvas = pen.canvas
     canvas.ground(rectangle(-80, 80, NEAR, FAR), pen.paint("grass", TERRAIN, "grass"))
     pavement = pen.paint("sidewalk", SIDEWALK, "slabs")
@@ -82,7 +82,7 @@ def _crossing(pen: Pen, street: Street, z: float) -> None:
 
 
 def skyline(pen: Pen) -> None:
-    """What closes the street in the distance: houses behind trees."""
+    """Draw the end of the street in the distance: houses behind trees."""
     canvas = pen.canvas
     for left in np.arange(-90, 90, 12.0):
         height = pen.rng.uniform(6, 17)
@@ -94,17 +94,17 @@ def skyline(pen: Pen) -> None:
         canvas.front(FAR - 10, outline, pen.paint("leaves", VEGETATION, "leaves"))
 
 
-# --- lots: what lines the street, from z to z + length at the side's edge x -------------------
+# --- lots beside the street, from z to z + length at its edge x --------------------------------
 
 
 def building(pen: Pen, x: float, z: float, length: float) -> None:
-    """A house: gable and facade with windows, a plinth, a cornice, a roof."""
+    """Draw a house: gable and facade with windows, a plinth, a cornice, a roof."""
     canvas, side = pen.canvas, np.sign(x)
     storeys = int(pen.rng.integers(2, 6))
     height, depth = storeys * STOREY + 0.8, 14 * side
     facade = pen.paint("facade", BUILDING, "brick" if pen.chance(0.5) else "plaster")
     glass, trim = pen.paint("glass", BUILDING), pen.paint("trim", BUILDING)
-    if pen.chance(0.6):  # a pitched roof, of which we see the gable
+    if pen.chance(0.6):  # a pitched roof, whose gable is visible
         roof, ridge = pen.paint("roof", BUILDING), height + pen.rng.uniform(2, 4)
         slope = [(x, height, z), (x, height, z + length), (x + depth / 2, ridge, z + length)]
         canvas.slope(np.array([*slope, (x + depth / 2, ridge, z)]), roof)
@@ -131,7 +131,7 @@ def building(pen: Pen, x: float, z: float, length: float) -> None:
 
 
 def wall(pen: Pen, x: float, z: float, length: float) -> None:
-    """A brick wall with trees behind it."""
+    """Draw a brick wall with trees behind it."""
     _grove(pen, x, z, length)
     height = pen.rng.uniform(1.9, 2.9)
     paint = pen.paint("wall", WALL, "brick")
@@ -141,7 +141,7 @@ def wall(pen: Pen, x: float, z: float, length: float) -> None:
 
 
 def fence(pen: Pen, x: float, z: float, length: float) -> None:
-    """A fence with boards, before trees."""
+    """Draw a wooden fence in front of trees."""
     _grove(pen, x, z, length)
     height, boards = pen.rng.uniform(1.4, 2.0), max(1, int(length / 0.7))
     paint = pen.paint("fence", FENCE)
@@ -152,7 +152,7 @@ def fence(pen: Pen, x: float, z: float, length: float) -> None:
 
 
 def park(pen: Pen, x: float, z: float, length: float) -> None:
-    """Grass, trees and sometimes a hedge."""
+    """Draw trees and sometimes a hedge."""
     _grove(pen, x, z, length)
     if pen.chance(0.5):
         hedge = pen.paint("leaves", VEGETATION, "leaves")
@@ -161,7 +161,7 @@ def park(pen: Pen, x: float, z: float, length: float) -> None:
 
 
 def side_street(pen: Pen, x: float, z: float, length: float) -> None:
-    """A road that joins from the side; the pavement goes on across it."""
+    """Draw a road that joins from the side; the pavement continues across it."""
     road = pen.paint("road", ROAD, "asphalt")
     pen.canvas.ground(rectangle(*sorted((x, 80 * np.sign(x))), z, z + length), road)
 
@@ -176,7 +176,7 @@ def _grove(pen: Pen, x: float, z: float, length: float) -> None:
 
 
 def tree(pen: Pen, x: float, z: float) -> None:
-    """A trunk and a crown of a few ragged clumps, lighter at the top."""
+    """Draw a trunk and a crown of a few ragged clumps, lighter at the top."""
     canvas, rng = pen.canvas, pen.rng
     stem, spread = rng.uniform(1.8, 2.8), rng.uniform(1.2, 2.0)
     trunk = pen.paint("trunk", VEGETATION)
@@ -190,14 +190,14 @@ def tree(pen: Pen, x: float, z: float) -> None:
 
 
 def bush(pen: Pen, x: float, z: float) -> None:
-    """A round shrub."""
+    """Draw a round shrub."""
     leaves = pen.paint("leaves", VEGETATION, "leaves")
     contact_shadow(pen, x, z, 1.0, 0.6)
     pen.canvas.front(z, _ragged(pen, x, 0.55, 0.7, 0.6), leaves)
 
 
 def lamp(pen: Pen, x: float, z: float) -> None:
-    """A street lamp that leans over the road."""
+    """Draw a street lamp that leans over the road."""
     paint, height = pen.paint("pole", POLE), pen.rng.uniform(5.5, 7.5)
     over = x - 1.6 * np.sign(x)
     contact_shadow(pen, x, z, 0.2, 0.2)
@@ -209,7 +209,7 @@ def lamp(pen: Pen, x: float, z: float) -> None:
 
 
 def traffic_light(pen: Pen, x: float, z: float) -> None:
-    """A pole with a box of three lamps, one of which is lit."""
+    """Draw a pole with a box of three lamps, one of them lit."""
     pole, case = pen.paint("pole", POLE), pen.paint("box", LIGHT)
     pen.canvas.front(z, limb((x, 0), (x, 3.6), 0.2), pole)
     pen.canvas.front(z, rectangle(x - 0.3, x + 0.3, 2.5, 3.9), case)
@@ -220,7 +220,7 @@ def traffic_light(pen: Pen, x: float, z: float) -> None:
 
 
 def sign(pen: Pen, x: float, z: float) -> None:
-    """A round, square or three-cornered sign on a pole."""
+    """Draw a round, square or triangular sign on a pole."""
     board, mark = pen.paint("sign", SIGN), pen.paint("sign_mark", SIGN)
     height, corners = pen.rng.uniform(2.2, 2.9), int(pen.rng.choice([3, 4, 14]))
     pen.canvas.front(z, limb((x, 0), (x, height), 0.15), pen.paint("pole", POLE))
@@ -232,12 +232,12 @@ def sign(pen: Pen, x: float, z: float) -> None:
 
 
 def litter_bin(pen: Pen, x: float, z: float) -> None:
-    """A litter bin, which no train id stands for."""
+    """Draw a litter bin, which has no train id."""
     box(pen, x, z, 0.6, (0.1, 1.0), 0.6, pen.paint("bin", IGNORED))
 
 
 def bonnet(pen: Pen) -> None:
-    """The bonnet of the own car, at the bottom of the picture."""
+    """Draw the bonnet of the ego vehicle, at the bottom of the picture."""
     shares = np.linspace(0, 1, 25)
     arch = 1.0 - pen.rng.uniform(0.05, 0.1) * np.sqrt(np.maximum(0, 1 - (2 * shares - 1) ** 4))
     outline = np.stack([np.r_[shares, 1, 0], np.r_[arch, 1.1, 1.1]], axis=-1)
@@ -247,6 +247,6 @@ def bonnet(pen: Pen) -> None:
 def _ragged(
     pen: Pen, x: float, y: float, width: float, height: float, count: int = 1
 ) -> np.ndarray:
-    """(count, 18, 2) outlines of clumps of leaves."""
+    """Return (count, 18, 2) outlines of clumps of leaves."""
     rough = pen.rng.uniform(0.8, 1.15, (count, 18, 1))
     return moved(disc(0, 0, 1, 1, 18) * rough * [width, height], x, y)

@@ -1,6 +1,6 @@
 """Vehicles of the toy city: one small draw function each.
 
-A thing is drawn at (x, z): its middle and its near end, in metres.
+Objects are drawn at (x, z), the position of their middle and of their near end, in metres.
 """
 
 import numpy as np
@@ -22,12 +22,12 @@ RED_LAMP, WHITE_LAMP = (230, 40, 36), (250, 244, 214)
 
 
 def goes_ahead(x: float) -> bool:
-    """Whether a vehicle there shows its rear: traffic keeps to the right."""
+    """Return True if a vehicle at ``x`` shows its rear; traffic keeps to the right."""
     return x > 0
 
 
 def car(pen: Pen, x: float, z: float) -> None:
-    """A hatchback or saloon."""
+    """Draw a hatchback or saloon."""
     width, length, roof, boot = pen.rng.uniform([1.7, 3.9, 1.4, 0.15], [1.85, 4.6, 1.6, 0.8])
     body = pen.paint("car", CAR, "metal", pen.new_instance())
     glass = body.tinted(pen.paint("glass", CAR).color)
@@ -50,12 +50,12 @@ def car(pen: Pen, x: float, z: float) -> None:
 
 
 def truck(pen: Pen, x: float, z: float) -> None:
-    """A lorry: a cab and a tall load on big wheels."""
+    """Draw a lorry: a cab and a tall load on big wheels."""
     load = pen.paint("truck", TRUCK, "metal", pen.new_instance())
     cab = pen.paint("car", TRUCK, "metal", load.instance)
     dark = load.tinted((46, 46, 50))
     contact_shadow(pen, x, z, 2.4, 7.5)
-    if goes_ahead(x):  # we see its rear: doors, bumper
+    if goes_ahead(x):  # its rear is visible: doors, bumper
         box(pen, x, z + 5.6, 2.3, (0.5, 2.6), 1.8, cab)
         box(pen, x, z, 2.4, (0.5, 1.0), 5.4, dark)
         box(pen, x, z, 2.4, (0.95, 3.4), 5.4, load)
@@ -72,7 +72,7 @@ def truck(pen: Pen, x: float, z: float) -> None:
 
 
 def bus(pen: Pen, x: float, z: float) -> None:
-    """A town bus with a band of windows."""
+    """Draw a town bus with a band of windows."""
     _coach(pen, x, z, 9.0, 3.0, pen.paint("bus", BUS, "metal", pen.new_instance()), 0.5)
     body = Paint((40, 40, 44), BUS)
     pen.canvas.front(z, rectangle(x - 0.7, x + 0.7, 2.65, 2.9), body)
@@ -80,7 +80,7 @@ def bus(pen: Pen, x: float, z: float) -> None:
 
 
 def train(pen: Pen, x: float, z: float) -> None:
-    """A tram of three cars on rails in the road, with a stripe and a current collector."""
+    """Draw a tram of three cars on rails in the road, with a stripe and a current collector."""
     for rail in (x - 0.75, x + 0.75):
         rails = pen.paint("rail", ROAD)
         pen.canvas.ground(rectangle(rail - 0.07, rail + 0.07, 0.8, z + 60), rails)
@@ -95,7 +95,7 @@ def train(pen: Pen, x: float, z: float) -> None:
 def _coach(
     pen: Pen, x: float, z: float, length: float, height: float, body: Paint, wheel: float
 ) -> None:
-    """A long body with windows: the common part of bus and tram."""
+    """Draw a long body with windows, the common part of bus and tram."""
     contact_shadow(pen, x, z, 2.5, length)
     box(pen, x, z, 2.5, (0.3, height), length, body)
     box(pen, x, z, 2.5, (height - 0.35, height), length, body.shaded(0.82))
@@ -110,7 +110,7 @@ def _coach(
 
 
 def _outlines(length: float, roof: float, boot: float) -> tuple[np.ndarray, np.ndarray]:
-    """A car from the side: hull (8, 2) and side windows (4, 2), of (z, y), its rear at z = 0."""
+    """Return a car's hull (8, 2) and side windows (4, 2) as (z, y), with the rear at z = 0."""
     hull = [
         (0, 0.28),  # rear bumper
         (0, 0.85),
@@ -131,7 +131,7 @@ def _outlines(length: float, roof: float, boot: float) -> tuple[np.ndarray, np.n
 
 
 def _sheet(x: float, width: float, z: float, edge: np.ndarray) -> np.ndarray:
-    """(4, 3) corners of a sheet across a car, along an edge (2, 2) of its outline."""
+    """Return the (4, 3) corners of a sheet across a car, along an edge (2, 2) of its outline."""
     (start, low), (end, high) = edge
     left, right = x - width / 2, x + width / 2
     corners = [(left, low, start), (right, low, start), (right, high, end), (left, high, end)]
@@ -141,7 +141,7 @@ def _sheet(x: float, width: float, z: float, edge: np.ndarray) -> np.ndarray:
 def _wheels(
     pen: Pen, x: float, z: float, width: float, at: list[float], radius: float, body: Paint
 ) -> None:
-    """Tyres: discs ``at`` metres along the visible side, and two blocks under the near end."""
+    """Draw tyres: discs ``at`` metres along the visible side, two blocks under the near end."""
     tyre = body.tinted(pen.paint("tyre", body.train_id).color)
     face = pen.near_face(x, width)
     if face is not None:
@@ -152,12 +152,12 @@ def _wheels(
 
 
 def _lamps(pen: Pen, x: float, z: float, width: float, y: float, body: Paint) -> None:
-    """Two lamps on the near end: red ones where we see the rear, white ones on what comes."""
+    """Draw two lamps on the near end: red on the rear, white on the front."""
     lamp = body.tinted(RED_LAMP if goes_ahead(x) else WHITE_LAMP)
     pen.canvas.front(z, _pair(x, width / 2 - 0.2, y, 0.15, 0.1), lamp)
 
 
 def _pair(x: float, apart: float, y: float, width: float, height: float) -> np.ndarray:
-    """(2, 4, 2) rectangles of these half sizes, ``apart`` to the left and right of x."""
+    """Return (2, 4, 2) rectangles with these half sizes, ``apart`` to the left and right of x."""
     one = rectangle(x - width, x + width, y - height, y + height)
     return np.stack([moved(one, -apart, 0), moved(one, apart, 0)])

@@ -65,7 +65,8 @@ def test_validation_line_has_the_means_then_every_class():
     confusion = ConfusionMatrix(4)
     confusion.add(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 2]))
     assert validation_line(confusion) == "72.22,50.00,66.67,100.00,nan"
-    assert validation_line(confusion, [0], [1]) == "83.33,100.00,50.00,66.67,100.00,nan"
+    assert validation_line(confusion, [0], [1]) == "83.33,100.00,66.67,100.00,nan"
+    assert validation_line(confusion, absent=[1]) == "75.00,50.00,nan,100.00,nan"
 
 
 def test_counts_are_exact_beyond_float32(monkeypatch):

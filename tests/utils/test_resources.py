@@ -1,10 +1,18 @@
 """What a machine has too little of is told in one line that names what helps."""
 
 import errno
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from data_preprocessing import superpixel_gen
+from dataloader import images
+from utils.errors import run
+from utils.files import write_png
 from utils.resources import resource_problem
 
 CPU_FULL = (
@@ -16,6 +24,9 @@ SHARED = (
     "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
     "last):\n  ...\nRuntimeError: unable to write to file </torch_12_34_0>: No space left on device"
 )
+
+
+FLAGS = {"--image_size", "--train_batch_size", "--val_batch_size", "--num_workers", "--amp"}
 
 
 @pytest.mark.parametrize(
@@ -36,10 +47,11 @@ SHARED = (
     ],
 )
 def test_each_kind_names_what_helps(error, words):
-    line = resource_problem(error)
+    line = resource_problem(error, FLAGS | {"--resume"})
     assert "\n" not in line
     assert all(word in line for word in words)
     assert "--resume" in line
+    assert "--device" not in line
 
 
 @pytest.mark.parametrize(
@@ -47,3 +59,44 @@ def test_each_kind_names_what_helps(error, words):
 )
 def test_other_errors_are_not_explained_away(error):
     assert resource_problem(error) is None
+
+
+def full(*_):
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_only_flags_of_the_script_are_named_and_full_machines_are_no_damaged_files(
+    monkeypatch, tmp_path, capsys
+):
+    """superpixel_gen.py has other flags than training; the image itself needs no replacing."""
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+        write_png(tmp_path / folder / "1.png", np.zeros((8, 8), np.uint8))
+    command = f"superpixel_gen.py --dataset GTA5 --datadir {tmp_path} --workers 1"
+    monkeypatch.setattr(sys, "argv", command.split())
+    for module, name in ((images, "open_image"), (Path, "replace")):
+        with monkeypatch.context() as context:
+            context.setattr(module, name, full)
+            with pytest.raises(SystemExit) as end:
+                run(superpixel_gen.main, superpixel_gen.parser)
+        assert end.value.code == 2
+        assert capsys.readouterr().err == (
+            "error: too many open files; use --workers 1 or a higher limit (ulimit -n)\n"
+        )
+
+
+def test_half_made_objects_do_not_complain_after_the_error_line(capfd):
+    code = (
+        "import utils.errors\n"
+        "class Half:\n"
+        "    def __del__(self): raise AttributeError('no workers yet')\n"
+        "def main():\n"
+        "    half = Half()\n"
+        "    raise MemoryError\n"
+        "utils.errors.run(main)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: the memory of the machine is full; use a machine with more memory\n",
+    )

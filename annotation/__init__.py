@@ -1,0 +1,1 @@
+"""Labelling packages for people: regions out to a labelling tool, and their answers in again."""

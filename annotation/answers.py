@@ -1,0 +1,240 @@
+"""Answers of people: collected from files image by image, judged region by region, and told of.
+
+Readers of the formats (:mod:`annotation.coco` and others) draw what a file says of an image onto a
+:class:`Canvas`. Only pixels of asked regions are kept.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from annotation.classes import NO_ANSWER, ClassList
+from annotation.package import Package, PackageImage, Region, digest
+from annotation.untrusted import shown
+from dataloader.images import read_superpixels
+from utils.errors import UserError
+
+ANSWERED, VOID, SKIPPED, MISSING = "answered", "void", "skipped", "missing"
+UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
+"""What Label Studio puts before the names of files that are uploaded."""
+
+
+class AskedImage:
+    """All regions of one image that were asked for, in whatever round.
+
+    Attributes:
+        entry: of the latest package that has the image.
+        regions: region id -> the latest package and its entry of the region.
+    """
+
+    def __init__(self, entry: PackageImage):
+        self.entry = entry
+        self.regions: dict[int, tuple[Package, Region]] = {}
+        self._maps: dict[Path, tuple[Package, PackageImage]] = {}
+
+    def add(self, package: Package, entry: PackageImage) -> None:
+        """Add what a later package asks for."""
+        self.entry = entry
+        self.regions |= {region.id: (package, region) for region in entry.regions}
+        self._maps[package.folder] = (package, entry)
+
+    def region_ids(self) -> np.ndarray:
+        """(H, W) int16: the id of the asked region of each pixel, -1 outside of all.
+
+        Raises:
+            UserError: the superpixel map has been made anew since the package was written.
+        """
+        path, expected = self.entry.superpixel, self.entry.superpixel_sha256
+        if Path(path).is_file() and digest(read_superpixels(path)) != expected:
+            raise UserError(
+                f"{path}: is not the superpixel map that the labelling package was made with; "
+                "restore it"
+            )
+        ids = np.full(self.entry.size, -1, np.int16)
+        for package, entry in self._maps.values():
+            numbers = package.read_numbers(entry)
+            table = np.full(256, -1, np.int16)
+            table[[r.number for r in entry.regions]] = [r.id for r in entry.regions]
+            ids = np.where(numbers > 0, table[numbers], ids)
+        return ids
+
+
+class Canvas:
+    """What one file says of one image: the code of each pixel, later shapes over earlier ones."""
+
+    def __init__(self, image: AskedImage, classes: ClassList, source: str):
+        self.image = image
+        self.source = source
+        self.size = image.entry.size
+        self.region_ids = image.region_ids()
+        self.unknown: Counter[str] = Counter()
+        self.overpainted = 0
+        self._classes = classes
+        self._codes = np.full(self.size, NO_ANSWER, np.uint8)
+
+    def code_of(self, name: str) -> int | None:
+        """The code of a class name; None if it is no answer, or unknown, which is remembered."""
+        code = self._classes.code_of(name)
+        if code is None:
+            self.unknown[name] += 1
+        return None if code == NO_ANSWER else code
+
+    def paint(self, code: int, mask: np.ndarray) -> None:
+        """Give the pixels of a (H, W) bool mask a code."""
+        before = self._codes[mask & (self.region_ids >= 0)]
+        self.overpainted += int(np.count_nonzero((before != NO_ANSWER) & (before != code)))
+        self._codes[mask] = code
+
+    def paint_codes(self, codes: np.ndarray) -> None:
+        """Give pixels the codes of a (H, W) uint8 map, where it holds any."""
+        for code in np.unique(codes[codes != NO_ANSWER]).tolist():
+            self.paint(code, codes == code)
+
+    def skip_all(self) -> None:
+        """Mark all asked regions of the image as to be skipped."""
+        self.paint(self._classes.skip, self.region_ids >= 0)
+
+    def regions(self) -> dict[int, np.ndarray]:
+        """Region id -> codes of its pixels, in row-major order."""
+        places = np.flatnonzero(self.region_ids >= 0)
+        ids, codes = self.region_ids.ravel()[places], self._codes.ravel()[places]
+        return {region: codes[ids == region] for region in self.image.regions}
+
+    def outside(self) -> int:
+        """How many pixels are answered that nobody asked for."""
+        return int(np.count_nonzero((self._codes != NO_ANSWER) & (self.region_ids < 0)))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of a region: its status, the codes of its pixels, and the file."""
+
+    status: str
+    codes: np.ndarray
+    source: str
+
+    @property
+    def share(self) -> float:
+        """The part of the region's pixels that is answered."""
+        return float(np.mean(self.codes != NO_ANSWER))
+
+
+def judge(codes: np.ndarray, classes: ClassList, min_share: float) -> str:
+    """The status of a region.
+
+    It is missing if less than ``min_share`` of it is answered, or nothing at all: a neighbour's
+    border that was drawn too far is no answer. It is skipped if more of it is marked so than
+    answered, and void if no class fits any pixel.
+    """
+    answered = codes[codes != NO_ANSWER]
+    if not len(answered) or len(answered) < min_share * len(codes):
+        return MISSING
+    skipped = np.count_nonzero(answered == classes.skip)
+    if 2 * skipped > len(answered):
+        return SKIPPED
+    return ANSWERED if np.any(answered < classes.void) else VOID
+
+
+@dataclass
+class ImageNotes:
+    """What is told of one image when all files have been read."""
+
+    outside: int = 0
+    overpainted: int = 0
+    changed: list[str] = field(default_factory=list)
+    answers: dict[int, Answer] = field(default_factory=dict)
+
+
+class Collector:
+    """Takes the answers of all files, and finds what is wrong with them.
+
+    Args:
+        packages: of a run, in the order of rounds.
+        min_share: part of a region that must be answered.
+
+    Attributes:
+        images: key -> image.
+        notes: key -> what the files say of the image.
+        problems: lines; any of them forbids the import.
+        strangers: names of images that are in no package.
+    """
+
+    def __init__(self, packages: Sequence[Package], min_share: float):
+        self.classes = packages[0].classes
+        self.min_share = min_share
+        self.images: dict[str, AskedImage] = {}
+        self.notes: dict[str, ImageNotes] = {}
+        self.problems: list[str] = []
+        self.strangers: dict[str, None] = {}
+        for package in packages:
+            for entry in package.images:
+                self.images.setdefault(entry.key, AskedImage(entry)).add(package, entry)
+        self._keys = {image.entry.name: key for key, image in self.images.items()}
+        stems = Counter(PurePosixPath(key).stem for key in self.images)
+        for key in self.images:
+            if stems[PurePosixPath(key).stem] == 1:  # people may label the data set's own files
+                self._keys.setdefault(PurePosixPath(key).stem, key)
+
+    def find(self, name: str) -> AskedImage | None:
+        """The image that a file means by a path or file name; None if it is in no package."""
+        base = name.replace("\\", "/").rpartition("/")[2]
+        for tried in (base, UPLOAD_PREFIX.sub("", base)):
+            for stem in (tried, tried.rpartition(".")[0]):
+                if stem in self._keys:
+                    return self.images[self._keys[stem]]
+        self.strangers[name] = None
+        return None
+
+    def check_size(self, image: AskedImage, size: tuple[int, int], source: str) -> bool:
+        """Whether a file's size, (height, width), of an image is right; if not, a problem."""
+        if size != image.entry.size:
+            height, width = image.entry.size
+            self.problems.append(
+                f"{source}: {image.entry.name} is {size[1]} x {size[0]} pixels there, but "
+                f"{width} x {height} in the package; label the package's own images"
+            )
+        return size == image.entry.size
+
+    @contextmanager
+    def canvas(self, image: AskedImage, source: str) -> Iterator[Canvas]:
+        """A canvas for what a file says of an image; taken in at the block's end."""
+        canvas = Canvas(image, self.classes, source)
+        yield canvas
+        for name, count in canvas.unknown.items():
+            near = self.classes.nearest(name)
+            hint = f"did you mean {near!r}?" if near else "see classes.csv"
+            self.problems.append(
+                f"{source}: {image.entry.name} has the unknown class {shown(name)!r} "
+                f"({count} times); {hint}"
+            )
+        notes = self.notes.setdefault(image.entry.key, ImageNotes())
+        notes.outside += canvas.outside()
+        notes.overpainted += canvas.overpainted
+        for region, codes in canvas.regions().items():
+            self._take(image, notes, region, codes, source)
+
+    def _take(
+        self, image: AskedImage, notes: ImageNotes, region: int, codes: np.ndarray, source: str
+    ) -> None:
+        """Enter what a file says of a region; a later answer replaces an earlier one."""
+        answer = Answer(judge(codes, self.classes, self.min_share), codes, source)
+        before = notes.answers.get(region)
+        if before is None or before.status == MISSING:
+            if before is None or answer.share >= before.share:
+                notes.answers[region] = answer
+        elif answer.status != MISSING:
+            if not np.array_equal(before.codes, codes):
+                label = region_label(image, region)
+                notes.changed.append(f"{label}: {shown(source)} differs from {before.source}")
+            notes.answers[region] = answer
+
+
+def region_label(image: AskedImage, region: int) -> str:
+    """How a region is called: its number in the picture, and the package."""
+    package, entry = image.regions[region]
+    return f"{package.name} region {entry.number}"

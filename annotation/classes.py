@@ -1,0 +1,181 @@
+"""The classes of a labelling package: names and colours that tools show, and codes of label maps.
+
+A *code* is what a pixel of a label map in a package holds: the class's train id, or one of the two
+codes after the last class: *void* (looked at, and no class fits) and *skip* (leave this region out
+for good). 255 stands for no answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from dataloader.dataset_info import DatasetInfo
+from utils.errors import UserError
+
+NO_ANSWER = 255
+"""The code of pixels that nobody has answered."""
+SKIP_NAMES = ("skip", "unreadable")
+VOID_NAMES = ("void",)
+REGION_NAMES = ("asked region",)
+VOID_COLOR, SKIP_COLOR, REGION_COLOR = (255, 255, 255), (0, 255, 255), (0, 255, 0)
+MIN_DISTANCE = 8
+"""Colours nearer to each other than this (the largest difference of a channel) look the same."""
+
+
+@dataclass(frozen=True)
+class LabelClass:
+    """One class of a package: its name, code, RGB colour, and label id in the dataset's files.
+
+    ``label_id`` is None for void, for skip, and for the outlines of the asked regions.
+    """
+
+    name: str
+    code: int
+    color: tuple[int, int, int]
+    label_id: int | None = None
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """What may be answered, and the label id of pixels without an answer.
+
+    Args:
+        classes: the dataset's own, then void and skip.
+        region: names the outlines of asked regions, which are no answers.
+        unanswered_id: label id that stands for no class.
+    """
+
+    classes: tuple[LabelClass, ...]
+    region: LabelClass
+    unanswered_id: int
+
+    @classmethod
+    def of_dataset(cls, info: DatasetInfo) -> "ClassList":
+        """The classes that labels of a dataset can hold.
+
+        Raises:
+            UserError: the dataset has too many classes or label ids for 8-bit label maps.
+        """
+        label_ids: dict[int, int] = {}
+        for label_id, train_id in sorted(info.label_to_train.items()):
+            if label_id < 256:
+                label_ids.setdefault(train_id, label_id)
+        free = [i for i in range(255, -1, -1) if i not in info.label_to_train]
+        absent = set(info.label_to_train.values()) - set(label_ids)
+        if absent or not free or info.num_classes + 2 > NO_ANSWER:
+            raise UserError(
+                f"{info.path}: people's labels are 8-bit maps, which need a label id below 256 for "
+                "each class and one that stands for none; give the classes smaller label ids"
+            )
+        colors = distinct_colors([*map(tuple, info.palette), VOID_COLOR, SKIP_COLOR, REGION_COLOR])
+        void, skip = info.num_classes, info.num_classes + 1
+        classes = [
+            LabelClass(info.class_names[c], c, colors[c], label_id)
+            for c, label_id in sorted(label_ids.items())
+        ]
+        for names, code in ((VOID_NAMES, void), (SKIP_NAMES, skip)):
+            classes.append(LabelClass(_free_name(names[0], info), code, colors[code]))
+        region = LabelClass(_free_name(REGION_NAMES[0], info), NO_ANSWER, colors[-1])
+        return cls(tuple(classes), region, free[0])
+
+    @property
+    def void(self) -> int:
+        """The code of pixels that no class fits."""
+        return self.classes[-2].code
+
+    @property
+    def skip(self) -> int:
+        """The code of pixels whose region is to be left out."""
+        return self.classes[-1].code
+
+    @cached_property
+    def codes(self) -> dict[str, int]:
+        """Name in lower case -> code; the outlines of regions have the code of no answer."""
+        names = dict.fromkeys(VOID_NAMES, self.void) | dict.fromkeys(SKIP_NAMES, self.skip)
+        names |= dict.fromkeys(REGION_NAMES, NO_ANSWER)
+        return names | {c.name.casefold(): c.code for c in (*self.classes, self.region)}
+
+    @cached_property
+    def color_table(self) -> np.ndarray:
+        """(256, 3) uint8: code -> RGB, black where nothing is answered."""
+        table = np.zeros((256, 3), np.uint8)
+        for c in self.classes:
+            table[c.code] = c.color
+        return table
+
+    @cached_property
+    def label_table(self) -> np.ndarray:
+        """(256,) uint8: code -> label id, :attr:`unanswered_id` where there is none."""
+        table = np.full(256, self.unanswered_id, np.uint8)
+        for c in self.classes:
+            if c.label_id is not None:
+                table[c.code] = c.label_id
+        return table
+
+    @cached_property
+    def answerable(self) -> np.ndarray:
+        """(256,) bool: the codes of the dataset's classes, void and skip."""
+        table = np.zeros(256, bool)
+        table[[c.code for c in self.classes]] = True
+        return table
+
+    def code_of(self, name: str) -> int | None:
+        """The code of a class name, however it is capitalised; None if it is unknown."""
+        return self.codes.get(name.strip().casefold())
+
+    def nearest(self, name: str) -> str | None:
+        """The class name that looks most like an unknown one."""
+        names = {c.name.casefold(): c.name for c in self.classes}
+        found = get_close_matches(name.strip().casefold(), names, 1)
+        return names[found[0]] if found else None
+
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest of a package holds it."""
+        return {
+            "classes": [vars(c) for c in self.classes],
+            "region_outline": vars(self.region),
+            "unanswered_label_id": self.unanswered_id,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> "ClassList":
+        """The inverse of :meth:`to_json`; KeyError, TypeError or ValueError if it is none."""
+        made = [
+            LabelClass(str(c["name"]), int(c["code"]), tuple(c["color"]), c["label_id"])
+            for c in [*data["classes"], data["region_outline"]]
+        ]
+        ids = [data["unanswered_label_id"], *(c.code for c in made)]
+        ids += [c.label_id for c in made if c.label_id is not None]
+        if len(made) < 4 or not all(type(i) is int and 0 <= i < 256 for i in ids):
+            raise ValueError("classes")
+        return cls(tuple(made[:-1]), made[-1], ids[0])
+
+
+def _free_name(name: str, info: DatasetInfo) -> str:
+    """``name``, with underscores after it while the dataset has a class of that name."""
+    taken = {n.casefold() for n in info.class_names}
+    while name in taken:
+        name += "_"
+    return name
+
+
+def distinct_colors(
+    wanted: Sequence[tuple[int, int, int]],
+) -> list[tuple[int, int, int]]:
+    """The wanted RGB colours, but for those that look like black or an earlier one.
+
+    Answers come back as colours, too, and black is no answer; so each must be told from the others.
+    """
+    steps = (32, 96, 160, 224)
+    spare = [(r, g, b) for r in steps for g in reversed(steps) for b in steps]
+    spare += [(r, g, b) for r in range(16, 256, 16) for g in range(16, 256, 16) for b in (8, 136)]
+    chosen = np.zeros((1, 3), int)
+    for color in wanted:
+        candidates = np.array([color, *spare])
+        distance = np.abs(candidates[:, None] - chosen[None]).max(2).min(1)
+        chosen = np.vstack([chosen, candidates[np.argmax(distance >= MIN_DISTANCE)]])
+    return [tuple(map(int, color)) for color in chosen[1:]]

@@ -1,0 +1,97 @@
+"""CVAT's "Segmentation mask 1.1": a ZIP (or folder) of coloured PNGs and a list of the colours."""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from annotation.answers import Collector
+from annotation.classes import NO_ANSWER, ClassList
+from annotation.masks import codes_of_colors, open_map, pack_colors, paint_known, rgb_values
+from annotation.package import PackageImage
+from annotation.untrusted import Entry, shown
+from utils.errors import UserError
+
+BACKGROUND = "background"
+LABEL_MAP = "labelmap.txt"
+MASK_FOLDER = "SegmentationClass"
+
+
+class MaskArchiveWriter:
+    """Builds the ZIP of "Segmentation mask 1.1" image by image."""
+
+    def __init__(self, classes: ClassList):
+        self.classes = classes
+        self.maps: dict[str, bytes] = {}
+
+    def add(self, image: PackageImage, guess: np.ndarray) -> None:
+        """Add the first guess of an image, (H, W) uint8 codes."""
+        stream = io.BytesIO()
+        Image.fromarray(self.classes.color_table[guess]).save(stream, "PNG")
+        self.maps[image.name] = stream.getvalue()
+
+    def to_bytes(self) -> bytes:
+        """The file, with the lists of classes and images."""
+        lines = ["# label:color_rgb:parts:actions", f"{BACKGROUND}:0,0,0::"]
+        lines += [f"{c.name}:{','.join(map(str, c.color))}::" for c in self.classes.classes]
+        members = {
+            LABEL_MAP: "".join(f"{line}\n" for line in lines).encode(),
+            "ImageSets/Segmentation/default.txt": "".join(f"{n}\n" for n in self.maps).encode(),
+            **{f"{MASK_FOLDER}/{name}.png": data for name, data in self.maps.items()},
+        }
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            for name, data in members.items():  # a fixed time: equal packages are equal files
+                archive.writestr(zipfile.ZipInfo(name), data)
+        return stream.getvalue()
+
+
+def read_mask_archive(entries: Sequence[Entry], source: str, collector: Collector) -> None:
+    """Take the coloured maps of "Segmentation mask 1.1"; colours are those of its labelmap.txt."""
+    (label_map,) = [e for e in entries if PurePosixPath(e.name).name == LABEL_MAP][:1]
+    colors = _read_label_map(label_map.read(), f"{source}: {LABEL_MAP}")
+    for entry in entries:
+        if PurePosixPath(entry.name).parent.name != MASK_FOLDER or entry.suffix != ".png":
+            continue
+        image = collector.find(entry.name)
+        if image is None:
+            continue
+        place = f"{source}: {shown(entry.name)}"
+        picture = open_map(entry, image, place, collector)
+        if picture is None:
+            continue
+        with collector.canvas(image, place) as canvas:
+            values = rgb_values(picture)
+            used = set(np.unique(pack_colors(values)).tolist())
+            codes = {
+                color: NO_ANSWER if name == BACKGROUND else canvas.code_of(name)
+                for color, name in colors.items()
+                if (color[0] << 16 | color[1] << 8 | color[2]) in used
+            }
+            known = {c: NO_ANSWER if code is None else code for c, code in codes.items()}
+            paint_known(codes_of_colors(values, known), values, canvas)
+
+
+def _read_label_map(data: bytes, place: str) -> dict[tuple[int, int, int], str]:
+    """Colour -> class name; a name may hold colons."""
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+        colors = {}
+        for line in filter(None, map(str.strip, lines)):
+            if line.startswith("#"):
+                continue
+            name, color, _, _ = line.rsplit(":", 3)
+            red, green, blue = (int(v) for v in color.split(","))
+            if colors.setdefault((red, green, blue), name) != name:
+                raise UserError(
+                    f"{place}: {shown(name)} has the colour of {shown(colors[red, green, blue])}; "
+                    "give each label its own colour, and export again"
+                )
+    except ValueError as error:
+        raise UserError(
+            f"{place}: expected lines such as road:128,64,128:: ; export it again"
+        ) from error
+    return colors

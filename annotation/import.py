@@ -1,0 +1,97 @@
+"""Import of answers: reads what people labelled in any tool, and writes label maps.
+
+FILES are what labelling tools export: JSON of Label Studio, XML or mask archives of CVAT, COCO
+JSON, or folders and archives of label PNGs. Where two files disagree, the later one counts. What
+was found is reported for each image, and nothing is written unless all files are in order.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from annotation.answers import Collector
+from annotation.labels import Labels
+from annotation.package import MANIFEST, load_packages
+from annotation.page import write_page
+from annotation.readers import read_answers
+from annotation.report import report, totals
+from utils.common import Parser, number
+from utils.errors import UserError, one_line, run
+from utils.files import locked_folder
+
+
+def parser() -> Parser:
+    """The command line of this script."""
+    result = Parser(__doc__)
+    add = result.add_argument
+    add("files", nargs="+", type=Path, metavar="FILES", help="what people labelled")
+    add("-p", "--model_save_dir", type=Path, default=Path("test"), help="folder of the run")
+    add(
+        "--package",
+        type=Path,
+        action="append",
+        help="folder of a package (default: all in the run's annotation/); may be given repeatedly",
+    )
+    add(
+        "--min_share",
+        type=number(float, 0, 1),
+        default=0.5,
+        help="part of a region's pixels that must be labelled, so that it counts as answered",
+    )
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
+    folder = args.model_save_dir / "annotation"
+    if not args.package and not any(folder.glob(f"*/{MANIFEST}")):
+        raise UserError(
+            f"-p {args.model_save_dir}: no labelling package in its annotation/; write one with "
+            "annotation/export.py"
+        )
+    with locked_folder(folder, "-p"):
+        import_answers(folder, args.files, args.min_share, args.package)
+
+
+def import_answers(
+    folder: Path, files: Sequence[Path], min_share: float, packages: Sequence[Path] | None = None
+) -> None:
+    """Read all files, tell what they hold, and write it if all is well.
+
+    Args:
+        folder: ``EXP/annotation``.
+        files: what people labelled; later ones go before earlier ones.
+        min_share: part of a region that must be labelled.
+        packages: folders of packages (default: all below ``folder``).
+
+    Raises:
+        UserError: something is wrong with any file; then nothing is written.
+    """
+    loaded = load_packages(folder, packages)
+    collector = Collector(loaded, min_share)
+    labels = Labels(folder / "labels", collector.classes)
+    for path in files:
+        read_answers(path, collector)
+    for line in report(collector, labels):
+        print(one_line(line))
+    if collector.problems:
+        raise UserError(
+            f"{collector.problems[0]} ({len(collector.problems)} problems in all); "
+            "nothing was imported"
+        )
+    if not collector.notes:
+        names = ", ".join(map(str, files[:3]))
+        raise UserError(
+            f"{names}: no answers for any image of the labelling packages; nothing was imported"
+        )
+    labels.store(collector)
+    for package in loaded:
+        write_page(package, labels.all_statuses())
+    print(totals(labels.all_statuses(), collector))
+    print(f"label maps in {labels.folder}")
+
+
+if __name__ == "__main__":
+    run(main)

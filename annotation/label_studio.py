@@ -1,0 +1,192 @@
+"""Label Studio: tasks with the first guess as brush strokes, a labelling interface, and its export.
+
+Asked regions are shown as polygons of a label of their own; what is drawn with it is no answer.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from annotation.answers import Canvas, Collector
+from annotation.brush import decode_brush, encode_brush
+from annotation.classes import ClassList
+from annotation.coco import polygon_mask
+from annotation.drawing import polygons
+from annotation.package import PackageImage
+from annotation.untrusted import field, finite, shown
+from utils.errors import UserError
+
+IMAGE, BRUSH, POLYGON, OUTLINE = "image", "brush", "polygon", "regions"
+NAME = "package_image"
+"""The field of a task that names its image, whatever becomes of the picture's address."""
+TIMES = ("updated_at", "created_at")
+
+
+def labelling_interface(classes: ClassList) -> str:
+    """The XML to paste into a project's Labeling Interface."""
+    view = ElementTree.Element("View")
+    image = {"name": IMAGE, "value": "$image", "zoom": "true", "zoomControl": "true"}
+    ElementTree.SubElement(view, "Image", image)
+    for tag, name, listed in (
+        ("BrushLabels", BRUSH, classes.classes),
+        ("PolygonLabels", POLYGON, classes.classes),
+        ("PolygonLabels", OUTLINE, (classes.region,)),
+    ):
+        style = {"opacity": "0", "strokeWidth": "2"} if name == OUTLINE else {}
+        labels = ElementTree.SubElement(view, tag, name=name, toName=IMAGE, **style)
+        for c in listed:
+            color = "#{:02x}{:02x}{:02x}".format(*c.color)
+            ElementTree.SubElement(labels, "Label", value=c.name, background=color)
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, encoding="unicode") + "\n"
+
+
+def make_task(
+    image: PackageImage,
+    numbers: np.ndarray,
+    guess: np.ndarray,
+    classes: ClassList,
+    address: str,
+) -> dict[str, Any]:
+    """A task as Label Studio imports it.
+
+    Args:
+        image: the entry of the package.
+        numbers: (H, W) uint8 region numbers.
+        guess: (H, W) uint8 codes.
+        classes: of the package.
+        address: of the picture, as the server sees it.
+    """
+    result = []
+    for region in image.regions:
+        for part, corners in enumerate(polygons(numbers == region.number)):
+            points = (corners * (100 / image.width, 100 / image.height)).round(5).tolist()
+            value = {"points": points, "polygonlabels": [classes.region.name], "closed": True}
+            name = f"region_{region.number}_{part}"
+            note = {"meta": {"text": [f"region {region.number}"]}}
+            result.append(_result(image, name, OUTLINE, "polygonlabels", value) | note)
+    for c in classes.classes:
+        if (guess == c.code).any():
+            value = {"format": "rle", "rle": encode_brush(guess == c.code), "brushlabels": [c.name]}
+            result.append(_result(image, f"guess_{c.code}", BRUSH, "brushlabels", value))
+    return {
+        "data": {"image": address, NAME: image.name},
+        "predictions": [{"model_version": "first guess", "result": result}],
+    }
+
+
+def _result(
+    image: PackageImage, name: str, control: str, kind: str, value: dict[str, Any]
+) -> dict[str, Any]:
+    """One shape of a prediction, drawn with a control of the labelling interface."""
+    return {
+        "id": name,
+        "from_name": control,
+        "to_name": IMAGE,
+        "type": kind,
+        "original_width": image.width,
+        "original_height": image.height,
+        "image_rotation": 0,
+        "value": value,
+    }
+
+
+def read_label_studio(tasks: list[Any], source: str, collector: Collector) -> None:
+    """Take the submitted annotations of an export in the format "JSON".
+
+    Several annotations of a task are taken in the order in which they were last changed.
+
+    Raises:
+        UserError: the file is not as exports of Label Studio are.
+    """
+    for number, task in enumerate(tasks, 1):
+        place = f"{source}: task {number}"
+        data = field(task, "data", dict, place)
+        if "annotations" not in task:
+            raise UserError(f'{place}: has no annotations; export in the format "JSON"')
+        annotations = field(task, "annotations", list, place)
+        done = [a for a in annotations if not field_or(a, "was_cancelled", False, place)]
+        name = data.get(NAME) or _file_of(data)
+        image = collector.find(name) if done and isinstance(name, str) else None
+        if image is None:
+            continue
+        for annotation in sorted(done, key=_time):
+            results = field(annotation, "result", list, place)
+            if not _check_sizes(results, image, collector, place):
+                continue
+            with collector.canvas(image, place) as canvas:
+                for result in results:
+                    _paint(result, canvas, place)
+
+
+def field_or(entry: Any, key: str, default: Any, place: str) -> Any:
+    """A field of an object that may be missing."""
+    if not isinstance(entry, dict):
+        raise UserError(f"{place}: holds {shown(entry)}, expected an object; export it again")
+    return entry.get(key, default)
+
+
+def _file_of(data: Mapping[str, Any]) -> str:
+    """The file name in a picture's address."""
+    address = next((v for v in data.values() if isinstance(v, str)), "")
+    return re.sub(r"^.*[?&]d=", "", address)
+
+
+def _time(annotation: Mapping[str, Any]) -> str:
+    """When an annotation was last changed; ISO times are in order as texts."""
+    return next((str(annotation[key]) for key in TIMES if annotation.get(key)), "")
+
+
+def _check_sizes(results: list[Any], image: Any, collector: Collector, place: str) -> bool:
+    """Whether all results are of the image's size."""
+    for result in results:
+        size = tuple(
+            field_or(result, f"original_{key}", None, place) for key in ("height", "width")
+        )
+        known = all(type(v) is int for v in size)
+        if known and not collector.check_size(image, size, place):
+            return False
+    return True
+
+
+def _paint(result: Mapping[str, Any], canvas: Canvas, place: str) -> None:
+    """Draw one result: brush strokes, a polygon, or a rectangle."""
+    kind = field(result, "type", str, place)
+    if kind in ("choices", "textarea", "relation", "rating"):
+        return
+    if kind not in ("brushlabels", "polygonlabels", "rectanglelabels"):
+        raise UserError(f"{place}: has {shown(kind)}; draw with brushes, polygons or rectangles")
+    if field_or(result, "image_rotation", 0, place):
+        raise UserError(f"{place}: the image was rotated while labelling; label it upright")
+    value = field(result, "value", dict, place)
+    for name in field(value, kind, list, place):
+        code = canvas.code_of(name if isinstance(name, str) else repr(name))
+        if code is not None:
+            canvas.paint(code, _mask(kind, value, canvas.size, place))
+
+
+def _mask(kind: str, value: Mapping[str, Any], size: tuple[int, int], place: str) -> np.ndarray:
+    """(H, W) bool mask of a result's value; coordinates are percent of the image's sides."""
+    height, width = size
+    if kind == "brushlabels":
+        return decode_brush(value.get("rle"), size, place)
+    if kind == "polygonlabels":
+        flat = [v for point in field(value, "points", list, place) for v in _point(point, place)]
+    else:
+        keys = ("x", "y", "width", "height", "rotation")
+        x, y, w, h, rotation = finite([value.get(key, 0) for key in keys], place)
+        if rotation:
+            raise UserError(f"{place}: has a rotated rectangle; draw a polygon instead")
+        flat = [x, y, x + w, y, x + w, y + h, x, y + h]
+    corners = [v * side / 100 for v, side in zip(flat, (width, height) * len(flat))]  # noqa: B905
+    return polygon_mask([corners], size, place)
+
+
+def _point(point: Any, place: str) -> list[float]:
+    corners = finite(point, place)
+    if len(corners) != 2:
+        raise UserError(f"{place}: a polygon has a corner of {len(corners)} numbers; remove it")
+    return corners

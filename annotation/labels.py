@@ -1,0 +1,207 @@
+"""``EXP/annotation/labels/``: people's answers as ordinary label maps, and which regions they are.
+
+Each image has an 8-bit grey PNG of the dataset's label ids at the path that it has below the data
+root (``a/b.png`` for ``a/b.png``, ``a/b.jpg.png`` for ``a/b.jpg``). Pixels without an answer hold
+``unanswered_label_id`` of ``answers.json``, which says of each region whether it is answered, void
+or skipped. The folder is replaced as a whole, so that maps and ``answers.json`` always agree.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from annotation.answers import (
+    ANSWERED,
+    MISSING,
+    SKIPPED,
+    VOID,
+    Answer,
+    AskedImage,
+    Collector,
+    ImageNotes,
+)
+from annotation.classes import ClassList
+from annotation.package import remove_folder
+from dataloader.images import read_train_ids
+from utils.errors import UserError
+from utils.files import read_json, write_json, write_png
+
+ANSWERS = "answers.json"
+STATUSES = (ANSWERED, VOID, SKIPPED)
+
+
+def label_name(key: str) -> str:
+    """Path of an image's label map below the folder of labels, from its path below the data root.
+
+    Images outside of the data root lie below ``elsewhere``.
+    """
+    parts = PurePosixPath(key).parts
+    if parts[0] in ("..", "/"):
+        parts = ("elsewhere", *(part for part in parts if part not in ("..", "/")))
+    path = "/".join(parts)
+    return path if path.endswith(".png") else f"{path}.png"
+
+
+class Labels:
+    """The folder of answers of a run; empty before the first import.
+
+    Args:
+        folder: ``EXP/annotation/labels``.
+        classes: of the run's packages.
+
+    Raises:
+        UserError: its ``answers.json`` is damaged, or of other classes.
+    """
+
+    def __init__(self, folder: Path, classes: ClassList):
+        self.folder = folder
+        self.classes = classes
+        if not folder.exists() and self._old.exists():
+            self._old.rename(folder)  # an import was killed between its last two steps
+        self.content = self._read_content()
+        self._statuses = {
+            key: {int(region): entry["status"] for region, entry in image["regions"].items()}
+            for key, image in self.content["images"].items()
+        }
+
+    def _read_content(self) -> dict[str, Any]:
+        """What ``answers.json`` says; an empty one where there is none."""
+        path = self.folder / ANSWERS
+        named = {c.name: c.label_id for c in self.classes.classes if c.label_id is not None}
+        content = {
+            "unanswered_label_id": self.classes.unanswered_id,
+            "label_ids": named,
+            "images": {},
+        }
+        if not path.is_file():
+            return content
+        remedy = "restore it, or remove the folder and import again"
+        read = read_json(path, remedy)
+        try:
+            regions = [r for i in read["images"].values() for r in i["regions"].items()]
+            whole = all(int(r) >= 0 and entry["status"] in STATUSES for r, entry in regions)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            whole = False
+        if not whole:
+            raise UserError(f"{path}: is damaged; {remedy}")
+        if {**read, "images": {}} != content:
+            raise UserError(
+                f"{path}: has other classes than the labelling packages; "
+                "remove what does not belong to this run"
+            )
+        return read
+
+    @property
+    def _old(self) -> Path:
+        return self.folder.with_name(f".{self.folder.name}.old")
+
+    def statuses(self, key: str) -> Mapping[int, str]:
+        """Region id -> "answered", "void" or "skipped", of an image's path below the data root."""
+        return self._statuses.get(key, {})
+
+    def all_statuses(self) -> Mapping[str, Mapping[int, str]]:
+        """The same of all images."""
+        return self._statuses
+
+    def read(self, key: str) -> np.ndarray | None:
+        """(H, W) uint8 label ids of an image; None if nothing of it is answered."""
+        return read_train_ids(self.folder / label_name(key)) if key in self._statuses else None
+
+    def _read(self, image: AskedImage) -> np.ndarray | None:
+        """The same, which must be of the image's size."""
+        labels = self.read(image.entry.key)
+        if labels is not None and labels.shape != image.entry.size:
+            raise UserError(
+                f"{self.folder / label_name(image.entry.key)}: is not of the image's size; "
+                "restore it, or remove the folder and import again"
+            )
+        return labels
+
+    def replaced(self, image: AskedImage, notes: ImageNotes) -> list[int]:
+        """Regions that were answered before, and otherwise than now."""
+        stored = self._read(image)
+        if stored is None:
+            return []
+        ids, statuses = image.region_ids(), self.statuses(image.entry.key)
+        return [
+            region
+            for region, answer in sorted(notes.answers.items())
+            if answer.status != MISSING
+            and region in statuses
+            and (
+                statuses[region] != answer.status
+                or not np.array_equal(stored[ids == region], self._label_ids(answer))
+            )
+        ]
+
+    def _label_ids(self, answer: Answer) -> np.ndarray:
+        """Label ids of a region's pixels; a skipped region has none, whatever was drawn in it."""
+        if answer.status == SKIPPED:
+            return np.full_like(answer.codes, self.classes.unanswered_id)
+        return self.classes.label_table[answer.codes]
+
+    def store(self, collector: Collector) -> None:
+        """Add all answers of a collector, those of regions answered before replaced.
+
+        Raises:
+            UserError: the disk refuses; then everything is as it was.
+        """
+        new = self.folder.with_name(f".{self.folder.name}.new")
+        try:
+            remove_folder(new)
+            if self.folder.exists():
+                shutil.copytree(self.folder, new, copy_function=_link)
+            new.mkdir(parents=True, exist_ok=True)
+            for key, notes in collector.notes.items():
+                self._store_image(new, collector.images[key], notes)
+            write_json(new / ANSWERS, self.content, indent=1, sort_keys=True)
+            remove_folder(self._old)
+            if self.folder.exists():
+                self.folder.rename(self._old)
+            new.rename(self.folder)
+            remove_folder(self._old)
+        except OSError as error:
+            raise UserError(
+                f"{self.folder}: cannot be written ({error.strerror or error}); free space"
+            ) from error
+        finally:
+            remove_folder(new)
+
+    def _store_image(self, folder: Path, image: AskedImage, notes: ImageNotes) -> None:
+        """Write an image's label map, and enter its regions."""
+        answers = {r: a for r, a in notes.answers.items() if a.status != MISSING}
+        if not answers:
+            return
+        entry, ids = image.entry, image.region_ids()
+        labels = self._read(image)
+        if labels is None:
+            labels = np.full(entry.size, self.classes.unanswered_id, np.uint8)
+        labels = labels.copy()
+        stored = self.content["images"].setdefault(entry.key, {"regions": {}})
+        stored |= {"label": label_name(entry.key), "superpixel_sha256": entry.superpixel_sha256}
+        for region, answer in answers.items():
+            label_ids = self._label_ids(answer)
+            labels[ids == region] = label_ids
+            stored["regions"][str(region)] = {
+                "status": answer.status,
+                "pixels": len(label_ids),
+                "labelled": int(np.count_nonzero(label_ids != self.classes.unanswered_id)),
+                "package": image.regions[region][0].name,
+            }
+        write_png(folder / label_name(entry.key), labels)
+        self._statuses.setdefault(entry.key, {}).update({r: a.status for r, a in answers.items()})
+
+
+def _link(source: str, target: str) -> None:
+    """A second name for a file, which saves time; a copy where the disk knows no such names.
+
+    Files are only ever replaced, never changed, so that the first name keeps its content.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,266 @@
+"""A labelling package: the folder that goes to people, and its manifest ``package.json``.
+
+    index.html        what to label where; opens without a server
+    package.json      the manifest, which answers are read with
+    classes.csv       names, codes and colours
+    images/           the images themselves, for a labelling tool
+    pictures/         the same with the asked regions outlined and numbered, and thumbnails
+    regions/          which pixels belong to which numbered region, 0 to none
+    coco.json  cvat_images.xml  cvat_masks.zip  label_studio.json  masks/  masks_color/
+
+Files of one image share a name, which is safe for any tool and the same in every round.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from annotation.classes import NO_ANSWER, ClassList
+from dataloader.images import read_superpixels
+from dataloader.item import Item
+from utils.errors import UserError
+from utils.files import read_json, write_json
+
+MANIFEST = "package.json"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Region:
+    """An asked region: its number in the picture, id in the superpixel map, and pixels.
+
+    ``first_guess`` is a digest of the codes that the package suggests for its pixels, None where it
+    suggests nothing; ``guessed_class`` names the most frequent of them.
+    """
+
+    number: int
+    id: int
+    pixels: int
+    first_guess: str | None = None
+    guessed_class: str | None = None
+
+
+@dataclass(frozen=True)
+class PackageImage:
+    """One image of a package.
+
+    Args:
+        name: of its files in the package, without suffix.
+        file: of the image in ``images/``.
+        key: path of the image relative to the data root, which names it in every round.
+        superpixel: path of its superpixel map.
+        superpixel_sha256, numbers_sha256: digests of its region ids, and of the region numbers in
+            ``regions/``.
+        height, width: in pixels.
+        regions: that are asked for, by number.
+    """
+
+    name: str
+    file: str
+    key: str
+    superpixel: str
+    superpixel_sha256: str
+    numbers_sha256: str
+    height: int
+    width: int
+    regions: tuple[Region, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.height, self.width
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all asked regions."""
+        return sum(region.pixels for region in self.regions)
+
+    def numbers(self, superpixels: np.ndarray) -> np.ndarray:
+        """(H, W) uint8: the number of the asked region of each pixel, 0 outside of all."""
+        table = np.zeros(256, np.uint8)
+        for region in self.regions:
+            table[region.id] = region.number
+        return table[superpixels]
+
+
+@dataclass(frozen=True)
+class Package:
+    """What ``package.json`` says; ``folder`` is where it lies."""
+
+    folder: Path
+    dataset: str
+    classes: ClassList
+    images: tuple[PackageImage, ...]
+
+    @property
+    def name(self) -> str:
+        """``round_00`` and so on."""
+        return self.folder.name
+
+    @cached_property
+    def regions(self) -> int:
+        """How many regions are asked for."""
+        return sum(len(image.regions) for image in self.images)
+
+    @cached_property
+    def pixels(self) -> int:
+        """Pixels of all asked regions."""
+        return sum(image.pixels for image in self.images)
+
+    def read_numbers(self, image: PackageImage) -> np.ndarray:
+        """(H, W) uint8: region numbers, 0 outside of all asked regions.
+
+        Raises:
+            UserError: the map is not the one that the package was written with.
+        """
+        path = self.folder / "regions" / f"{image.name}.png"
+        numbers = read_superpixels(path)
+        if numbers.shape != image.size or digest(numbers) != image.numbers_sha256:
+            raise UserError(f"{path}: is not the region map that {MANIFEST} tells of; restore it")
+        return numbers
+
+    def save(self) -> None:
+        """Write the manifest."""
+        content = {
+            "format": "d2ada labelling package",
+            "version": VERSION,
+            "dataset": self.dataset,
+            **self.classes.to_json(),
+            "images": [asdict(image) for image in self.images],
+        }
+        write_json(self.folder / MANIFEST, content, indent=1)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Package":
+        """Read a manifest.
+
+        Raises:
+            UserError: there is none, or it is damaged.
+        """
+        path = folder / MANIFEST
+        data = read_json(path, "write the package anew with annotation/export.py")
+        try:
+            if data["version"] != VERSION:
+                raise ValueError("version")
+            images = tuple(map(_image_of, data["images"]))
+            return cls(folder, str(data["dataset"]), ClassList.from_json(data), images)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{path}: is no manifest of a labelling package (at {error}); restore it"
+            ) from error
+
+
+def _image_of(entry: Mapping[str, Any]) -> PackageImage:
+    """An image of the manifest; TypeError or ValueError if it is none."""
+    image = PackageImage(**{**entry, "regions": tuple(Region(**r) for r in entry["regions"])})
+    numbers = [image.height, image.width]
+    numbers += [value for r in image.regions for value in (r.number, r.id, r.pixels)]
+    if not all(type(n) is int and n >= 0 for n in numbers) or safe_name(image.name) != image.name:
+        raise ValueError(f"image {image.name!r}")
+    return image
+
+
+def digest(array: np.ndarray) -> str:
+    """A short digest of a uint8 array."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+
+
+def image_key(item: Item, root: str | Path) -> str:
+    """Path of an item's image relative to the data root, with "/"."""
+    return Path(os.path.relpath(item.image, root)).as_posix()
+
+
+def safe_name(text: str) -> str:
+    """Text with everything but ASCII letters, digits, ".", "-" and "_" replaced."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".")[:80]
+
+
+def describe(
+    item: Item, ids: Sequence[int], superpixels: np.ndarray, root: str | Path
+) -> PackageImage:
+    """The entry of one image, without what depends on its files and first guess.
+
+    Raises:
+        UserError: the superpixel map lacks an asked region.
+    """
+    areas = np.bincount(superpixels.ravel(), minlength=256)
+    for region in ids:
+        if not areas[region]:
+            raise UserError(
+                f"{item.superpixel}: has no region {region}, which was selected; "
+                "restore the superpixel maps of the selection"
+            )
+    key = image_key(item, root)
+    name_digest = hashlib.sha256(os.fsencode(key)).hexdigest()[:8]
+    return PackageImage(
+        name=f"{safe_name(Path(item.image).stem)[:60]}_{name_digest}",
+        file="",
+        key=key,
+        superpixel=item.superpixel,
+        superpixel_sha256=digest(superpixels),
+        numbers_sha256="",
+        height=superpixels.shape[0],
+        width=superpixels.shape[1],
+        regions=tuple(Region(n, i, int(areas[i])) for n, i in enumerate(sorted(ids), 1)),
+    )
+
+
+def with_guess(
+    image: PackageImage, numbers: np.ndarray, guess: np.ndarray, classes: ClassList
+) -> PackageImage:
+    """The entry with the digest of its region numbers, and what is suggested for its regions.
+
+    Args:
+        image: the entry.
+        numbers: (H, W) uint8 region numbers.
+        guess: (H, W) uint8 codes, :data:`NO_ANSWER` where nothing is suggested.
+        classes: of the package.
+    """
+    names = {c.code: c.name for c in classes.classes}
+    regions = []
+    for region in image.regions:
+        codes = guess[numbers == region.number]
+        counts = np.bincount(codes[codes != NO_ANSWER], minlength=1)
+        if counts.any():
+            name = names[int(counts.argmax())]
+            region = replace(region, first_guess=digest(codes), guessed_class=name)
+        regions.append(region)
+    return replace(image, numbers_sha256=digest(numbers), regions=tuple(regions))
+
+
+def load_packages(folder: Path, named: Sequence[Path] | None = None) -> list[Package]:
+    """The packages below ``EXP/annotation``, by round, or those that are named.
+
+    Raises:
+        UserError: one is damaged, or their classes or maps are not the same.
+    """
+    found = named or sorted(path.parent for path in folder.glob(f"[!.]*/{MANIFEST}"))
+    packages = [Package.load(path) for path in found]
+    maps: dict[str, str] = {}
+    for package in packages:
+        if package.classes != packages[0].classes:
+            raise UserError(
+                f"{package.folder}: its classes are not those of {packages[0].folder}; "
+                "remove the package that does not belong to this run"
+            )
+        for image in package.images:
+            if maps.setdefault(image.key, image.superpixel_sha256) != image.superpixel_sha256:
+                raise UserError(
+                    f"{package.folder}: {image.key} has another superpixel map than in an earlier "
+                    "package; remove the package that does not belong to this run"
+                )
+    return packages
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and what is in it, if it is there."""
+    if folder.exists():
+        shutil.rmtree(folder)

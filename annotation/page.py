@@ -1,0 +1,67 @@
+"""``index.html`` of a labelling package: what to label where, and how many pixels are left."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from annotation.answers import MISSING
+from annotation.package import Package
+from annotation.untrusted import shown
+from utils.files import write_text
+
+TEMPLATES = Path(__file__).parent / "templates"
+WORDS = {"answered": "done", "void": "done (void)", "skipped": "skipped", MISSING: "to label"}
+
+
+def write_page(package: Package, statuses: Mapping[str, Mapping[int, str]]) -> None:
+    """Write the page.
+
+    Args:
+        package: with all its files in place.
+        statuses: image key -> region id -> status, of regions that are answered already.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    images = [_image(image, statuses.get(image.key, {})) for image in package.images]
+    text = environment.get_template("index.html").render(
+        package=package,
+        images=images,
+        left_regions=sum(image["left_regions"] for image in images),
+        left_pixels=sum(image["left"] for image in images),
+        labels=[c for c in package.classes.classes if c.label_id is not None],
+        void=package.classes.classes[-2],
+        skip=package.classes.classes[-1],
+        formats={path.name for path in package.folder.iterdir()},
+    )
+    write_text(package.folder / "index.html", text)
+
+
+def _image(image, statuses: Mapping[int, str]) -> dict:
+    """What the page shows of one image."""
+    regions = [
+        {
+            "number": region.number,
+            "pixels": region.pixels,
+            "guess": region.guessed_class,
+            "word": WORDS[statuses.get(region.id, MISSING)],
+            "left": region.id not in statuses,
+        }
+        for region in image.regions
+    ]
+    left = [region for region in regions if region["left"]]
+    return {
+        "name": image.name,
+        "file": image.file,
+        "path": shown(image.key, 200),
+        "size": f"{image.width} x {image.height}",
+        "regions": regions,
+        "left": sum(region["pixels"] for region in left),
+        "left_regions": len(left),
+        "pixels": image.pixels,
+    }

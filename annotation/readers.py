@@ -1,0 +1,58 @@
+"""Which format a file of answers has, and the reader of it."""
+
+from pathlib import Path, PurePosixPath
+
+from annotation.answers import Collector
+from annotation.coco import read_coco
+from annotation.cvat import read_cvat_xml
+from annotation.cvat_masks import LABEL_MAP, read_mask_archive
+from annotation.label_studio import read_label_studio
+from annotation.masks import read_masks
+from annotation.untrusted import Entry, open_entries, parse_json, shown
+from utils.errors import UserError
+
+EXPECTED = (
+    "expected a JSON export of Label Studio, a COCO JSON, an XML or mask archive of CVAT, or a "
+    "folder or ZIP of label PNGs"
+)
+
+
+def read_answers(path: Path, collector: Collector) -> None:
+    """Take the answers of one file or folder, of any of the formats.
+
+    An archive may hold the file, as those of CVAT and of COCO exports do.
+
+    Raises:
+        UserError: the file is of no format, or not as it should be.
+    """
+    with open_entries(path) as entries:
+        names = {PurePosixPath(entry.name).name for entry in entries}
+        whole = [entry for entry in entries if entry.suffix in (".json", ".xml")]
+        if LABEL_MAP in names:
+            read_mask_archive(entries, str(path), collector)
+        elif len(whole) > 1:
+            listed = ", ".join(shown(entry.name) for entry in whole[:3])
+            raise UserError(
+                f"{path}: holds several files of answers ({listed}); name them one by one"
+            )
+        elif whole:
+            _read_file(whole[0], str(path), collector)
+        elif any(entry.suffix == ".png" for entry in entries):
+            read_masks(entries, str(path), collector)
+        else:
+            raise UserError(f"{path}: holds no answers; {EXPECTED}")
+
+
+def _read_file(entry: Entry, source: str, collector: Collector) -> None:
+    """Take the answers of a JSON or XML file."""
+    data = entry.read()
+    if entry.suffix == ".xml":
+        read_cvat_xml(data, source, collector)
+        return
+    content = parse_json(data, source)
+    if isinstance(content, list):
+        read_label_studio(content, source, collector)
+    elif isinstance(content, dict) and "categories" in content:
+        read_coco(content, source, collector)
+    else:
+        raise UserError(f"{source}: is no export of a labelling tool; {EXPECTED}")

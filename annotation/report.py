@@ -1,0 +1,109 @@
+"""What an import tells of each image."""
+
+from collections.abc import Iterator, Mapping
+
+from annotation.answers import (
+    ANSWERED,
+    MISSING,
+    SKIPPED,
+    VOID,
+    AskedImage,
+    Collector,
+    ImageNotes,
+    region_label,
+)
+from annotation.labels import Labels
+from annotation.package import digest
+from annotation.untrusted import shown
+
+
+def report(collector: Collector, labels: Labels) -> Iterator[str]:
+    """Lines for people: what was found of each image, then of the whole.
+
+    Args:
+        collector: with all files read.
+        labels: as they are before this import.
+    """
+    for key in sorted(collector.notes):
+        image, notes = collector.images[key], collector.notes[key]
+        yield f"{image.entry.name} ({shown(key, 200)}): " + "; ".join(
+            _image_parts(image, notes, labels)
+        )
+    absent = [
+        image.entry.name
+        for key, image in collector.images.items()
+        if key not in collector.notes and set(image.regions) - set(labels.statuses(key))
+    ]
+    if absent:
+        yield f"{len(absent)} images with regions to label are in none of these files: " + (
+            ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
+        )
+    answers = sum(_answered(notes) for notes in collector.notes.values())
+    guessed = sum(_unchanged(collector.images[k], n) for k, n in collector.notes.items())
+    if answers and answers == guessed:
+        yield "note: all answers are just the first guess of the package; is this the right file?"
+    for name in list(collector.strangers)[:10]:
+        yield f"{shown(name, 200)}: is in no labelling package; not taken"
+    if len(collector.strangers) > 10:
+        yield f"... and {len(collector.strangers) - 10} more images that are in no package"
+    for problem in collector.problems:
+        yield f"problem: {problem}"
+
+
+def _image_parts(image: AskedImage, notes: ImageNotes, labels: Labels) -> Iterator[str]:
+    """The parts of one image's line."""
+    known = labels.statuses(image.entry.key)
+    counts = dict.fromkeys((ANSWERED, VOID, SKIPPED), 0)
+    for answer in notes.answers.values():
+        if answer.status != MISSING:
+            counts[answer.status] += 1
+    yield ", ".join(
+        f"{count} {status}" for status, count in counts.items() if count or status == ANSWERED
+    )
+    missing = {r: a for r, a in notes.answers.items() if a.status == MISSING}
+    unknown = [r for r in missing if r not in known]
+    if unknown:
+        yield f"{len(unknown)} missing: " + ", ".join(
+            region_label(image, r) + _partly(missing[r].share) for r in sorted(unknown)
+        )
+    if len(missing) > len(unknown):
+        yield f"{len(missing) - len(unknown)} not in these files, but answered before"
+    if guessed := _unchanged(image, notes):
+        yield f"{guessed} of them just as the first guess"
+    if notes.outside:
+        yield f"{notes.outside} pixels outside of the asked regions, not taken"
+    if notes.overpainted:
+        yield f"{notes.overpainted} pixels with two answers, the later one taken"
+    for line in notes.changed:
+        yield f"{line}, the later one taken"
+    replaced = labels.replaced(image, notes)
+    if replaced:
+        yield "replaces earlier answers of " + ", ".join(region_label(image, r) for r in replaced)
+
+
+def _partly(share: float) -> str:
+    return f" (only {share:.0%} of it labelled)" if share else ""
+
+
+def _answered(notes: ImageNotes) -> int:
+    """How many regions are not missing."""
+    return sum(answer.status != MISSING for answer in notes.answers.values())
+
+
+def _unchanged(image: AskedImage, notes: ImageNotes) -> int:
+    """How many regions came back exactly as the package suggested."""
+    return sum(
+        answer.status != MISSING and digest(answer.codes) == image.regions[region][1].first_guess
+        for region, answer in notes.answers.items()
+    )
+
+
+def totals(statuses: Mapping[str, Mapping[int, str]], collector: Collector) -> str:
+    """One line on all packages: how many regions are answered, and how many are left."""
+    found = [
+        statuses.get(key, {}).get(region, MISSING)
+        for key, image in collector.images.items()
+        for region in image.regions
+    ]
+    parts = [f"{found.count(status)} {status}" for status in (ANSWERED, VOID, SKIPPED, MISSING)]
+    return f"of {len(found)} regions asked for: " + ", ".join(parts)

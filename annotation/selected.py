@@ -1,0 +1,111 @@
+"""The regions that a round of a run selected, from the run's files."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dataloader.active_set import ActiveSet, is_region_id
+from dataloader.item import Item, shown
+from dataloader.relocation import Locator, Moves
+from utils.errors import UserError
+from utils.safe_pickle import load_pickle
+
+
+def latest_round(folder: Path) -> int:
+    """The last round of a run that selected regions.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not folder.is_dir():
+        raise UserError(f"-p {folder}: no such folder; name the -p of train_ADA.py")
+    rounds = [
+        int(found[1])
+        for path in folder.glob("*_selection_*.pkl")
+        if (found := re.fullmatch(r".+_selection_(\d{2,})\.pkl", path.name))
+        and datalist_path(folder, int(found[1])).is_file()
+    ]
+    if not rounds:
+        raise UserError(f"-p {folder}: no round has selected regions in it; run train_ADA.py first")
+    return max(rounds)
+
+
+def datalist_path(folder: Path, number: int) -> Path:
+    """The active set after a round's selection."""
+    return folder / f"datalist_{number:02d}.pkl"
+
+
+def selected_regions(
+    folder: Path, number: int, root: str | Path, moves: Moves = ()
+) -> tuple[list[Item], dict[str, list[int]]]:
+    """What a round selected.
+
+    Args:
+        folder: of the run.
+        number: of the round.
+        root: the target's data root.
+        moves: as ``--relocate`` gives them.
+
+    Returns:
+        The target images, in the order of the datalist, and superpixel path -> region ids in the
+        order of selection, with paths of this machine.
+
+    Raises:
+        UserError: the round's files are missing, or do not belong together.
+    """
+    path = datalist_path(folder, number)
+    files = sorted(folder.glob(f"*_selection_{number:02d}.pkl"))
+    if not path.is_file() or not files:
+        raise UserError(
+            f"-p {folder}: round {number} has no {path.name} with *_selection_{number:02d}.pkl "
+            "beside it; name another --round"
+        )
+    active_set = ActiveSet.load(path, root, root, moves)
+    locate = Locator(root, moves, path)
+    asked: dict[str, list[int]] = {}
+    known = _stored_items(load_pickle(path))
+    for file in files:
+        for entry in _entries(file):
+            superpixel = _superpixel_of(entry[1], known)
+            located = superpixel and locate(superpixel)
+            ids = active_set.labelled.get(located, ())
+            if entry[2] not in ids or entry[2] in asked.get(located, ()):
+                raise UserError(
+                    f"{file}: region {entry[2]} of {shown(entry[1])} is not one that {path.name} "
+                    "has as labelled, once; restore the files of one run"
+                )
+            asked.setdefault(located, []).append(entry[2])
+    return active_set.target, asked
+
+
+def _entries(file: Path) -> list[tuple[float, str, int]]:
+    """The content of a selection file."""
+    entries = load_pickle(file)
+    if not isinstance(entries, (list, tuple)) or not all(
+        isinstance(e, (list, tuple))
+        and len(e) == 3
+        and isinstance(e[1], str)
+        and is_region_id(e[2])
+        for e in entries
+    ):
+        raise UserError(f"{file}: is no list of selected regions; restore it")
+    return [tuple(entry) for entry in entries]
+
+
+def _stored_items(data: Mapping[str, Any]) -> dict[str, str]:
+    """Superpixel path -> image path of the target's images, as a datalist stores them."""
+    return {
+        entry[2]: entry[0] for key in ("trg_label_im_idx", "trg_pool_im_idx") for entry in data[key]
+    }
+
+
+def _superpixel_of(text: str, known: Mapping[str, str]) -> str | None:
+    """The superpixel path of "image,label,superpixel", each of which may hold commas."""
+    start = text.find(",")
+    while start >= 0:
+        superpixel = text[start + 1 :]
+        if superpixel in known and text.startswith(known[superpixel] + ","):
+            return superpixel
+        start = text.find(",", start + 1)
+    return None

@@ -1,0 +1,231 @@
+"""Reading answers that come from elsewhere: bounded, checked, and refused in one line.
+
+Archives are never unpacked to disk, and nothing in a file decides how much memory is taken.
+"""
+
+import io
+import json
+import math
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from utils.errors import UserError, one_line
+
+MAX_BYTES = 256 * 2**20
+"""The largest file that is read whole, in an archive or beside it."""
+MAX_TOTAL = 8 * 2**30
+MAX_ENTRIES = 100_000
+
+
+class Entry(NamedTuple):
+    """A file of a folder or archive: its path there with "/", and how its bytes are read."""
+
+    name: str
+    read: Callable[[], bytes]
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the name, in lower case."""
+        return PurePosixPath(self.name).suffix.lower()
+
+
+@contextmanager
+def open_entries(path: Path) -> Iterator[list[Entry]]:
+    """The files of a folder, a ZIP archive, or the one file that ``path`` is, sorted by name.
+
+    Hidden files and what macOS adds to archives are left out.
+
+    Raises:
+        UserError: it cannot be read, or an archive holds what no labelling tool writes.
+    """
+    try:
+        if path.is_dir():
+            yield _of_folder(path)
+        elif not path.is_file():
+            raise UserError(f"{path}: no such file or folder")
+        elif path.suffix.lower() == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                yield _of_archive(path, archive)
+        else:
+            yield [Entry(path.name, lambda: _read(path))]
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise UserError(f"{path}: is no ZIP archive that can be read ({error})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _of_folder(path: Path) -> list[Entry]:
+    files = (file for file in sorted(path.rglob("*")) if file.is_file())
+    entries = [
+        Entry(file.relative_to(path).as_posix(), lambda file=file: _read(file)) for file in files
+    ]
+    return [entry for entry in entries if not _is_hidden(entry.name)]
+
+
+def _read(path: Path) -> bytes:
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path}: is larger than {MAX_BYTES // 2**20} MiB; export fewer images")
+    return path.read_bytes()
+
+
+def _of_archive(path: Path, archive: zipfile.ZipFile) -> list[Entry]:
+    members = [m for m in archive.infolist() if not m.is_dir()]
+    names = [member.filename for member in members]
+    if len(members) > MAX_ENTRIES or sum(m.file_size for m in members) > MAX_TOTAL:
+        raise UserError(f"{path}: unpacks to too much; export fewer images at a time")
+    for member in members:
+        _check_member(path, member)
+    if len(set(names)) < len(names):
+        raise UserError(f"{path}: holds two files of one name; export it again")
+    entries = [
+        Entry(m.filename, lambda m=m: _read_member(path, archive, m))
+        for m in sorted(members, key=lambda m: m.filename)
+    ]
+    return [entry for entry in entries if not _is_hidden(entry.name)]
+
+
+def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
+    name = member.filename
+    parts = name.replace("\\", "/").split("/")
+    if name[0] in "/\\" or ".." in parts or (len(name) > 1 and name[1] == ":"):
+        problem = "would lie outside of the folder that it is unpacked to"
+    elif stat.S_ISLNK(member.external_attr >> 16):
+        problem = "is a link"
+    elif member.flag_bits & 1:
+        problem = "is encrypted"
+    elif member.file_size > MAX_BYTES:
+        problem = f"unpacks to more than {MAX_BYTES // 2**20} MiB"
+    else:
+        return
+    raise UserError(f"{path}: {shown(name)} in it {problem}; no labelling tool writes that")
+
+
+def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    try:
+        with archive.open(member) as file:
+            data = file.read(MAX_BYTES + 1)  # the size that an archive tells may be a lie
+    except Exception as error:  # zlib.error, RuntimeError and more, for damaged members
+        raise UserError(f"{path}: {shown(member.filename)} in it is damaged ({error})") from error
+    if len(data) > MAX_BYTES:
+        raise UserError(f"{path}: {shown(member.filename)} in it is too large")
+    return data
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+
+
+def shown(value: Any, length: int = 60) -> str:
+    """A value of a file as error lines show it: on one line, in ASCII, and cut."""
+    text = value if isinstance(value, str) else repr(value)[: 2 * length]
+    text = ascii(text)[1:-1] if not text.isprintable() else text
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def parse_json(data: bytes, source: str) -> Any:
+    """The JSON value in some bytes.
+
+    Raises:
+        UserError: it is not JSON in UTF-8, is nested too deeply, or holds NaN or infinity.
+    """
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is not a number of JSON")
+
+    try:
+        return json.loads(data.decode("utf-8-sig"), parse_constant=refuse)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{source}: is not text in UTF-8; save it in that encoding") from error
+    except ValueError as error:
+        raise UserError(f"{source}: is not valid JSON ({shown(str(error), 120)})") from error
+    except RecursionError as error:
+        raise UserError(f"{source}: is nested too deeply; no labelling tool writes that") from error
+
+
+def field(entry: Any, key: str, kind: type | tuple[type, ...], source: str) -> Any:
+    """``entry[key]``, which must be of a kind; true and false are no numbers.
+
+    Raises:
+        UserError: it is missing or something else.
+    """
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        raise UserError(f"{source}: {key} is {shown(value)}, expected {names}; export it again")
+    return value
+
+
+def finite(values: Any, source: str) -> list[float]:
+    """A list of numbers as floats.
+
+    Raises:
+        UserError: it holds something else, or NaN or infinity.
+    """
+    if isinstance(values, list) and all(type(v) in (int, float) for v in values):
+        try:
+            numbers = [float(v) for v in values]
+        except OverflowError:
+            numbers = [math.inf]
+        if all(map(math.isfinite, numbers)):
+            return numbers
+    raise UserError(f"{source}: coordinates are {shown(values)}, expected numbers; export it again")
+
+
+def read_png(data: bytes, size: tuple[int, int], source: str) -> tuple[Image.Image | None, str]:
+    """A PNG of a size, loaded; None and the size that it has, if that is another.
+
+    Raises:
+        UserError: it is no PNG, or damaged.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+        if image.format != "PNG":
+            raise UserError(
+                f"{source}: is {image.format}, whose colours are not exact; save labels as PNG"
+            )
+        if (image.height, image.width) != size:
+            return None, f"{image.width} x {image.height}"
+        image.load()
+    except UserError:
+        raise
+    except Exception as error:  # a damaged PNG may raise anything
+        reason = one_line(str(error)).replace(str(io.BytesIO), "")
+        raise UserError(f"{source}: is no PNG that can be read ({shown(reason, 80)})") from error
+    return image, f"{image.width} x {image.height}"
+
+
+def runs_to_mask(counts: Any, size: tuple[int, int], order: str, source: str) -> np.ndarray:
+    """Run lengths, of background and object in turn, as a mask.
+
+    Args:
+        counts: list of run lengths.
+        size: (height, width) of the mask.
+        order: "C" for runs along rows, "F" along columns.
+        source: for the error line.
+
+    Raises:
+        UserError: they do not add up to that size.
+    """
+    whole = isinstance(counts, list) and all(type(c) is int and c >= 0 for c in counts)
+    if not whole or sum(counts) != size[0] * size[1]:
+        raise UserError(
+            f"{source}: run lengths do not add up to {size[1]} x {size[0]} pixels; export it again"
+        )
+    values = np.arange(len(counts)) % 2 == 1
+    return np.repeat(values, np.array(counts, np.int64)).reshape(size, order=order)
+
+
+def mask_to_runs(mask: np.ndarray, order: str) -> list[int]:
+    """The inverse of :func:`runs_to_mask`, for a (H, W) bool mask."""
+    flat = np.concatenate([[False], mask.ravel(order), [True]])
+    if not mask.size:
+        return []
+    borders = np.flatnonzero(flat[1:-1] != flat[:-2])
+    return np.diff(np.concatenate([[0], borders, [mask.size]])).tolist()

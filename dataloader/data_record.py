@@ -1,0 +1,140 @@
+"""What a run's data were when it began, so that a continuation notices when they have changed.
+
+Of every image of a domain the record holds a digest: of its place in the list, of the sizes of its
+files, and of the content of its superpixel map, whose ids have a meaning; of a few images, spread
+over the list, also that of the image's and label's content. Reading all images and labels would
+take as long as an epoch, while a file that was replaced rarely keeps its size.
+
+Times of modification are recorded, too, but only warned of: a copy to another disk, or a download,
+gives new ones to the same files. Paths count from the data root for the same reason: data that was
+moved as a whole are the same data.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from dataloader.dataset_info import DatasetInfo
+from dataloader.item import Item, shown
+from utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+READ = 32  # images of a domain of which every file is read
+DIGITS = 4  # of an image's digest, which serve to find the image that differs
+
+
+def describe_data(items: Sequence[Item], root: str, info: DatasetInfo, *columns: str) -> dict:
+    """A record of a domain's data, as JSON holds it.
+
+    Args:
+        items: the images.
+        root: of the data.
+        info: of the dataset, whose label ids and classes are recorded.
+        columns: those of "image", "label" and "superpixel" that the run reads.
+
+    Returns:
+        ``classes`` (digest of the label ids and classes), ``data`` and ``times`` (digests of all
+        images), ``each_data`` and ``each_times`` (the first :data:`DIGITS` digits of each image's).
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    step = max(1, len(items) // READ)
+
+    def of_image(index: int) -> tuple[str, str]:
+        data, times = hashlib.blake2b(), hashlib.blake2b()
+        for column in columns:
+            path = getattr(items[index], column)
+            data.update(f"{column} {_name(path, root)}\n".encode(errors="surrogateescape"))
+            if not path:
+                continue
+            try:
+                state = Path(path).stat()
+                data.update(f"{state.st_size}\n".encode())
+                times.update(f"{state.st_mtime_ns}\n".encode())
+                if column == "superpixel" or index % step == 0:
+                    data.update(hashlib.blake2b(Path(path).read_bytes()).digest())
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        return data.hexdigest(), times.hexdigest()
+
+    with ThreadPoolExecutor(8) as pool:
+        data, times = zip(*pool.map(of_image, range(len(items))), strict=True)
+    labels = [info.class_names, sorted(info.label_to_train.items()), info.random_scale]
+    labels += [info.label_reader, sorted(info.label_colors.items())]
+    return {
+        "classes": _digest(json.dumps(labels)),
+        "data": _digest("".join(data)),
+        "times": _digest("".join(times)),
+        "each_data": "".join(digest[:DIGITS] for digest in data),
+        "each_times": "".join(digest[:DIGITS] for digest in times),
+    }
+
+
+def _name(path: str, root: str) -> str:
+    """A path from the root; of one that lies elsewhere, only folder and file."""
+    relative = os.path.relpath(path, root) if path else ""
+    return "/".join(Path(path).parts[-2:]) if relative.startswith("..") else relative
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def check_data(name: str, items: Sequence[Item], now: dict[str, Any], before: Any) -> None:
+    """Refuse to continue a run with other data than it began with.
+
+    Args:
+        name: of the domain, for the error line: src, trg or val.
+        items: its images.
+        now: record of the data that are there.
+        before: record of those that the run began with, as read from a file.
+
+    Raises:
+        UserError: they differ; names the first image that does.
+    """
+    before = before if isinstance(before, dict) else {}
+    remedy = "put back what it began with, or start anew in another folder"
+    if before.get("classes") != now["classes"]:
+        raise UserError(
+            f"--resume: label ids or classes of --{name}_dataset are not those that the run began "
+            f"with (its info.json was altered); {remedy}"
+        )
+    each = before.get("each_data")
+    images = len(each) // DIGITS if isinstance(each, str) else len(items)
+    if images != len(items):
+        raise UserError(
+            f"--resume: {len(items)} images in --{name}_data_dir, but {images} when the run began; "
+            f"{remedy}"
+        )
+    if before.get("data") != now["data"]:
+        raise UserError(
+            f"--resume: the data in --{name}_data_dir are not those that the run began with; the "
+            f"first image that differs, in itself, its label or superpixel map, is "
+            f"{_first_other(items, now['each_data'], each)}; {remedy}"
+        )
+    if before.get("times") != now["times"]:
+        log.warning(
+            "--resume: files in --%s_data_dir have other times of modification than when the run "
+            "began, first those of %s; their sizes are the same, and so is the content of all that "
+            "was read: %d images with their labels, and superpixel maps",
+            name,
+            _first_other(items, now["each_times"], before.get("each_times")),
+            min(READ, len(items)),
+        )
+
+
+def _first_other(items: Sequence[Item], now: str, before: Any) -> str:
+    """Path of the first image whose digest differs."""
+    before = before if isinstance(before, str) else ""
+    for index, item in enumerate(items):
+        place = slice(DIGITS * index, DIGITS * (index + 1))
+        if now[place] != before[place]:
+            return shown(item.image)
+    return f"after {shown(items[-1].image)}"

@@ -1,0 +1,130 @@
+"""The oracle: the one place that knows where the labels of target regions come from.
+
+``GroundTruth`` reveals label files of the target, as the paper's experiments do. ``Annotations``
+takes what people answered: the label maps that ``annotation/import.py`` writes to
+``EXP/annotation/labels``, and its ``answers.json``, which says which regions are answered.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dataloader.dataset_info import IGNORE, DatasetInfo
+from dataloader.datasets import Sample
+from dataloader.domain import Domain
+from dataloader.images import check_files, fit_label, read_label, read_superpixels
+from dataloader.item import Item
+from utils.errors import UserError
+from utils.files import read_json
+
+REMEDY = "restore it, or remove the folder and import the answers again"
+
+
+class Answer(NamedTuple):
+    """What people said of a region.
+
+    Attributes:
+        status: "answered", "void" (no class fits any of it) or "skipped" (leave it out for good).
+        labelled: pixels that have a class.
+    """
+
+    status: str
+    labelled: int
+
+
+class GroundTruth:
+    """Label files of the target, revealed inside of the regions asked for.
+
+    Args:
+        domain: the target, with its regions.
+    """
+
+    def __init__(self, domain: Domain):
+        self.domain = domain
+
+    def sample(self, item: Item, regions: Sequence[int]) -> Sample:
+        """The training sample of an image with these regions labelled."""
+        return Sample(item, self.domain.info, regions)
+
+    def labels(self, item: Item, regions: Sequence[int]) -> np.ndarray:
+        """(H, W) uint8 train ids inside of these regions of an image, 255 elsewhere."""
+        sample = self.sample(item, regions)
+        superpixels = read_superpixels(item.superpixel)
+        label = fit_label(read_label(sample.item.label, sample.info), superpixels.shape)
+        return np.where(np.isin(superpixels, list(regions)), label, np.uint8(IGNORE))
+
+    def labelled_pixels(self, regions: Mapping[str, Sequence[int]]) -> int:
+        """Pixels that labelled regions, superpixel path -> region ids, count for."""
+        return self.domain.area(regions)
+
+    def void(self, regions: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Those of some regions (superpixel path, region id) of which no pixel has a class."""
+        ids_of: dict[str, list[int]] = {}
+        for path, region in regions:
+            ids_of.setdefault(path, []).append(region)
+
+        def look(item: Item) -> list[tuple[str, int]]:
+            sample, superpixels = self.sample(item, ()), read_superpixels(item.superpixel)
+            label = fit_label(read_label(sample.item.label, sample.info), superpixels.shape)
+            with_class = set(np.unique(superpixels[label != IGNORE]).tolist())
+            return [(item.superpixel, i) for i in ids_of[item.superpixel] if i not in with_class]
+
+        items = [item for item in self.domain.items if item.superpixel in ids_of]
+        with ThreadPoolExecutor(8) as pool:
+            return [region for found in pool.map(look, items) for region in found]
+
+
+class Annotations(GroundTruth):
+    """What people answered so far.
+
+    Args:
+        domain: the target, with its regions; it needs no label files.
+        folder: ``EXP/annotation/labels``; empty or absent before the first import.
+
+    Raises:
+        UserError: ``answers.json`` is damaged, or a label map cannot be read.
+    """
+
+    def __init__(self, domain: Domain, folder: Path):
+        super().__init__(domain)
+        self.folder = folder
+        self.info: DatasetInfo = replace(domain.info, label_reader="index")  # as imports write them
+        self._maps: dict[str, str] = {}
+        self._answers: dict[str, dict[int, Answer]] = {}
+        if (folder / "answers.json").is_file():
+            self._read(read_json(folder / "answers.json", REMEDY))
+        answered = [self.sample(i, ()).item for i in domain.items if i.superpixel in self._maps]
+        check_files(answered, self.info, "image", "label")
+
+    def _read(self, content: Mapping) -> None:
+        key_of = {
+            Path(os.path.relpath(item.image, self.domain.root)).as_posix(): item.superpixel
+            for item in self.domain.items
+        }
+        try:
+            for key, image in content["images"].items():
+                if key in key_of:
+                    self._maps[key_of[key]] = str(self.folder / image["label"])
+                    self._answers[key_of[key]] = {
+                        int(region): Answer(entry["status"], int(entry["labelled"]))
+                        for region, entry in image["regions"].items()
+                    }
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{self.folder / 'answers.json'}: is damaged; {REMEDY}") from error
+
+    def answers(self, superpixel: str) -> Mapping[int, Answer]:
+        """Region id -> what people said of it, for a superpixel path."""
+        return self._answers.get(superpixel, {})
+
+    def sample(self, item: Item, regions: Sequence[int]) -> Sample:
+        """The training sample of an image with these regions labelled."""
+        return Sample(item._replace(label=self._maps[item.superpixel]), self.info, regions)
+
+    def labelled_pixels(self, regions: Mapping[str, Sequence[int]]) -> int:
+        """Pixels to which people gave a class in labelled regions."""
+        return sum(self.answers(path)[r].labelled for path, ids in regions.items() for r in ids)

@@ -1,0 +1,251 @@
+"""Broken and hostile files: one clear line each, and nothing is written."""
+
+import io
+import json
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from annotation import untrusted
+from tests.annotation.drawn import one_coco
+from utils.errors import UserError
+
+SIZE = (24, 32)
+
+
+BOMB = (
+    '<!DOCTYPE a [<!ENTITY a "ha">'
+    + "".join(
+        f'<!ENTITY {y} "{f"&{x};" * 10}">' for x, y in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    + "]>"
+)
+XML = {
+    "bomb": (BOMB + "<annotations>&i;</annotations>").encode(),
+    "external": b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotations>&x;</annotations>',
+    "doctype": b'<!DOCTYPE a SYSTEM "http://example.org/a.dtd"><annotations/>',
+    "other": b"<html><body>hello</body></html>",
+    "cut off": b"<annotations><image",
+    "empty": b"",
+    "wrong encoding": b'<?xml version="1.0" encoding="utf-8"?><annotations a="\xff"/>',
+    "unknown encoding": b'<?xml version="1.0" encoding="klingon"?><annotations/>',
+    "wide encoding": "<annotations/>".encode("utf-32"),
+    "video": b'<annotations><track id="0" label="road"></track></annotations>',
+}
+
+
+@pytest.mark.parametrize("data", XML.values(), ids=XML)
+def test_xml(package, refuse, tmp_path, data):
+    (tmp_path / "answers.xml").write_bytes(data)
+    refuse(tmp_path / "answers.xml")
+
+
+JSON = {
+    "empty": b"",
+    "deep": b"[" * 1_000_000,
+    "deep objects": b'{"a":' * 100_000,
+    "latin-1": '[{"data": {"image": "\u00e9"}}]'.encode("latin-1"),
+    "utf-16": b"[]".decode().encode("utf-16"),
+    "a number": b"7",
+    "an object": b'{"a": 1}',
+    "nothing in it": b"[]",
+    "numbers": b"[1, 2]",
+    "no data": b'[{"annotations": []}]',
+    "min": b'[{"data": {"image": "x"}, "label": []}]',
+    "huge integer": b"[" + b"9" * 10_000 + b"]",
+    "categories": b'{"categories": 1, "images": [], "annotations": []}',
+    "category": b'{"categories": [{"id": "x"}], "images": [], "annotations": []}',
+    "images": b'{"categories": [], "images": [[]], "annotations": []}',
+    "annotation": b'{"categories": [], "images": [], "annotations": [{"image_id": [1]}]}',
+    "two categories": b'{"categories": [{"id": 1, "name": "road"}, {"id": 1, "name": "car"}], '
+    b'"images": [], "annotations": []}',
+    "two images": b'{"categories": [], "annotations": [], "images": ['
+    b'{"id": 1, "file_name": "a", "height": 1, "width": 1}, '
+    b'{"id": 1, "file_name": "b", "height": 1, "width": 1}]}',
+    "stray annotation": b'{"categories": [], "images": [], "annotations": [{"image_id": 1}]}',
+}
+
+
+@pytest.mark.parametrize("data", JSON.values(), ids=JSON)
+def test_json(package, refuse, tmp_path, data):
+    (tmp_path / "answers.json").write_bytes(data)
+    refuse(tmp_path / "answers.json")
+
+
+def png(shape=SIZE, **options) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros(shape, np.uint8)).save(stream, options.get("format", "PNG"))
+    return stream.getvalue()
+
+
+def archive(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in members:
+            file.writestr(name, data)
+    return path
+
+
+def link(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    return info
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.png", "a/../../x.png", "/etc/x.png", "C:\\x.png", "..\\x.png", "\\x.png"]
+)
+def test_archives_with_paths_that_lead_out(refuse, tmp_path, name):
+    refuse(archive(tmp_path / "answers.zip", (name, png())), "outside of the folder")
+
+
+def test_archives_with_links(refuse, tmp_path):
+    refuse(archive(tmp_path / "answers.zip", (link("a.png"), b"/etc/passwd")), "is a link")
+
+
+def test_archives_that_unpack_to_too_much(refuse, tmp_path, monkeypatch):
+    monkeypatch.setattr(untrusted, "MAX_BYTES", 2**20)
+    bomb = archive(tmp_path / "answers.zip", ("a.json", b" " * 2**24))
+    refuse(bomb, "unpacks to more than 1 MiB")
+    data = bytearray(bomb.read_bytes())
+    at = data.rindex(b"PK\x01\x02")
+    data[at + 24 : at + 28] = struct.pack("<I", 1000)  # the archive's own word on the size
+    bomb.write_bytes(data)
+    refuse(bomb)
+
+
+def test_archives_of_too_many_or_equal_names(refuse, tmp_path, monkeypatch):
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        twice = archive(tmp_path / "twice.zip", ("a.png", png()), ("a.png", png()))
+    refuse(twice, "two files of one name")
+    monkeypatch.setattr(untrusted, "MAX_ENTRIES", 3)
+    refuse(archive(tmp_path / "many.zip", *((f"{n}.png", png()) for n in range(4))), "too much")
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x05\x06", b"no archive", b"PK\x03\x04" + b"\0" * 99])
+def test_damaged_archives(refuse, tmp_path, data):
+    (tmp_path / "answers.zip").write_bytes(data)
+    refuse(tmp_path / "answers.zip")
+
+
+def test_a_damaged_member_of_an_archive(package, refuse, tmp_path):
+    path = archive(
+        tmp_path / "answers.zip", ("a.json", one_coco(package, [[0, 0, 9, 0, 9, 9]]).encode())
+    )
+    data = bytearray(path.read_bytes())
+    data[60:80] = b"\xff" * 20
+    path.write_bytes(data)
+    refuse(path)
+
+
+def test_archives_without_answers_or_with_several(package, refuse, tmp_path):
+    refuse(archive(tmp_path / "empty.zip"), "holds no answers")
+    refuse(archive(tmp_path / "text.zip", ("a.txt", b"hello")), "holds no answers")
+    refuse(archive(tmp_path / "two.zip", ("a.json", b"[]"), ("b.xml", b"<a/>")), "a.json, b.xml")
+
+
+@pytest.mark.parametrize(
+    "label_map",
+    [
+        b"\xff\xfe",
+        b"road",
+        b"road:1,2::",
+        b"road:a,b,c::",
+        b"road:1,2,3,4::",
+        b"road:1,2,3::\ncar:1,2,3::",
+    ],
+)
+def test_broken_label_maps(package, refuse, tmp_path, label_map):
+    name = f"SegmentationClass/{package.images[0].name}.png"
+    refuse(
+        archive(tmp_path / "answers.zip", ("labelmap.txt", label_map), (name, png())),
+        "labelmap.txt",
+    )
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+HUGE_PNG = b"\x89PNG\r\n\x1a\n" + chunk(
+    b"IHDR", struct.pack(">IIBBBBB", 2**30, 2**30, 8, 0, 0, 0, 0)
+)
+PNGS = {
+    "no PNG": b"hello",
+    "cut off": png()[:40],
+    "JPEG": png(format="JPEG"),
+    "of a huge size": HUGE_PNG,
+    "of another size": png((12, 16)),
+}
+
+
+@pytest.mark.parametrize("data", PNGS.values(), ids=PNGS)
+def test_damaged_label_maps(package, refuse, tmp_path, data):
+    (tmp_path / "answers").mkdir()
+    (tmp_path / "answers" / f"{package.images[0].name}.png").write_bytes(data)
+    refuse(tmp_path / "answers")
+
+
+def test_label_maps_of_unclear_kinds(package, refuse, tmp_path):
+    path = tmp_path / "answers" / f"{package.images[0].name}.png"
+    path.parent.mkdir()
+    Image.fromarray(np.zeros(SIZE, np.uint16)).save(path)
+    refuse(path.parent, "I;16")
+    Image.fromarray(np.zeros(SIZE, bool)).save(path)
+    refuse(path.parent, "mode 1")
+    palette = Image.fromarray(np.ones(SIZE, np.uint8)).convert("P")
+    palette.putpalette([0, 0, 0, *package.classes.color_table[0].tolist()])
+    palette.save(path)  # the number of the sidewalk, and the colour of the road
+    refuse(path.parent, "palette")
+    Image.fromarray(np.full((*SIZE, 3), 7, np.uint8)).save(path)
+    refuse(path.parent, "colour [7, 7, 7]")
+    Image.fromarray(np.full(SIZE, 26, np.uint8)).save(path)
+    refuse(path.parent, "value 26")
+
+
+def test_one_bad_file_keeps_the_good_ones_out(shared, package, tmp_path):
+    (tmp_path / "good.json").write_text(one_coco(package, [[8, 0, 16, 0, 16, 8, 8, 8]]))
+    (tmp_path / "bad.json").write_text("[")
+    with pytest.raises(UserError, match=r"bad\.json"):
+        shared.take(tmp_path / "good.json", tmp_path / "bad.json")
+    assert not (shared.folder / "annotation" / "labels").exists()
+    shared.take(tmp_path / "good.json")
+    before = shared.files()
+    with pytest.raises(UserError, match=r"bad\.json"):
+        shared.take(tmp_path / "good.json", tmp_path / "bad.json")
+    assert shared.files() == before
+
+
+def test_images_of_no_package_are_told_of_and_left(shared, package, refuse, tmp_path, capsys):
+    content = json.loads(one_coco(package, [[8, 0, 16, 0, 16, 8, 8, 8]]))
+    content["images"].append({"id": 2, "file_name": "other\n.png", "height": 5, "width": 5})
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    shared.take(tmp_path / "a.json")
+    assert "other\\n.png: is in no labelling package" in capsys.readouterr().out
+    content["images"] = content["images"][1:]
+    content["annotations"] = []
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    refuse(tmp_path / "b.json", "no answers")
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb.json", "a\x1b[31m.json", "\udcff.json", "a" * 200 + ".json"]
+)
+def test_file_names_of_any_character(refuse, tmp_path, name):
+    path = tmp_path / name
+    path.write_text("[")
+    refuse(path)
+
+
+def test_missing_files_folders_and_pipes(refuse, tmp_path):
+    refuse(tmp_path / "nothing.json", "no such file")
+    (tmp_path / "empty").mkdir()
+    refuse(tmp_path / "empty", "holds no answers")
+    os.mkfifo(tmp_path / "pipe.json")
+    refuse(tmp_path / "pipe.json", "no such file")

@@ -1,0 +1,236 @@
+"""Each format: regions out, labelled as a person would, and in again."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from annotation.package import Package
+from tests.annotation.conftest import BLOCK, HEIGHT, WIDTH, Run
+from tests.annotation.drawn import TOOLS, Drawn, coco, label_studio, masks
+
+
+def answers(run: Run, package: Package, whole: bool = False) -> Drawn:
+    """The truth inside of the asked regions, or everywhere."""
+    drawn = {}
+    for image in package.images:
+        asked = np.isin(run.superpixels, [region.id for region in image.regions]) | whole
+        drawn[image.name] = np.where(asked, run.truth_of(image.key), 255).astype(np.uint8)
+    return drawn
+
+
+def statuses(run: Run) -> dict[str, dict[str, str]]:
+    content = json.loads((run.folder / "annotation" / "labels" / "answers.json").read_text())
+    return {
+        key: {region: entry["status"] for region, entry in image["regions"].items()}
+        for key, image in content["images"].items()
+    }
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_answers_of_each_tool_become_the_truth_inside_of_the_asked_regions(
+    run, tool, tmp_path, capsys
+):
+    package = run.export("--round", "0")
+    drawn = answers(run, package)
+    run.take(TOOLS[tool](package, drawn, tmp_path))
+    assert "of 4 regions asked for: 4 answered, 0 void, 0 skipped, 0 missing" in (
+        capsys.readouterr().out
+    )
+    for n, regions in ((0, [1, 6]), (1, [0, 11])):
+        assert np.array_equal(run.label(n), run.expected(n, regions))
+
+
+@pytest.mark.parametrize("tool", ["coco polygons", "grey masks", "label studio brush"])
+def test_pixels_outside_of_the_asked_regions_are_told_of_and_not_taken(run, tool, tmp_path, capsys):
+    package = run.export("--round", "0")
+    run.take(TOOLS[tool](package, answers(run, package, whole=True), tmp_path))
+    outside = HEIGHT * WIDTH - 2 * BLOCK * BLOCK
+    assert capsys.readouterr().out.count(f"{outside} pixels outside of the asked regions") == 2
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+def test_the_first_guess_comes_back_from_every_file_of_the_package(run, tmp_path, capsys):
+    pred = tmp_path / "pred"
+    for n, item in enumerate(run.items[:2]):
+        pred.mkdir(exist_ok=True)
+        Image.fromarray(run.truth[n]).save(pred / f"{Path(item.image).stem}.png")
+    package = run.export("--round", "0", "--pred_dir", str(pred))
+    capsys.readouterr()
+    tasks = json.loads((package.folder / "label_studio.json").read_text())
+    for task in tasks:  # a person accepts a prediction: its result becomes an annotation
+        task["annotations"] = task.pop("predictions")
+    (tmp_path / "accepted.json").write_text(json.dumps(tasks))
+    names = ("coco.json", "cvat_images.xml", "cvat_masks.zip", "masks", "masks_color")
+    for path in [*(package.folder / name for name in names), tmp_path / "accepted.json"]:
+        run.take(path)
+        told = capsys.readouterr().out
+        assert told.count("2 answered; 2 of them just as the first guess") == 2
+        assert "note: all answers are just the first guess" in told
+        assert "two answers" not in told
+        for n, regions in ((0, [1, 6]), (1, [0, 11])):
+            assert np.array_equal(run.label(n), run.expected(n, regions))
+        shutil.rmtree(run.folder / "annotation" / "labels")
+
+
+def test_without_a_first_guess_an_untouched_package_answers_nothing(run, capsys):
+    package = run.export("--round", "0")
+    for name in ("coco.json", "cvat_images.xml", "cvat_masks.zip", "masks", "masks_color"):
+        run.take(package.folder / name)
+        assert "0 answered, 0 void, 0 skipped, 4 missing" in capsys.readouterr().out
+
+
+def test_partial_answers_leave_regions_missing_and_later_imports_add_to_them(run, tmp_path, capsys):
+    package = run.export("--round", "0")
+    drawn = answers(run, package)
+    first = {name: codes.copy() for name, codes in drawn.items()}
+    sliver = run.superpixels == 6
+    first[package.images[0].name][sliver & (np.arange(WIDTH) > 17)] = 255  # a border drawn too far
+    run.take(masks(package, first, tmp_path / "one", "grey"))
+    told = capsys.readouterr().out
+    assert "1 missing: round_00 region 2 (only 25% of it labelled)" in told
+    assert np.array_equal(run.label(0), run.expected(0, [1]))
+    second = {name: np.full_like(codes, 255) for name, codes in drawn.items()}
+    second[package.images[0].name][sliver] = drawn[package.images[0].name][sliver]
+    run.take(masks(package, second, tmp_path / "two", "color"))
+    told = capsys.readouterr().out
+    assert "1 answered; 1 not in these files, but answered before" in told
+    assert "4 answered, 0 void, 0 skipped, 0 missing" in told
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+    before = run.files()
+    run.take(tmp_path / "one", tmp_path / "two")
+    assert run.files() == before
+
+
+def test_rounds_add_up_and_one_file_may_answer_both(run, tmp_path):
+    packages = [run.export("--round", "0"), run.export()]
+    assert [p.name for p in packages] == ["round_00", "round_01"]
+    for number, package in enumerate(packages):
+        run.take(masks(package, answers(run, package), tmp_path / str(number), "grey"))
+    apart = run.files()
+    assert np.array_equal(run.label(1), run.expected(1, [0, 11, 5]))
+    assert np.array_equal(run.label(2), run.expected(2, [2, 3]))
+    shutil.rmtree(run.folder / "annotation" / "labels")
+    run.take(tmp_path / "0", tmp_path / "1")
+    assert run.files() == apart
+
+
+def test_the_later_of_two_answers_wins_and_it_is_said(run, tmp_path, capsys):
+    package = run.export("--round", "0")
+    right = answers(run, package)
+    wrong = {name: np.where(codes < 255, 4, 255).astype(np.uint8) for name, codes in right.items()}
+    files = [
+        masks(package, wrong, tmp_path / "w", "grey"),
+        coco(package, right, tmp_path / "r.json", "runs"),
+    ]
+    run.take(*files)
+    told = capsys.readouterr().out
+    assert told.count("differs from") == 4 and "the later one taken" in told
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+    run.take(files[0])
+    assert "replaces earlier answers of round_00 region 1, round_00 region 2" in (
+        capsys.readouterr().out
+    )
+    assert (run.label(0)[run.superpixels == 1] == 13).all()
+
+
+def test_shapes_that_overlap_count_from_the_top_and_it_is_said(run, tmp_path, capsys):
+    package = run.export("--round", "0")
+    content = json.loads((package.folder / "coco.json").read_text())
+    ids = {c["name"]: c["id"] for c in content["categories"]}
+    box = [[8, 0, 16, 0, 16, 8, 8, 8]]
+    for name in ("road", "car"):
+        content["annotations"].append(
+            {"image_id": 1, "category_id": ids[name], "segmentation": box}
+        )
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    run.take(tmp_path / "a.json")
+    assert "64 pixels with two answers, the later one taken" in capsys.readouterr().out
+    assert (run.label(0)[run.superpixels == 1] == 26).all()
+
+
+def test_cvat_shapes_lie_in_the_order_of_z_order(run, tmp_path):
+    package = run.export("--round", "0")
+    box = 'xtl="8" ytl="0" xbr="16" ybr="8"'
+    (tmp_path / "a.xml").write_text(
+        f'<annotations><image name="{package.images[0].file}" width="32" height="24">'
+        f'<box label="car" z_order="2" {box}/><box label="road" z_order="1" {box}/>'
+        "</image></annotations>"
+    )
+    run.take(tmp_path / "a.xml")
+    assert (run.label(0)[run.superpixels == 1] == 26).all()
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_void_and_skip(run, tool, tmp_path, capsys):
+    package = run.export("--round", "0")
+    classes = package.classes
+    drawn = answers(run, package)
+    first, second = (drawn[image.name] for image in package.images)
+    first[run.superpixels == 1] = classes.void
+    first[run.superpixels == 6] = classes.skip
+    first[16:20, 16:20] = 255
+    second[:8, :4] = classes.void
+    run.take(TOOLS[tool](package, drawn, tmp_path))
+    assert "2 answered, 1 void, 1 skipped, 0 missing" in capsys.readouterr().out
+    key = Path(run.items[0].image).relative_to(run.root).as_posix()
+    assert statuses(run)[key] == {"1": "void", "6": "skipped"}
+    assert (run.label(0) == 255).all()
+    assert (run.label(1)[:8, :4] == 255).all() and (run.label(1)[:8, 4:8] != 255).all()
+    page = (package.folder / "index.html").read_text()
+    assert "All 4 regions are answered" in page and "skipped" in page
+
+
+def test_a_skip_tag_of_cvat_skips_all_regions_of_its_image(run, tmp_path):
+    package = run.export("--round", "0")
+    (tmp_path / "a.xml").write_text(
+        f'<annotations><image name="{package.images[1].file}" width="32" height="24">'
+        '<tag label="Unreadable" source="manual"></tag>'
+        '<box label="road" z_order="1" xtl="0" ytl="0" xbr="32" ybr="24"/></image></annotations>'
+    )
+    run.take(tmp_path / "a.xml")
+    assert list(statuses(run).values()) == [{"0": "skipped", "11": "skipped"}]
+
+
+def test_the_last_changed_annotation_of_a_task_wins_and_cancelled_ones_are_none(run, tmp_path):
+    package = run.export("--round", "0")
+    path = label_studio(package, answers(run, package), tmp_path / "a.json", "brushlabels")
+    tasks = json.loads(path.read_text())
+    for task in tasks:
+        right = task["annotations"][0]
+        wrong = json.loads(json.dumps(right).replace('"car"', '"road"').replace('"sky"', '"road"'))
+        task["annotations"] = [
+            {**right, "updated_at": "2026-03-02T09:00:00Z"},
+            {**wrong, "updated_at": "2026-03-01T23:00:00Z"},
+            {**wrong, "updated_at": "2026-03-03T09:00:00Z", "was_cancelled": True},
+        ]
+    path.write_text(json.dumps(tasks))
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+def test_archives_of_whole_exports_and_names_of_the_data_set_itself(run, tmp_path):
+    package = run.export()
+    drawn = answers(run, package)
+    path = coco(package, drawn, tmp_path / "a.json", "compressed")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(path, "annotations/instances_default.json")
+        archive.writestr("images/readme.png", b"not looked at")
+    run.take(tmp_path / "a.zip")
+    assert np.array_equal(run.label(2), run.expected(2, [2, 3]))
+    (tmp_path / "own").mkdir()
+    Image.fromarray(np.full((HEIGHT, WIDTH), 11, np.uint8)).save(tmp_path / "own" / "a b.png")
+    run.take(tmp_path / "own")
+    assert (run.label(2)[run.superpixels == 2] == 24).all()
+
+
+def test_the_package_moves_with_the_run_and_needs_no_data(run, tmp_path):
+    package = run.export("--round", "0")
+    path = masks(package, answers(run, package), tmp_path / "a", "grey")
+    shutil.rmtree(run.root)
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))

@@ -1,0 +1,96 @@
+"""Workers import from the project alone, wherever a script is started, and end with it."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT
+from utils.errors import UserError
+from utils.workers import worker_context
+
+SCRIPT = f"""
+import os, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from data_preprocessing.each_image import map_images
+
+def work(item):
+    import dataloader.datasets, signal, socket, struct
+    print(os.getpid(), os.getcwd(), dataloader.datasets.__file__, flush=True)
+    time.sleep(float(sys.argv[1]))
+
+def load():
+    import torch
+    from dataloader.loaders import evaluation_loader
+    print(*evaluation_loader([(0, torch.ones(1), None, None)], 1, 1))
+
+if __name__ == "__main__":
+    if sys.argv[1] == "0":
+        load()
+    map_images(work, [1, 2], 2, "numbers")
+"""
+
+
+@pytest.fixture()
+def script(tmp_path) -> Path:
+    (tmp_path / "script").mkdir()
+    path = tmp_path / "script" / "script.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def test_nothing_is_imported_from_the_working_directory(tmp_path, script):
+    """Another checkout of the project, and files named as modules of Python."""
+    folder = tmp_path / "elsewhere"
+    (folder / "dataloader").mkdir(parents=True)
+    mark = tmp_path / "executed"
+    for name in ("signal", "socket", "struct", "multiprocessing", "torch", "cv2", "utils"):
+        (folder / f"{name}.py").write_text(f"open({str(mark)!r}, 'a').write({name!r})")
+    for name in ("__init__", "datasets"):
+        (folder / "dataloader" / f"{name}.py").write_text(f"open({str(mark)!r}, 'a').write('d')")
+    done = subprocess.run(
+        [sys.executable, script, "0"], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert not mark.exists()
+    expected = [str(folder), str(ROOT / "dataloader" / "datasets.py")]
+    assert [line.split()[1:] for line in done.stdout.splitlines()[1:]] == [expected] * 2
+    assert done.stdout.startswith("([0], tensor([[1.]]), None, [None])")
+
+
+def test_workers_end_with_a_killed_main_process(script):
+    process = subprocess.Popen([sys.executable, script, "600"], stdout=subprocess.PIPE, text=True)
+    workers = [int(process.stdout.readline().split()[0]) for _ in range(2)]
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while any(map(_is_alive, workers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_too_few_files_are_one_line(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (20, 20))
+    with pytest.raises(UserError, match=r"only 20 files .* --num_workers 0, or raise"):
+        worker_context()
+
+
+def test_the_working_directory_and_ctrl_c_stay_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGINT)
+    assert worker_context().get_start_method() == "forkserver"
+    assert Path.cwd() == tmp_path
+    assert signal.getsignal(signal.SIGINT) is before

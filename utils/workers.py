@@ -1,0 +1,78 @@
+"""Worker processes: they import from the project alone, and end with the process they work for."""
+
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver, get_context, parent_process, resource_tracker
+from multiprocessing.context import BaseContext
+from pathlib import Path
+
+from utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+SLOW_IMPORTS = ("cv2", "skimage.segmentation", "torch", "dataloader.datasets")
+FEWEST_FILES = 64
+
+
+def worker_context() -> BaseContext:
+    """The context that workers are started in: forked from a server, as threads rule out others.
+
+    Python starts this server, and the tracker of its resources, as ``python -c``, which imports
+    from the working directory first: another checkout of the project there, or a file called
+    ``signal.py``, would be executed. Both are therefore started in the project's own folder. Each
+    worker takes over the working directory and ``sys.path`` of the process that it works for.
+
+    The server has imported what is slow and imported here, and ignores Ctrl-C, as its workers do:
+    that is for the main process to handle.
+
+    Raises:
+        UserError: too few files may be open.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files < FEWEST_FILES:
+        raise UserError(
+            f"--num_workers: only {files} files may be open at a time, and workers need "
+            f"{FEWEST_FILES}; use --num_workers 0, or raise the limit (ulimit -n)"
+        )
+    forkserver.set_forkserver_preload([name for name in SLOW_IMPORTS if name in sys.modules])
+    with _project_folder(), _ignored_interrupts():
+        resource_tracker.ensure_running()
+        forkserver.ensure_running()
+    return get_context("forkserver")
+
+
+@contextmanager
+def _project_folder() -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(ROOT)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextmanager
+def _ignored_interrupts() -> Iterator[None]:
+    """Processes that are started within the block ignore Ctrl-C from their first moment on."""
+    if threading.current_thread() is not threading.main_thread():  # has no say in signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def end_with_main_process() -> None:
+    """In a worker: end when the main process has ended, which a killed one tells nobody."""
+    threading.Thread(target=_wait_for_end, daemon=True).start()
+
+
+def _wait_for_end() -> None:
+    parent_process().join()
+    os._exit(1)
