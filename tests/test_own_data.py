@@ -21,6 +21,8 @@ from models.facts import padded_names
 from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
 from utils.files import write_json, write_png
+from utils.runtime import Runtime
+from utils.validation import validate
 
 ROOT = Path(__file__).parents[1]
 OWN = {
@@ -146,3 +148,15 @@ def test_colours_of_labels_are_those_of_the_table():
     info = load_dataset("cityscapes")
     labels = np.arange(256, dtype=np.uint8).reshape(8, 32)
     assert (info.colors(labels) == info.color_table[labels]).all()
+
+
+def test_validation_on_classes_that_do_not_count_is_refused():
+    """Not a mean over the classes that are predicted, which would be 0.00 without a word."""
+    labels = torch.full((1, 8, 8), 2, dtype=torch.uint8)
+    batches = [([0], torch.zeros(1, 3, 8, 8), labels, [None])]
+    network, runtime = torch.nn.Conv2d(3, 3, 1), Runtime(torch.device("cpu"))
+    names = OWN["class_names"]
+    assert validate(network, batches, names, runtime).miou in (0, 1)
+    for absent, missing in (([2], []), ([], [2])):
+        with pytest.raises(UserError, match="has a class that counts; see --val_dataset"):
+            validate(network, batches, names, runtime, missing, absent=absent)

@@ -1,5 +1,6 @@
 """Density-aware selection on arrays: published formulas, scikit-learn, degenerate cases."""
 
+import logging
 import warnings
 from pathlib import Path
 
@@ -287,3 +288,13 @@ def test_overlapping_components_share_rows():
     ours = fit_mixture(features, 4)
     np.testing.assert_allclose(ours.log_density(features), theirs.score_samples(features), 1e-6)
     assert ((ours.weighted_log_prob(torch.from_numpy(features)) > -torch.inf).sum(1) > 1).all()
+
+
+def test_the_log_names_the_classes(caplog):
+    regions = table([0, 2, 3] * 2, np.eye(6, 4))
+    options = DensityOptions(class_names=["soil", "plant", "weed"])
+    with caplog.at_level(logging.INFO):
+        rank_by_density(regions, regions, np.ones(6, bool), options)
+    for name in ("soil", "weed", "class 3"):
+        assert f"{name}: 2 target and 2 source regions" in caplog.text
+        assert f"{name}: mean d " in caplog.text
