@@ -43,8 +43,8 @@ PROBLEMS: tuple[tuple[str, str, Remedies], ...] = (
     ),
     (
         r"AF_UNIX path too long",
-        "the path of temporary files is too long for the sockets of workers; set TMPDIR to a "
-        "shorter one, such as /tmp, or use --num_workers 0",
+        "the path of temporary files is too long for the sockets of workers",
+        (*NO_WORKERS, ("", "a shorter TMPDIR, such as /tmp")),
     ),
     (
         r"can't start new thread|Resource temporarily unavailable",
