@@ -75,14 +75,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictions = find_predictions(items, args.pred_dir)
     pairs = [Item(str(p), i.label, "") for i, p in zip(items, predictions, strict=True)]
     check_files(pairs, info, "prediction", "label")
-    check_labels(items, info, "--dataset")
+    as_described = check_labels(items, info, "--dataset")
 
     values = np.zeros((len(info.class_names), 256), np.int64)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         counted = pool.map(lambda item, path: count(item, path, info), items, predictions)
         for one in tqdm(counted, total=len(items), desc="evaluate", disable=None):
             values += one
-    check_values(values, info, args.pred_dir)
+    check_values(values, info, args.pred_dir, as_described)
     confusion = ConfusionMatrix(len(info.class_names))
     confusion.counts[:, :-1] = values[:, : confusion.num_classes]
     confusion.counts[:, -1] = values[:, confusion.num_classes :].sum(1)
@@ -150,16 +150,21 @@ def check_size(item: Item, path: Path, label: np.ndarray, prediction: np.ndarray
         )
 
 
-def check_values(values: np.ndarray, info: DatasetInfo, source: Path) -> None:
+def check_values(
+    values: np.ndarray, info: DatasetInfo, source: Path, as_described: bool = True
+) -> None:
     """Refuse, or warn about, predictions whose values cannot be train ids.
 
     Args:
         values: (C, 256), labelled pixels by class and predicted value.
         info: the dataset.
         source: folder of the predictions.
+        as_described: whether the labels seem to be what the dataset says; predictions look like
+            label ids if it is the labels that are train ids.
 
     Raises:
-        UserError: no pixel is labelled, most values are not a class, or they are label ids.
+        UserError: no pixel is labelled, most values are not a class, no prediction is one, or they
+            are label ids.
     """
     classes, pixels = len(values), values.sum()
     if not pixels:
@@ -167,7 +172,8 @@ def check_values(values: np.ndarray, info: DatasetInfo, source: Path) -> None:
             f"{info.name}: every pixel of the labels is ignored, so there is nothing to evaluate; "
             "check --dataset, and label_to_train in its info.json"
         )
-    unknown = values[:, classes:IGNORE].sum(0)
+    unknown = values[:, classes:].sum(0)
+    strange = unknown[:-1].sum()  # 255 may be meant
     first = classes + int(np.argmax(unknown))
     as_ids = sum(
         values[train, i] for i, train in info.label_to_train.items() if i < 256 and train < classes
@@ -181,11 +187,11 @@ def check_values(values: np.ndarray, info: DatasetInfo, source: Path) -> None:
     )
     share = f"{percent(unknown.sum() / pixels)} % of the predicted values are no class"
     share += f", most often {first}"
-    if 2 * unknown.sum() > pixels or (unknown.any() and as_ids > right):
+    if unknown.sum() == pixels or 2 * strange > pixels or (strange and as_ids > right):
         raise UserError(f"{source}: {share}{cause}")
     if unknown.any():
         log.warning("%s: %s; they count as wrong", source, share)
-    elif as_ids > max(2 * right, pixels // 2):
+    elif as_described and as_ids > max(2 * right, pixels // 2):
         log.warning("%s: these seem to be label ids%s", source, cause)
 
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -115,9 +116,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = EvaluationSet(items, info, tuple(args.image_size))
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
     for index, labels in predict(model, loader, items, runtime):
-        write_png(targets[index], ids[labels])
+        write_png(targets[index], cv2.LUT(labels, ids))
         if not args.label_ids:
-            write_png(color_path(targets[index]), info.color_table[labels])
+            write_png(color_path(targets[index]), info.colors(labels))
         if args.overlay:
             drawn = draw_overlay(read_image(items[index].image), labels, info, args.overlay)
             write_png(overlay_path(targets[index]), drawn)

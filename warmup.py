@@ -107,13 +107,7 @@ def warm_up(args: Namespace) -> None:
     validation = load_domain(args, "val", "val", "image", "label")
     validate = make_validator(args, validation, model, runtime)
     step = build_step(args, model, domains, runtime)
-    plan = TrainingPlan(
-        args.total_itrs,
-        args.val_period,
-        ramp_itrs=args.ramp_itrs,
-        freeze_bn=args.freeze_bn,
-        save_period=args.save_period,
-    )
+    plan = TrainingPlan.from_args(args, args.total_itrs, ramp_itrs=args.ramp_itrs)
     named = dict(zip(DOMAINS[args.warmup], domains, strict=True)) | {"val": validation}
     settings.write(check_and_describe(named, settings.data))
     recorder = Recorder(folder / "metrics.jsonl")

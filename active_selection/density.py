@@ -136,13 +136,12 @@ def rank_by_density(
         lambda c: sizes[c],
     )
     score = np.zeros(len(target))
-    for c, ratio in zip(rankable, ratios, strict=True):
+    weights = [class_weight(ratio) for ratio in ratios]
+    for c, ratio, weight in zip(rankable, ratios, weights, strict=True):
         score[classes == c] = ratio
-        name = options.name(c)
-        log.info("%s: mean d %.4g, weight %d", name, ratio.mean(), class_weight(ratio))
+        log.info("%s: mean d %.4g, weight %d", options.name(c), ratio.mean(), weight)
     if options.class_balance:
         queues = [largest_first(score, pool & (classes == c)).rows for c in rankable]
-        weights = [class_weight(ratio) for ratio in ratios]
         best = take_turns([queue[:BEST_PER_CLASS] for queue in queues], weights)
         rest = take_turns([queue[BEST_PER_CLASS:] for queue in queues], weights)
         ranked = [best, rest]

@@ -101,13 +101,7 @@ class Experiment:
             discriminator=self.discriminator,
             focal_gamma=args.focal_gamma,
         )
-        plan = TrainingPlan(
-            args.finetune_itrs,
-            args.val_period,
-            first_validation=args.finetune_itrs * 2 / 3,
-            freeze_bn=args.freeze_bn,
-            save_period=args.save_period,
-        )
+        plan = TrainingPlan.from_args(args, args.finetune_itrs, args.finetune_itrs * 2 / 3)
         log.info("round %02d: fine-tuning on %d images", n, len(loader.dataset))
         state = self.folder.state(n)
         info = self.source.info
@@ -186,15 +180,7 @@ class Experiment:
         return candidates.per_image(pool) if in_scan else candidates
 
     def _measure(self, n: int, name: str, domain: Domain) -> RegionTable:
-        args = self.args
-        options = PassOptions(
-            tuple(args.image_size),
-            args.val_batch_size,
-            args.num_workers,
-            self.runtime,
-            self.folder.features,
-            args.save_period,
-        )
+        options = PassOptions.from_args(self.args, self.runtime, self.folder.features)
         with self.recorder.timed(f"pass_{name}", Step(n)):
             return measure(f"round{n:02d}_{name}", domain, self.model, self.discriminator, options)
 

@@ -1,6 +1,7 @@
 """The forward pass over a domain that fills its region table."""
 
 import logging
+from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,12 @@ class PassOptions:
     runtime: Runtime
     folder: Path
     save_period: int = 1000
+
+    @classmethod
+    def from_args(cls, args: Namespace, runtime: Runtime, folder: Path) -> "PassOptions":
+        """The options that the flags of ``train_ADA.py`` give."""
+        size = tuple(args.image_size)
+        return cls(size, args.val_batch_size, args.num_workers, runtime, folder, args.save_period)
 
 
 def measure(

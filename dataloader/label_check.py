@@ -63,7 +63,7 @@ def label_value_counts(counts: np.ndarray, info: DatasetInfo) -> LabelValues:
     )
 
 
-def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int = 32) -> None:
+def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int = 32) -> bool:
     """Look at ``count`` labels of a dataset, evenly spread: can they be what the dataset says?
 
     Args:
@@ -71,6 +71,9 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
         info: the dataset.
         flag: the one that chose it, such as "--src_dataset".
         count: labels to read.
+
+    Returns:
+        whether nothing was found.
 
     A warning is logged where more pixels have unknown values than a class, where only one class
     occurs beside unknown values, and where the labels look like train ids.
@@ -80,7 +83,7 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
     """
     paths = [item.label for item in spread(items, count)]
     if not paths:
-        return
+        return True
     counts = _total(paths, info)
     values = label_value_counts(counts, info)
     cause = _likely_cause(paths, counts, values, info)
@@ -106,6 +109,9 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
         logger.warning(
             "%s and %d other labels: %s; check %s", paths[0], len(paths) - 1, cause, flag
         )
+    else:
+        return True
+    return False
 
 
 def _likely_cause(
@@ -135,17 +141,17 @@ def _likely_cause(
 def _look_like_train_ids(counts: np.ndarray, values: LabelValues, info: DatasetInfo) -> bool:
     """Whether labels hold train ids, though the dataset's label ids are others.
 
-    Then nothing lies outside of 0..classes - 1 and 255, most of which occur, and read as label ids
-    many pixels would be of no class: half, or one in 20 where 255 occurs and means nothing.
+    Then nothing lies outside of 0..classes - 1 and 255, and read as label ids many pixels would be
+    of no class: half, if most train ids occur, or one in 20, if 255 occurs and is no label id.
     """
     classes = len(info.class_names)
     seen = counts.nonzero()[0]
     train_ids = seen[seen != IGNORE]
-    if (train_ids >= classes).any() or len(train_ids) < max(2, classes / 2):
+    odd = counts[IGNORE] > 0 and IGNORE not in info.known_ids
+    if (train_ids >= classes).any() or len(train_ids) < (2 if odd else max(2, classes / 2)):
         return False
     if np.array_equal(map_label(train_ids[None].astype(np.uint16), info)[0], train_ids):
         return False
-    odd = counts[IGNORE] > 0 and IGNORE not in info.known_ids
     return values.counted < (0.95 if odd else 0.5) * int(counts.sum() - counts[IGNORE])
 
 

@@ -73,16 +73,14 @@ def scan(
     if split not in info.splits:
         known = ", ".join(info.splits)
         raise UserError(f"{info.name} has no {split} split, only {known}; name a datalist")
-    files = _SplitFiles(info, Path(root), info.splits[split])
+    files, found = _SplitFiles(info, Path(root), info.splits[split]), Scan()
     others = files.other_splits()
-    found = Scan()
     candidates = files.candidates(found, [other.image_folder for other in others])
     labels = files.labels(candidates)
     maps = {*labels.values(), *(files.item(names).superpixel for names in candidates)}
     for names, paths in candidates.items():
-        images = [path for path in paths if path not in maps]  # which may lie among them
-        if not images:
-            continue
+        if not (images := [path for path in paths if path not in maps]):
+            continue  # maps may lie among the images
         if names.stem in info.excluded_stems:
             found.leave_out("that info.json excludes", images[0])
         elif not any(fnmatch(p, pattern) or fnmatch(Path(p).name, pattern) for p in images):

@@ -14,6 +14,7 @@ from PIL import Image
 import evaluation
 import inference
 import train_ADA
+from dataloader.dataset_info import load_dataset
 from dataloader.domain import agree_on_classes
 from dataloader.loaders import Loader
 from models.facts import padded_names
@@ -110,3 +111,38 @@ def test_more_workers_than_cores_and_large_photos_are_no_news(tmp_path):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert (done.stdout, done.stderr) == ("(9000, 10000)\n", "")
+
+
+def toy_labels(folder: Path, labels: np.ndarray, predictions: np.ndarray) -> list[str]:
+    """Flags of evaluation.py for one Cityscapes image with these (H, W) arrays."""
+    stem = "ulm_000000_000019"
+    write_png(folder / f"leftImg8bit/val/ulm/{stem}_leftImg8bit.png", np.zeros((8, 8, 3), np.uint8))
+    write_png(folder / f"gtFine/val/ulm/{stem}_gtFine_labelIds.png", labels)
+    write_png(folder / f"pred/{stem}_leftImg8bit.png", predictions)
+    return ["--root_dir", str(folder), "--pred_dir", str(folder / "pred")]
+
+
+def test_labels_of_train_ids_are_told_by_few_classes_and_predictions_not_blamed(tmp_path, caplog):
+    labels = np.full((8, 8), 255, np.uint8)
+    labels[2:4], labels[4:6], labels[6:] = 0, 8, 10
+    evaluation.main(toy_labels(tmp_path / "a", labels, labels))
+    assert "these look like train ids" in caplog.text
+    assert "label ids; as label ids" not in caplog.text
+    labels[labels == 8] = 0
+    with pytest.raises(UserError, match=r"no pixel has a class.*these look like train ids"):
+        evaluation.main(toy_labels(tmp_path / "b", labels, labels))
+
+
+def test_predictions_without_any_class_are_refused(tmp_path, caplog):
+    labels, nothing = np.full((8, 8), 7, np.uint8), np.full((8, 8), 255, np.uint8)
+    with pytest.raises(UserError, match=r"100.00 % of the predicted values are no class, .* 255"):
+        evaluation.main(toy_labels(tmp_path / "a", labels, nothing))
+    nothing[:2] = 0
+    evaluation.main(toy_labels(tmp_path / "b", labels, nothing))
+    assert "75.00 % of the predicted values are no class, most often 255" in caplog.text
+
+
+def test_colours_of_labels_are_those_of_the_table():
+    info = load_dataset("cityscapes")
+    labels = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    assert (info.colors(labels) == info.color_table[labels]).all()

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +46,20 @@ class TrainingPlan:
     freeze_bn: bool = True
     save_period: int = 1000
     log_period: int = 100
+
+    @classmethod
+    def from_args(
+        cls, args: Namespace, total_itrs: int, first_validation: float = 0, ramp_itrs: int = 0
+    ) -> "TrainingPlan":
+        """The plan of a training of so many iterations, the rest as the flags say."""
+        return cls(
+            total_itrs,
+            args.val_period,
+            first_validation,
+            ramp_itrs,
+            freeze_bn=args.freeze_bn,
+            save_period=args.save_period,
+        )
 
     def validates_after(self, done: int) -> bool:
         """Return True if a validation follows iteration ``done``, counted from 1."""

@@ -1,0 +1,64 @@
+"""Where target labels come from: only asked regions are revealed, and void ones are counted."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataloader.dataset_info import load_dataset
+from dataloader.domain import Domain
+from dataloader.item import Item
+from dataloader.oracle import Annotations, GroundTruth
+from utils.errors import UserError
+
+SUPERPIXELS = np.repeat(np.arange(4, dtype=np.uint8), 5)[None].repeat(6, 0)  # 6 x 20, 4 regions
+LABEL = np.full((6, 20), 7, np.uint8)  # road
+LABEL[:, 5:10] = 0  # region 1 is void
+
+
+@pytest.fixture
+def domain(tmp_path) -> Domain:
+    """One image with a label of twice its size."""
+    item = Item(*(str(tmp_path / f"{name}.png") for name in ("image", "label", "map")))
+    Image.fromarray(np.zeros((6, 20, 3), np.uint8)).save(item.image)
+    Image.fromarray(LABEL.repeat(2, 0).repeat(2, 1)).save(item.label)
+    Image.fromarray(SUPERPIXELS).save(item.superpixel)
+    info = load_dataset("cityscapes")
+    return Domain(info, str(tmp_path), [item], {item.superpixel: dict.fromkeys(range(4), 30)})
+
+
+def test_only_asked_regions_are_revealed(domain):
+    (item,) = domain.items
+    labels = GroundTruth(domain).labels(item, [0, 1])
+    expected = np.where((SUPERPIXELS == 0), 0, 255)
+    assert labels.dtype == np.uint8
+    assert labels.tolist() == expected.tolist()
+
+
+def test_regions_without_a_class_are_void(domain):
+    (item,) = domain.items
+    oracle = GroundTruth(domain)
+    regions = [(item.superpixel, region) for region in (3, 1, 0)]
+    assert oracle.void(regions) == [(item.superpixel, 1)]
+    assert oracle.labelled_pixels({item.superpixel: [0, 1]}) == 60
+
+
+def test_answers_of_people_are_label_maps_and_a_status_a_region(domain, tmp_path):
+    (item,) = domain.items
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    Image.fromarray(LABEL).save(folder / "image.png")
+    entry = {"status": "answered", "labelled": 21}
+    content = {"images": {"image.png": {"label": "image.png", "regions": {"2": entry}}}}
+    (folder / "answers.json").write_text(json.dumps(content))
+    blind = Domain(domain.info, domain.root, [item._replace(label="")], domain.regions)
+    oracle = Annotations(blind, folder)
+    assert oracle.answers(item.superpixel) == {2: ("answered", 21)}
+    assert oracle.labelled_pixels({item.superpixel: [2]}) == 21
+    labels = oracle.labels(blind.items[0], [2])
+    assert labels.tolist() == np.where(SUPERPIXELS == 2, 0, 255).tolist()
+    for damaged in ('{"images": 3}', '{"images": {"image.png": {}}}', "{"):
+        (folder / "answers.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"answers\.json"):
+            Annotations(blind, folder)
