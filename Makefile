@@ -3,10 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test fuzz bench lint clean
 
 test: $(READY)  ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+fuzz: $(READY)  ## thousands of damaged files and made-up flags (the test suite tries a few)
+	$(BIN)/python -m tests.fuzz
 
 demo: $(READY)  ## the whole method on a made-up city, with pictures (results in demo/)
 	$(BIN)/python experiments/demo.py

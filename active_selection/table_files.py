@@ -7,6 +7,7 @@ that were truncated or changed since, are made again.
 
 import errno
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import dtype_to_descr, open_memmap, write_array_header_1_0
 from torch import nn
 
 from utils.errors import UserError
@@ -113,15 +114,15 @@ class ColumnFiles:
         if note is None:
             return False
         for column, (dtype, shape) in self.types.items():
+            path, header = self.paths[column], _header(dtype, (self.rows, *shape))
+            size = len(header) + self.rows * np.dtype((dtype, shape)).itemsize
             try:
-                size = self.paths[column].stat().st_size  # a shorter file would be lengthened
-                array = open_memmap(self.paths[column], "r+")
-            except (OSError, ValueError, EOFError, SyntaxError):
+                with path.open("rb") as file:
+                    if file.read(len(header)) != header or path.stat().st_size != size:
+                        return False
+            except OSError:
                 return False
-            whole = array.offset + array.nbytes == size
-            if array.dtype != dtype or array.shape != (self.rows, *shape) or not whole:
-                return False
-            self.columns[column] = array
+            self.columns[column] = open_memmap(path, "r+")
         self._hash_rows(note["rows"])
         if {column: h.hexdigest() for column, h in self.hashes.items()} != note["digests"]:
             return False
@@ -169,6 +170,14 @@ class ColumnFiles:
         note = {"images": images, "rows": rows, "fingerprint": self.fingerprint}
         note["digests"] = digests
         write_json(self.note_path, {**note, "note": _note_digest(note)})
+
+
+def _header(dtype: type, shape: tuple[int, ...]) -> bytes:
+    """How a file of such an array begins; NumPy's reader has many kinds of errors for others."""
+    header = io.BytesIO()
+    descr = dtype_to_descr(np.dtype(dtype))
+    write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
+    return header.getvalue()
 
 
 def _note_digest(note: Mapping[str, Any]) -> str:

@@ -168,7 +168,6 @@ def polygon_mask(parts: Sequence[Any], size: tuple[int, int], place: str) -> np.
     """
     height, width = size
     checked = []
-    margin = 0
     for part in parts:
         if isinstance(part, list) and len(part) > 2 * MAX_POINTS:
             raise UserError(f"{place}: a polygon has more than {MAX_POINTS} corners; simplify it")
@@ -179,12 +178,8 @@ def polygon_mask(parts: Sequence[Any], size: tuple[int, int], place: str) -> np.
         outside = max(-corners.min(), (corners - (width, height)).max(), 0)
         if outside > max(size):
             raise UserError(f"{place}: a polygon lies far outside of the image; remove it")
-        margin = max(margin, int(np.ceil(outside)))
-        checked.append(corners)
+        checked.append(corners.ravel().tolist())
     if not checked:
         return np.zeros(size, bool)
-    # pycocotools moves corners that lie outside to the border, which bends the polygon
-    shifted = [(corners + margin).ravel().tolist() for corners in checked]
-    rles = coco_mask.frPyObjects(shifted, height + 2 * margin, width + 2 * margin)
-    mask = coco_mask.decode(coco_mask.merge(rles)).astype(bool)
-    return mask[margin : margin + height, margin : margin + width]
+    rles = coco_mask.frPyObjects(checked, height, width)
+    return coco_mask.decode(coco_mask.merge(rles)).astype(bool)

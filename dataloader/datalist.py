@@ -20,7 +20,7 @@ from dataloader.item import ABSENT, Item, check_name, shown
 from dataloader.relocation import Locator, Moves
 from dataloader.scan import item_of, scan
 from utils.errors import UserError
-from utils.files import atomic_write
+from utils.files import atomic_write, read_regular
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def read_datalist(
 def _read_lines(path: str | Path) -> list[str]:
     """The lines of a list. Names come out as the system gives them, whatever the locale."""
     try:
-        data = Path(path).read_bytes()
+        data = read_regular(path)
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             data = data.decode("utf-16").encode()
         text = os.fsdecode(data.removeprefix(codecs.BOM_UTF8))

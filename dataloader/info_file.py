@@ -17,6 +17,7 @@ from jsonschema.validators import extend
 
 from dataloader import path_templates
 from utils.errors import UserError
+from utils.files import read_regular
 from utils.metrics import IGNORE
 
 SCHEMA = Path(__file__).parent / "info.schema.json"
@@ -51,7 +52,7 @@ def _parse(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path}: is too large for a dataset description (JSON)")
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
         return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -37,13 +37,13 @@ def call(command: str) -> Ended:
     is raised.
     """
     script, *argv = shlex.split(command)
-    main = import_module(script.removesuffix(".py").replace("/", ".")).main
+    module = import_module(script.removesuffix(".py").replace("/", "."))
     out, err, code = io.StringIO(), io.StringIO(), 0
     with restored_process(), redirect_stdout(out), redirect_stderr(err):
         sys.argv = [script, *argv]
         os.chdir(ROOT)
         try:
-            run(partial(main, argv))
+            run(partial(module.main, argv), getattr(module, "parser", None))
         except SystemExit as end:
             code = end.code
     return Ended(code, out.getvalue(), err.getvalue())
@@ -54,7 +54,8 @@ def restored_process() -> Iterator[None]:
     """Put back, after the block, all that a script sets for the whole process."""
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ))
-        stack.enter_context(patch.object(sys, "argv", sys.argv))
+        for name in ("argv", "unraisablehook"):
+            stack.enter_context(patch.object(sys, name, getattr(sys, name)))
         stack.callback(os.chdir, Path.cwd())
         for signum in SIGNALS:
             stack.callback(signal.signal, signum, signal.getsignal(signum))

@@ -3,14 +3,15 @@
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from utils.errors import UserError
 
-LONGEST_SHOWN = 40
-"""Characters of a bad number that its error line repeats."""
+LONG_WORD = re.compile(r"(\S{40})\S{160,}")
+"""A bad value of which an error line repeats the beginning alone."""
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -42,7 +43,8 @@ class Parser(argparse.ArgumentParser):
                 action.default = default
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
+        shown = LONG_WORD.sub(r"\1...", message)
+        raise UserError(f"{shown}; see {self.prog} --help")
 
 
 def number(
@@ -59,8 +61,7 @@ def number(
             wanted = "a whole number" if kind is int else "a number"
             bounds = f"above {low}" if open_low else f"of at least {low}"
             upper = f" and at most {high}" if high < math.inf else ""
-            shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
-            raise argparse.ArgumentTypeError(f"{shown!r} is not {wanted} {bounds}{upper}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted} {bounds}{upper}")
         return value
 
     return convert

@@ -182,15 +182,24 @@ def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
         np.savez(file, **arrays)
 
 
+def read_regular(path: str | Path) -> bytes:
+    """Read a regular file, since reading a pipe or a device might never end.
+
+    Raises:
+        OSError: it is none, or cannot be read.
+    """
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return Path(path).read_bytes()
+
+
 def read_json(path: str | Path, remedy: str) -> Any:
     """Read a JSON file of UTF-8; ``remedy`` ends the error line of one that cannot be read.
 
     NaN, Infinity and floats beyond the range of float64, which are no JSON, are refused.
     """
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise OSError("no regular file")
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
         return json.loads(text, parse_constant=_refuse_number, parse_float=_finite_float)
     except RecursionError as error:
         raise UserError(f"{path}: cannot be read (nested too deeply); {remedy}") from error

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from utils.errors import UserError
-from utils.files import open_to_append
+from utils.files import open_to_append, read_regular
 
 
 class Step(NamedTuple):
@@ -93,7 +93,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
         UserError: the file cannot be read.
     """
     try:
-        lines = Path(path).read_bytes().splitlines()
+        lines = read_regular(path).splitlines()
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); name the folder (-p) of a run"

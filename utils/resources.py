@@ -44,7 +44,7 @@ PROBLEMS: tuple[tuple[str, str, Remedies], ...] = (
     (
         r"AF_UNIX path too long",
         "the path of temporary files is too long for the sockets of workers",
-        (*NO_WORKERS, ("", "a shorter one for TMPDIR, such as /tmp")),
+        (*NO_WORKERS, ("", "a shorter TMPDIR, such as /tmp")),
     ),
     (
         r"can't start new thread|Resource temporarily unavailable",

@@ -173,10 +173,10 @@ def test_badge_never_draws_a_region_of_zero_weight():
 
 @pytest.mark.parametrize("strategy", ["coreset", "BADGE", "CLUE", "ReDAL"])
 def test_memory_grows_with_rows_alone(strategy, tmp_path):
-    """100,000 x 256 in a memory-mapped file: a few copies of it, not N x N or N x (19 x 256)."""
+    """40,000 x 256 in a memory-mapped file: a few copies of it, not N x N or N x (19 x 256)."""
     from benchmarks.measure import peak_mb
 
-    n = 100_000
+    n = 40_000
     path = tmp_path / "features.npy"
     feature = np.lib.format.open_memmap(path, "w+", np.float32, (n, 256))
     rng = np.random.default_rng(0)

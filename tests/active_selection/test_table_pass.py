@@ -118,5 +118,7 @@ def test_another_network_measures_anew(run, measured):
 def test_features_that_are_no_numbers_name_their_image(run):
     with torch.no_grad():
         run.networks[0].features.bias[7] = float("nan")
-    with pytest.raises(UserError, match=r"_leftImg8bit\.png: the network's features of it are no"):
+    with pytest.raises(
+        UserError, match=r"_leftImg8bit\.png: the network's features of this image are NaN"
+    ):
         run("a")

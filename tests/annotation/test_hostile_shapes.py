@@ -89,6 +89,7 @@ VALUES = {
     "of texts": {"rle": ["a"]},
     "of large numbers": {"rle": [300, *GOOD]},
     "that overflow": {"rle": [*GOOD[:6], *[255] * 50]},
+    "that go on beyond the image": {"rle": [*GOOD[:6], GOOD[6] | 7, *[255] * 50]},
     "that claim 16 GB": {"rle": [255, 255, 255, 255, *GOOD[4:]]},
     "a text": "x",
 }

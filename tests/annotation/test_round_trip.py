@@ -11,7 +11,7 @@ from PIL import Image
 
 from annotation.package import Package
 from tests.annotation.conftest import BLOCK, HEIGHT, WIDTH, Run
-from tests.annotation.drawn import TOOLS, Drawn, coco, label_studio, masks
+from tests.annotation.drawn import TOOLS, Drawn, coco, label_studio, masks, one_coco
 
 
 def answers(run: Run, package: Package, whole: bool = False) -> Drawn:
@@ -234,3 +234,52 @@ def test_the_package_moves_with_the_run_and_needs_no_data(run, tmp_path):
     shutil.rmtree(run.root)
     run.take(path)
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+def test_a_region_is_skipped_where_skip_covers_more_than_classes_do(run, tmp_path):
+    package = run.export("--round", "0")
+    drawn = answers(run, package)
+    first = drawn[package.images[0].name]
+    columns = np.arange(WIDTH) % BLOCK
+    first[(run.superpixels == 1) & (columns < 5)] = package.classes.skip
+    first[(run.superpixels == 6) & (columns < 3)] = package.classes.skip
+    run.take(masks(package, drawn, tmp_path / "a", "grey"))
+    assert next(iter(statuses(run).values())) == {"1": "skipped", "6": "answered"}
+    assert (run.label(0)[run.superpixels == 1] == 255).all()
+    assert np.array_equal(
+        run.label(0)[:, 19:], np.where(columns < 3, 255, run.expected(0, [6]))[:, 19:]
+    )
+
+
+def test_names_that_label_studio_gives_to_uploaded_files(run, tmp_path):
+    package = run.export("--round", "0")
+    path = label_studio(package, answers(run, package), tmp_path / "a.json", "brushlabels")
+    tasks = json.loads(path.read_text())
+    for task, image in zip(tasks, package.images, strict=True):
+        task["data"] = {"image": f"/data/upload/1/0123abcd-{image.file}"}
+    path.write_text(json.dumps(tasks))
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+def test_transparent_pixels_are_not_labelled(run, tmp_path):
+    package = run.export("--round", "0")
+    rgba = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+    rgba[...] = (128, 64, 128, 255)
+    rgba[:, :10] = (9, 9, 9, 0)
+    (tmp_path / "a").mkdir()
+    Image.fromarray(rgba).save(tmp_path / "a" / f"{package.images[0].name}.png")
+    run.take(tmp_path / "a")
+    assert (run.label(0)[:8, 8:10] == 255).all() and (run.label(0)[:8, 10:16] == 7).all()
+
+
+def test_polygons_that_reach_out_of_the_image_keep_their_shape(run, tmp_path):
+    package = run.export("--round", "0")
+    triangle = [[-16, -8, 32, -8, 8, 16]]  # its sides cross the upper border at x = -8 and 24
+    (tmp_path / "a.json").write_text(one_coco(package, triangle))
+    run.take(tmp_path / "a.json", "--min_share", "0.1")
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    inside = (columns + rows < 24 - 1) & (rows < columns + 8 - 1) & (run.superpixels == 1)
+    outside = (columns + rows > 24 + 1) & (run.superpixels == 1)
+    assert inside.sum() > 40 and (run.label(0)[inside] == 7).all()
+    assert (run.label(0)[outside] == 255).all()

@@ -204,7 +204,7 @@ def load(tmp_path):
     return load_changed
 
 
-@pytest.mark.parametrize(("change", "message"), WRONG, ids=str)
+@pytest.mark.parametrize(("change", "message"), WRONG, ids=range(len(WRONG)))
 def test_wrong_descriptions_are_refused_in_one_line(load, tmp_path, change, message):
     with pytest.raises(UserError, match=message) as error:
         load(change)
@@ -214,7 +214,7 @@ def test_wrong_descriptions_are_refused_in_one_line(load, tmp_path, change, mess
     assert len(line) < 400 + len(str(tmp_path))
 
 
-@pytest.mark.parametrize(("content", "message"), NO_DESCRIPTION, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(("content", "message"), NO_DESCRIPTION, ids=range(len(NO_DESCRIPTION)))
 def test_files_that_are_no_description_are_refused_in_one_line(load, content, message):
     with pytest.raises(UserError, match=message) as error:
         load(content)

@@ -43,6 +43,7 @@ FLAGS = {"--image_size", "--train_batch_size", "--val_batch_size", "--num_worker
         (OSError(errno.EMFILE, "Too many open files"), ["open files", "--num_workers 0"]),
         (RuntimeError("received 0 items of ancdata"), ["open files"]),
         (RuntimeError("can't start new thread"), ["threads", "--num_workers 0"]),
+        (OSError("AF_UNIX path too long"), ["TMPDIR", "--num_workers 0"]),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), ["machine is full"]),
     ],
 )

@@ -1,7 +1,7 @@
 """A run is continued with its own flags and from its own state, and with nothing else."""
 
 import json
-from argparse import Namespace
+from argparse import Action, BooleanOptionalAction, Namespace
 
 import pytest
 import torch
@@ -43,36 +43,16 @@ def test_results_of_another_run_are_not_overwritten(tmp_path, resume):
         settings(tmp_path).check(resume, [tmp_path / "x", tmp_path / "checkpoint.tar"])
 
 
-VALUES = {  # of each flag, another value than its default
-    "model": "deeplabv2_mobilenet",
-    "separable_conv": True,
-    "output_stride": "8",
-    "num_classes": "20",
-    "src_dataset": "SYNTHIA",
-    "trg_dataset": "camvid",
-    "val_dataset": "camvid",
-    "relocate": "/a=/b",
-    "resume": True,
-    "freeze_bn": False,
-    "ignore_idx": None,  # has one value
-    "loss_type": "focal_loss",
-    "image_size": ["8", "16"],
-    "device": "cuda",
-    "amp": "bf16",
-    "channels_last": True,
-    "compile": True,
-    "deterministic": True,
-    "warmup": "sup_warmup",
-    "save_feat_dir": "feat",
-    "keep_features": True,
-    "datalist_path": "x.pkl",
-    "init_checkpoint": "y.tar",
-    "active_mode": "scan",
-    "active_method": "RIPU",
-    "uncertainty": "softmax_margin",
-    "class_balance": False,
-    "max_source_regions": "all",
-}
+def changed(action: Action) -> list[str]:
+    """Words of a command line that give a flag another value than its default."""
+    *_, last = action.option_strings
+    if isinstance(action, BooleanOptionalAction):
+        return [last if action.default else action.option_strings[0]]
+    if action.nargs == 0:
+        return [last]
+    if action.choices:
+        return [last, next(str(c) for c in action.choices if c != action.default)]
+    return [last, *({"relocate": ["/a=/b"], "image_size": ["8", "16"]}.get(action.dest, ["7"]))]
 
 
 @pytest.mark.parametrize("script", [warmup, train_ADA], ids=["warmup", "train_ADA"])
@@ -90,11 +70,7 @@ def test_every_flag_that_changes_a_result_must_be_the_same(script, tmp_path):
     for action in script.parser()._actions:
         if action.dest in ("help", "model_save_dir", "ignore_idx"):
             continue
-        value = VALUES.get(action.dest, "7")
-        if isinstance(value, bool):
-            given = [action.option_strings[0 if value else -1]]
-        else:
-            given = [action.option_strings[0], *([value] if isinstance(value, str) else value)]
+        given = changed(action)
         if action.dest in FREE_FLAGS:
             assert run(*given).check(True, []) is True
         else:

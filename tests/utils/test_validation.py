@@ -111,7 +111,9 @@ def test_records_hold_per_cent_and_none_for_what_does_not_occur():
 def test_labels_of_which_no_pixel_counts_are_one_line(batches):
     for batch in batches:
         batch[2][:] = 255
-    with pytest.raises(UserError, match="no pixel of the validation labels counts; see --val_data"):
+    with pytest.raises(
+        UserError, match="no pixel of the validation labels has a class that counts"
+    ):
         run(batches)
 
 
