@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_process import ROOT, Ended, call
+from tests.in_process import ROOT, Ended, call, restored_process
 
 TALLY: Counter[str] = Counter()
 
@@ -47,6 +47,13 @@ def call_process(command: str) -> Ended:
         timeout=300,
     )
     return Ended(result.returncode, result.stdout, result.stderr)
+
+
+@pytest.fixture(autouse=True)
+def _process():
+    """No test leaves a log, a signal handler or a random state behind, also by calling a main."""
+    with restored_process():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,7 @@ def call(command: str) -> Ended:
     with restored_process(), redirect_stdout(out), redirect_stderr(err):
         sys.argv = [script, *argv]
         os.chdir(ROOT)
+        logging.getLogger().handlers = []  # not pytest's own, which a script would close
         try:
             run(partial(module.main, argv), getattr(module, "parser", None))
         except SystemExit as end:
@@ -86,15 +87,15 @@ def _restore_torch(
 
 @contextmanager
 def _restored_log() -> Iterator[None]:
-    """Without pytest's own handlers in the block, which the script would close."""
+    """Put back the handlers of the log, and close those that are new."""
     root, raises = logging.getLogger(), logging.raiseExceptions
-    handlers, level = root.handlers, root.level
-    root.handlers = []
+    handlers, level = list(root.handlers), root.level
     try:
         yield
     finally:
         for handler in root.handlers:
-            handler.close()
+            if handler not in handlers:
+                handler.close()
         root.handlers = handlers
         root.setLevel(level)
         logging.raiseExceptions = raises
