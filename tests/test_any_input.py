@@ -143,14 +143,14 @@ NUMBERS = {  # flag: (kind, low, low allowed, high)
     "--finetune_lr": (float, 0, False, 1e9),
     "--train_lr": (float, 0, False, 1e9),
     "--weight_decay": (float, 0, True, 1e9),
-    "--init_iteration": (int, 0, True, None),
-    "--max_iterations": (int, 0, True, None),
-    "--finetune_itrs": (int, 1, True, None),
-    "--train_batch_size": (int, 1, True, None),
-    "--val_batch_size": (int, 1, True, None),
-    "--val_period": (int, 1, True, None),
-    "--save_period": (int, 1, True, None),
-    "--num_workers": (int, 0, True, None),
+    "--init_iteration": (int, 0, True, 999),
+    "--max_iterations": (int, 0, True, 999),
+    "--finetune_itrs": (int, 1, True, 10**9),
+    "--train_batch_size": (int, 1, True, 4096),
+    "--val_batch_size": (int, 1, True, 4096),
+    "--val_period": (int, 1, True, 10**9),
+    "--save_period": (int, 1, True, 10**9),
+    "--num_workers": (int, 0, True, 1024),
     "--num_classes": (int, 2, True, 254),
     "--seed": (int, 0, True, 2**32 - 1),
 }
@@ -168,7 +168,7 @@ def test_numeric_flags(check_line, flag, value):
         valid = (
             np.isfinite(float(expected))
             and (expected > low or (low_allowed and expected == low))
-            and (high is None or expected <= high)
+            and expected <= high
         )
     except (ValueError, OverflowError):
         valid = False
