@@ -1,13 +1,12 @@
 """Worker processes: they import from the project alone, and end with the process they work for."""
 
 import os
-import resource
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver, get_context, parent_process, resource_tracker
+from multiprocessing import get_context, parent_process
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -32,6 +31,9 @@ def worker_context() -> BaseContext:
     Raises:
         UserError: too few files may be open.
     """
+    import resource  # this and the fork server are not on Windows, where no workers can be had
+    from multiprocessing import forkserver, resource_tracker
+
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files < FEWEST_FILES:
         raise UserError(
