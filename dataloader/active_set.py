@@ -6,6 +6,7 @@ know it find these regions neither in the pool nor labelled.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -162,13 +163,11 @@ class ActiveSet:
         pool = _read_regions(path, data, "trg_pool_suppix", locate)
         labelled = _read_regions(path, data, "trg_label_suppix", locate)
         asked = _read_regions(path, data, ASKED_KEY, locate) if ASKED_KEY in data else {}
-        for superpixel in {**labelled, **asked}:
-            groups = [set(listed.get(superpixel, ())) for listed in (pool, labelled, asked)]
-            if len(set().union(*groups)) < sum(map(len, groups)):
-                raise UserError(
-                    f"{path}: {superpixel} has regions that are labelled, or asked for, and in the "
-                    "pool"
-                )
+        states = {"labelled": labelled, "asked for": asked, "in the pool": pool}
+        for (one, ids_of), (other, others_of) in combinations(states.items(), 2):
+            for superpixel, regions in ids_of.items():
+                if set(regions) & set(others_of.get(superpixel, ())):
+                    raise UserError(f"{path}: {superpixel} has regions that are {one} and {other}")
         order = [name for name in pool if name in target]
         order += [name for name in target if name not in pool]
         return cls(source, [target[name] for name in order], pool, labelled, asked)
