@@ -159,11 +159,9 @@ def test_image_bombs_are_refused_unopened(tmp_path):
     )
     path = str(tmp_path / "bomb.png")
     for column in ("image", "label", "superpixel"):
-        with pytest.raises(
-            UserError, match=r"bomb\.png: more than the 178956970 pixels that are read"
-        ):
+        with pytest.raises(UserError, match=r"bomb\.png: .*more than the 178956970 pixels"):
             check_files([Item(path, path, path)], load_dataset("camvid"), column)
-    with pytest.raises(UserError, match=r"bomb\.png: more than the 178956970 pixels that are read"):
+    with pytest.raises(UserError, match=r"bomb\.png: .*more than the 178956970 pixels"):
         read_image(path)
 
 
