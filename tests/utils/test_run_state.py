@@ -158,3 +158,16 @@ def test_a_state_of_another_round_counts_as_none(tmp_path):
     StateFile(path, "round 01").remove()
     StateFile(path, "round 01").remove()
     assert StateFile(path, "round 01").restore(step) == Progress()
+
+
+def test_other_threads_or_versions_are_warned_of(tmp_path, caplog):
+    """Sums depend on them, so files may differ in their last digits."""
+    settings(tmp_path).write()
+    path = tmp_path / "warmup_settings.json"
+    assert settings(tmp_path).check(True, []) is True
+    assert not caplog.records
+    before = json.loads(path.read_text())
+    before["machine"]["threads"] = "99"
+    path.write_text(json.dumps(before))
+    assert settings(tmp_path).check(True, []) is True
+    assert "threads" in caplog.text and "99" in caplog.text
