@@ -6,6 +6,7 @@ each. All files lie in a temporary folder of this process, and no path is ever m
 
 import argparse
 import json
+import logging
 import random
 import signal
 import tempfile
@@ -196,6 +197,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="first seed")
     args = parser.parse_args()
     warnings.simplefilter("ignore")  # of Pillow, on damaged files
+    logging.getLogger().setLevel(logging.ERROR)  # readers warn of much that is in such files
     counts: Counter[str] = Counter()
     seeds = range(args.first, args.first + args.cases)
     for target in TARGETS:

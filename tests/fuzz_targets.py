@@ -1,6 +1,5 @@
 """The files that a fuzz damages: how each is written and read, and which values may come of it."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -273,4 +272,3 @@ FLAG_PARSERS = {
     "superpixel_gen.py": superpixel_gen.parser,
     "edge_detection.py": edge_detection.parser,
 }
-logging.getLogger().setLevel(logging.ERROR)
