@@ -137,7 +137,8 @@ def _watch(signal_: Signal, connection: Connection) -> None:
         counts[event, name] += 1
         moment = Moment(event, name, counts[event, name])
         due = moment == signal_.at if signal_.at else moment not in signal_.past
-        if moment.occurrence not in OCCURRENCES or not due:
+        again = event != "os.rename" and name.endswith(("npy", "lock"))  # one stands for all
+        if moment.occurrence not in OCCURRENCES[: 1 if again else None] or not due:
             return
         if signal_.signum == signal.SIGKILL:
             if event == "os.rename":
