@@ -53,6 +53,7 @@ class TrainingSet(Dataset):
     def __init__(self, samples: Sequence[Sample], size: tuple[int, int]):
         self.samples = samples
         self.size = size
+        self.checked: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -70,7 +71,9 @@ class TrainingSet(Dataset):
         else:
             maps = [torch.full(image.shape[-2:], IGNORE, dtype=torch.uint8)]
         if regions is not None:
-            check_provenance(item.superpixel, item.image, pixels)
+            if drawn.index not in self.checked:  # once in each worker: it takes as long as a resize
+                check_provenance(item.superpixel, item.image, pixels)
+                self.checked.add(drawn.index)
             maps.append(unlabelled_mask(item.superpixel, regions))
         transform = TrainingTransform(self.size, random_scale=info.random_scale)
         image, (label, *masks) = transform(image, maps, torch.Generator().manual_seed(drawn.seed))
