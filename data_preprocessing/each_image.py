@@ -69,7 +69,8 @@ def images_from_args(args: Namespace) -> list[Item]:
     """The images that the flags of :func:`add_images_arguments` name, all of which can be read."""
     info = load_dataset(args.dataset)
     root = data_root(args)
-    items = find_or_make_datalist(info, root, args.split, args.datalist, args.relocate)
+    where = (info, root, args.split, args.datalist, args.relocate)
+    items = find_or_make_datalist(*where, need_label=False)
     check_files(items, info, "image")
     return items
 

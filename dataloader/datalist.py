@@ -179,7 +179,7 @@ def find_or_make_datalist(
     Args:
         info, root, split: as :func:`dataloader.scan.scan` takes them.
         path, moves, columns: as :func:`read_datalist` takes them.
-        need_label: whether a new list leaves out images without a label.
+        need_label: False lists images without a label where none has one.
 
     Raises:
         UserError: there is no data, or the given list is not valid.
@@ -190,7 +190,9 @@ def find_or_make_datalist(
         return read_datalist(default_path(root, split), root, moves, columns)
     if not Path(root).is_dir():
         raise UserError(f"{root}: no such folder; name the root of the {info.name} data")
-    found = scan(info, root, split, need_label=need_label)
+    found = scan(info, root, split)
+    if not found.items and not need_label:
+        found = scan(info, root, split, need_label=False)
     if not found.items:
         image, label, _ = item_of(info, split, "*")
         raise UserError(

@@ -269,3 +269,11 @@ def test_progress_is_shown_on_a_terminal(dataset):
     os.close(main)
     assert process.wait() == 0
     assert b"superpixels: 100%" in shown and b"5/5" in shown
+
+
+def test_a_target_without_a_single_label_is_cut(dataset):
+    shutil.rmtree(dataset / "labels")
+    generate(dataset)
+    listed = (dataset / "train.txt").read_text().splitlines()
+    assert len(listed) == len(maps(dataset)) == 5
+    assert all(line.split()[1] == "-" for line in listed)
