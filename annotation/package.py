@@ -25,7 +25,7 @@ import numpy as np
 
 from annotation.classes import NO_ANSWER, ClassList
 from dataloader.images import read_superpixels
-from dataloader.item import Item
+from dataloader.item import Item, image_key
 from utils.errors import UserError
 from utils.files import read_json, write_json
 
@@ -171,11 +171,6 @@ def _image_of(entry: Mapping[str, Any]) -> PackageImage:
 def digest(array: np.ndarray) -> str:
     """A short digest of a uint8 array."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
-
-
-def image_key(item: Item, root: str | Path) -> str:
-    """Path of an item's image relative to the data root, with "/"."""
-    return Path(os.path.relpath(item.image, root)).as_posix()
 
 
 def safe_name(text: str) -> str:

@@ -22,6 +22,7 @@ from dataloader.label_check import check_labels
 from dataloader.loaders import evaluation_loader
 from dataloader.regions import Regions, check_maps, load_regions
 from utils.errors import UserError
+from utils.metrics import padded_names
 from utils.runtime import Runtime
 from utils.validation import Scores, validate
 
@@ -156,8 +157,7 @@ def make_validator(
     """A function that validates ``model`` on the validation images, at --image_size."""
     data = EvaluationSet(domain.items, domain.info, tuple(args.image_size), label=True)
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
-    names = domain.info.class_names
-    names = [*names, *(f"class {number}" for number in range(len(names), args.num_classes))]
+    names = padded_names(domain.info.class_names, args.num_classes)
     source = load_dataset(args.src_dataset)
     return partial(
         validate,

@@ -29,6 +29,11 @@ class Item(NamedTuple):
         return [path or ABSENT for path in self]
 
 
+def image_key(item: Item, root: str | Path) -> str:
+    """Path of an item's image relative to the data root, with "/"."""
+    return Path(os.path.relpath(item.image, root)).as_posix()
+
+
 def shown(name: str | Path) -> str:
     """Return a file name for messages: on one line, with unprintable characters escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))

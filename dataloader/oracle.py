@@ -5,7 +5,6 @@ takes what people answered: the label maps that ``annotation/import.py`` writes 
 ``EXP/annotation/labels``, and its ``answers.json``, which says which regions are answered.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,7 +17,7 @@ from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.datasets import Sample
 from dataloader.domain import Domain
 from dataloader.images import check_files, fit_label, read_label, read_superpixels
-from dataloader.item import Item
+from dataloader.item import Item, image_key
 from utils.errors import UserError
 from utils.files import read_json
 
@@ -102,10 +101,7 @@ class Annotations(GroundTruth):
         check_files(answered, self.info, "image", "label")
 
     def _read(self, content: Mapping) -> None:
-        key_of = {
-            Path(os.path.relpath(item.image, self.domain.root)).as_posix(): item.superpixel
-            for item in self.domain.items
-        }
+        key_of = {image_key(item, self.domain.root): item.superpixel for item in self.domain.items}
         try:
             for key, image in content["images"].items():
                 if key in key_of:

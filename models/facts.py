@@ -9,17 +9,12 @@ from typing import Any
 
 from utils.checkpoint import read_checkpoint
 from utils.errors import UserError
+from utils.metrics import padded_names
 
 log = logging.getLogger(__name__)
 
 FLAGS = {"model": "-m", "output_stride": "--output_stride", "separable_conv": "--separable_conv"}
 PACKAGES = ("torch", "torchvision", "numpy")
-
-
-def padded_names(class_names: Sequence[str], num_classes: int) -> list[str]:
-    """Extend a dataset's class names to ``num_classes``: the others are called "class N"."""
-    more = range(len(class_names), num_classes)
-    return [*class_names, *(f"class {number}" for number in more)]
 
 
 def network_facts(

@@ -17,10 +17,10 @@ import train_ADA
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import agree_on_classes
 from dataloader.loaders import Loader
-from models.facts import padded_names
 from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
 from utils.files import write_json, write_png
+from utils.metrics import padded_names
 from utils.runtime import Runtime
 from utils.validation import validate
 

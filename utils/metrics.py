@@ -1,6 +1,6 @@
 """Intersection over union from one confusion matrix (SPEC section 9)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
@@ -61,3 +61,9 @@ def _as_bytes(values: np.ndarray) -> np.ndarray:
 def percent(value: float) -> str:
     """Format a fraction as percent with two decimals."""
     return f"{100 * value:.2f}"
+
+
+def padded_names(class_names: Sequence[str], num_classes: int) -> list[str]:
+    """Extend a dataset's class names to ``num_classes``: the others are called "class N"."""
+    more = range(len(class_names), num_classes)
+    return [*class_names, *(f"class {number}" for number in more)]

@@ -8,9 +8,10 @@ import torch
 import inference
 import warmup
 from dataloader.dataset_info import load_dataset
-from models.facts import network_facts, padded_names, take_facts
+from models.facts import network_facts, take_facts
 from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
+from utils.metrics import padded_names
 
 INFO = load_dataset("cityscapes")
 MADE_BY = "-m deeplabv3plus_mobilenet --separable_conv --output_stride 8 --image_size 64 128"
