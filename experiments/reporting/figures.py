@@ -4,6 +4,7 @@ Nothing is told by colour alone: lines have markers and dashes, bars hatches, ce
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from utils.files import atomic_write
 WIDTH = 6.0  # inches; text of 10 points is still read where a phone shows this on 360 pixels
 DPI = 160
 LONGEST_NAME = 26
+LABELLED, ANSWERED = "labelled", "answered"
 LINES = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."), ("v", (0, (5, 1))), ("P", (0, (1, 1))))
 """Marker and dashes of the experiments, in turn."""
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++")
@@ -174,20 +176,14 @@ def draw_class_pixels(pixels: Mapping[str, Any], people: bool, theme: Theme) -> 
         people: whether the labels come from people.
         theme: of the page.
     """
-    answered = "answered" if people else "labelled"
-    words = {"predicted": "predicted", "target": "whole target", "chosen": answered}
-    groups = {word: shares(pixels[key]) for key, word in words.items() if pixels[key]}
-    if "whole target" in groups and answered in groups:
-        groups.pop("predicted", None)  # two bars for each class are easier to read than three
-    names = list(dict.fromkeys(name for of in groups.values() for name in of))
-    names = [name for name in names if any(of.get(name) for of in groups.values())]
-    first = groups.get("whole target", next(iter(groups.values())))
-    names.sort(key=lambda name: (name != VOID, first.get(name, 0)))
+    groups = class_groups(pixels, people)
+    names = class_order(groups)
+    groups = {word: shares(of) for word, of in groups.items()}
     figure, axes = new_figure(theme, 1.2 + 0.36 * max(3, len(names)))
     thick = 0.8 / len(groups)
     for number, (word, of) in enumerate(groups.items()):
         places = np.arange(len(names)) + (number - (len(groups) - 1) / 2) * thick
-        chosen = word == answered
+        chosen = word in (LABELLED, ANSWERED)
         color = theme.series[0] if chosen else theme.faint
         values = [of.get(name, 0) for name in names]
         hatch = None if chosen else "////"
@@ -206,6 +202,27 @@ def draw_class_pixels(pixels: Mapping[str, Any], people: bool, theme: Theme) -> 
     axes.margins(x=0.12)
     legend(axes, theme, 3)
     return figure
+
+
+def class_groups(pixels: Mapping[str, Any], people: bool) -> dict[str, dict[str, int]]:
+    """Return what to compare of ``pixels_by_class``: word -> class name -> pixels.
+
+    Labels beside the whole target or, where that has none, beside what was predicted.
+    """
+    answered = ANSWERED if people else LABELLED
+    words = {"predicted": "predicted", "target": "whole target", "chosen": answered}
+    groups = {word: pixels[key] for key, word in words.items() if pixels[key]}
+    if "whole target" in groups and answered in groups:
+        groups.pop("predicted", None)  # two bars for each class are easier to read than three
+    return groups
+
+
+def class_order(groups: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return the classes that occur, void first, then by their pixels in the first group."""
+    names = list(dict.fromkeys(chain(*groups.values())))
+    names = [name for name in names if any(of.get(name) for of in groups.values())]
+    first = next(iter(groups.values()), {})
+    return sorted(names, key=lambda name: (name != VOID, first.get(name, 0)))
 
 
 def draw_budget(run: Mapping[str, Any], strategies: Sequence[str], theme: Theme) -> Figure:

@@ -168,6 +168,7 @@ def section_of(
         for strategy in used
     ]
     pixels = one.numbers["pixels_by_class"]
+    groups = figures.class_groups(pixels, one.run.asks_people)
     return {
         "numbers": one.numbers,
         "id": folder.name,
@@ -177,6 +178,8 @@ def section_of(
         "swatches": swatches,
         "count": len(one.chosen),
         "problems": one.problems,
+        "class_columns": groups,
+        "class_names": figures.class_order(groups)[::-1],
         "chosen_shares": shares(pixels["chosen"]) if pixels["chosen"] else None,
     }
 

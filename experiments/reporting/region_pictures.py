@@ -86,14 +86,14 @@ def draw_image(
     light[np.isin(superpixels, list(now))] = 1
     drawn = (image * light[..., None]).astype(np.uint8)
     for region, style in earlier.items():
-        outline(drawn, superpixels == region, style, 1)
+        outline(drawn, superpixels == region, style, 2)
     places = {}
     for region, (number, style) in now.items():
         mask = superpixels == region
         outline(drawn, mask, style, 3)
         if mask.any():
             places[number] = inside(mask.astype(np.uint8))
-    return write_numbers(drawn, places, LONG_SIDE // 45)
+    return write_numbers(drawn, places, LONG_SIDE // 32)
 
 
 def outline(picture: np.ndarray, mask: np.ndarray, style: Style, width: int) -> None:
