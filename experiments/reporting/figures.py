@@ -126,41 +126,57 @@ def draw_validations(run: Mapping[str, Any], theme: Theme) -> Figure:
 
 def draw_changes(runs: Sequence[Mapping[str, Any]], theme: Theme) -> Figure:
     """Plot the change of each class's IoU from the first to the last round of each run."""
-    changes = [run["IoU"]["classes"] for run in runs]
-    names = [
-        name
-        for name in dict.fromkeys(name for of in changes for name in of)
-        if any(of.get(name, {}).get("change") is not None for of in changes)
-    ]
-    names.sort(key=lambda n: np.mean([c for of in changes if (c := change_of(of, n)) is not None]))
+    changes = {n: run["IoU"]["classes"] for n, run in enumerate(runs) if has_changes(run)}
+    mean = {}
+    for name in dict.fromkeys(chain(*changes.values())):
+        known = [c for of in changes.values() if (c := change_of(of, name)) is not None]
+        if known:
+            mean[name] = np.mean(known)
+    names = sorted(mean, key=mean.get)
     figure, axes = new_figure(theme, 1.1 + 0.27 * max(3, len(names)))
     axes.axvline(0, color=theme.text, linewidth=1)
-    for number, (run, of) in enumerate(zip(runs, changes, strict=True)):
+    for place, (number, of) in enumerate(changes.items()):
         known = [(y, c) for y, n in enumerate(names) if (c := change_of(of, n)) is not None]
-        y, x = ([pair[i] for pair in known] for i in (0, 1))
         color = theme.series[number % len(theme.series)]
-        if len(runs) == 1:
-            axes.barh(y, x, 0.55, color=color)
-            for place, change in known:
-                axes.annotate(
-                    f"{change:+.1f}",
-                    (change, place),
-                    **{"xytext": (4 if change >= 0 else -4, 0), "textcoords": "offset points"},
-                    **{"ha": "left" if change >= 0 else "right", "va": "center"},
-                    **{"color": theme.text, "fontsize": 9},
-                )
-        else:
-            marker = LINES[number % len(LINES)][0]
-            label = f" {plain(run['name'])}"
-            axes.plot(x, y, marker, markersize=7, color=color, label=label, alpha=0.9)
+        if len(changes) == 1:
+            _bars(axes, known, color, theme)
+            continue
+        shift = 0.6 * ((len(changes) - 1) / 2 - place) / len(changes)  # equal values stay apart
+        axes.plot(
+            [c for _, c in known],
+            [y + shift for y, _ in known],
+            LINES[number % len(LINES)][0],
+            **{"markersize": 6, "color": color, "label": f" {plain(runs[number]['name'])}"},
+        )
     axes.set_yticks(range(len(names)), list(map(plain, names)))
     axes.set(xlabel="change of IoU, percentage points", ylim=(-0.7, max(2, len(names)) - 0.3))
     axes.margins(x=0.18)
-    axes.grid(axis="both" if len(runs) > 1 else "x", color=theme.faint, alpha=0.5)
+    axes.grid(axis="both" if len(changes) > 1 else "x", color=theme.faint, alpha=0.5)
     axes.set_axisbelow(True)
-    if len(runs) > 1:
+    if len(changes) > 1:
         legend(axes, theme)
     return figure
+
+
+def _bars(axes: Axes, values: Sequence[tuple[float, float]], color: str, theme: Theme) -> None:
+    """Draw (place, change) pairs as bars with their values at the ends."""
+    axes.barh([y for y, _ in values], [change for _, change in values], 0.55, color=color)
+    for y, change in values:
+        axes.annotate(
+            f"{change:+.1f}",
+            (change, y),
+            **{"xytext": (4 if change >= 0 else -4, 0), "textcoords": "offset points"},
+            **{"ha": "left" if change >= 0 else "right", "va": "center"},
+            **{"color": theme.text, "fontsize": 9},
+        )
+
+
+def has_changes(run: Mapping[str, Any]) -> bool:
+    """Return True if a run has the change of a class to show, and so two rounds at least."""
+    changes = run["IoU"]
+    return changes["first_round"] < changes["last_round"] and any(
+        c["change"] is not None for c in changes["classes"].values()
+    )
 
 
 def change_of(classes: Mapping[str, Mapping[str, Any]], name: str) -> float | None:

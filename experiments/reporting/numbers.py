@@ -69,7 +69,10 @@ def state_of(run: Run) -> str:
         done = f" It has {len(at)} validations." if at else ""
         return f"No round is done yet: there is a warm-up alone.{done}"
     last, planned = run.rounds[-1], run.flag("max_iterations")
-    text = f"Rounds {run.rounds[0].number} to {last.number} are done"
+    first = run.rounds[0].number
+    text = f"Rounds {first} to {last.number} are done"
+    if first == last.number:
+        text = f"Round {first} is done"
     if not planned.isdecimal() or last.number >= int(planned):
         return f"{text}."
     if run.asks_people and last.phases and not run.lines("train", last.number + 1):

@@ -192,23 +192,14 @@ def draw_figures(
     made: dict[str, Any] = {}
     if started:
         made["curve"] = lambda theme: figures.draw_curve(started, theme)
-    compared = [one for one in started if has_changes(one)]
-    if compared:
-        made["classes"] = lambda theme: figures.draw_changes(compared, theme)
+    if any(map(figures.has_changes, started)):
+        made["classes"] = lambda theme: figures.draw_changes(started, theme)
     for place, one in enumerate(numbers, 1):
         made |= {f"run{place}_{name}": draw for name, draw in own_figures(one, strategies).items()}
     for name, draw in made.items():
         for theme in figures.THEMES:
             figures.save(draw(theme), folder / f"{name}_{theme.name}.png")
     return set(made)
-
-
-def has_changes(one: dict[str, Any]) -> bool:
-    """Return True if a run has the change of a class to show: two rounds at least."""
-    changes = one["IoU"]
-    return changes["first_round"] < changes["last_round"] and any(
-        c["change"] is not None for c in changes["classes"].values()
-    )
 
 
 def own_figures(one: dict[str, Any], strategies: Sequence[str | None]) -> dict[str, Any]:
