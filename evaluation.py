@@ -95,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.json:
         write_json(args.json, result, indent=1)
     if args.confusion:
-        from experiments.reporting.figures import draw_confusion, save  # slow to import
+        from experiments.reporting.confusion_figure import draw_confusion  # slow to import
+        from experiments.reporting.figures import save
 
         save(draw_confusion(confusion.counts, info.class_names), args.confusion)
 

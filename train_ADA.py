@@ -14,8 +14,9 @@ if __name__ == "__main__":
 
 import logging
 from argparse import BooleanOptionalAction, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from active_selection.people import next_steps
 from active_selection.region_table import UNCERTAINTIES
@@ -86,6 +87,16 @@ def parser() -> Parser:
         default=True,
         help="let density selection take regions from the classes in turn",
     )
+    alpha_help = "share of the budget for density in the first selection (d2ada)"
+    add("--alpha", type=NON_NEGATIVE, default=1.0, help=alpha_help)
+    beta_help = "decay of that share: each selection multiplies it by 2^(-beta)"
+    add("--beta", type=NON_NEGATIVE, default=1.0, help=beta_help)
+    add_end_of_round_arguments(add)
+    return result
+
+
+def add_end_of_round_arguments(add: Callable[..., Any]) -> None:
+    """Add the flags that say where labels come from, and whether a report is written."""
     add(
         "--oracle",
         default="files",
@@ -96,11 +107,6 @@ def parser() -> Parser:
     add("--accept_partial", action="store_true", help="put unanswered regions back into the pool")
     report_help = "after each round, write a report with figures and pictures to -p/report"
     add("--report", action="store_true", help=report_help)
-    alpha_help = "share of the budget for density in the first selection (d2ada)"
-    add("--alpha", type=NON_NEGATIVE, default=1.0, help=alpha_help)
-    beta_help = "decay of that share: each selection multiplies it by 2^(-beta)"
-    add("--beta", type=NON_NEGATIVE, default=1.0, help=beta_help)
-    return result
 
 
 def size(text: str) -> float | str:

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from dataloader.item import shown
 from experiments.reporting import figures
 from experiments.reporting.chosen import ChosenRegion, chosen_regions, latest_datalist
+from experiments.reporting.confusion_figure import draw_confusion
 from experiments.reporting.numbers import numbers_of, shares
 from experiments.reporting.region_pictures import round_cards, style_of
 from experiments.reporting.run_files import Run, flags_of, read_runs
@@ -214,9 +215,7 @@ def own_figures(one: dict[str, Any], strategies: Sequence[str | None]) -> dict[s
     if any(s["round"] is not None and s["pixels"] for s in one["selections"]):
         made["budget"] = lambda theme: figures.draw_budget(one, strategies, theme)
     if matrix := one["confusion"]:
-        made["confusion"] = lambda theme: figures.draw_confusion(
-            matrix["counts"], matrix["classes"], theme
-        )
+        made["confusion"] = lambda theme: draw_confusion(matrix["counts"], matrix["classes"], theme)
     return made
 
 

@@ -141,8 +141,8 @@ def round_cards(
     for place, path in enumerate(images_of_round(chosen, number, count)):
         regions = of_image[path]
         now = [one for one in regions if one.selection.round == number]
-        numbered = {one.region: (n, style(one)) for n, one in enumerate(now, 1)}
         before = [] if number is None else [o for o in regions if (o.selection.round or 0) < number]
+        numbered = {one.region: (n, style(one)) for n, one in enumerate(now, 1)}
         try:
             image, superpixels = read_image(now[0].item.image), read_superpixels(path)
         except UserError as error:
@@ -150,18 +150,22 @@ def round_cards(
             continue
         superpixels = fit_label(superpixels, image.shape[:2])
         drawn = draw_image(image, superpixels, numbered, {o.region: style(o) for o in before})
-        file = folder / f"{'any' if number is None else f'{number:02d}'}_{place:02d}.jpg"
-        with atomic_write(file) as stream:
-            Image.fromarray(drawn).save(stream, "JPEG", quality=QUALITY)
-        yield {
-            "file": file.name,
-            "width": drawn.shape[1],
-            "height": drawn.shape[0],
-            "image": shown(now[0].image),
-            "earlier": len(before),
-            "regions": [describe(n, one) for n, one in enumerate(now[:LISTED], 1)],
-            "more": len(now[LISTED:]),
-        }
+        name = f"{'any' if number is None else f'{number:02d}'}_{place:02d}.jpg"
+        with atomic_write(folder / name) as file:
+            Image.fromarray(drawn).save(file, "JPEG", quality=QUALITY)
+        yield _card(name, drawn.shape, now)
+
+
+def _card(name: str, shape: Sequence[int], now: Sequence[ChosenRegion]) -> dict[str, Any]:
+    """What the page says of a picture, and of the regions in it."""
+    return {
+        "file": name,
+        "width": shape[1],
+        "height": shape[0],
+        "image": shown(now[0].image),
+        "regions": [describe(n, one) for n, one in enumerate(now[:LISTED], 1)],
+        "more": len(now[LISTED:]),
+    }
 
 
 def describe(number: int, one: ChosenRegion) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataloader.dataset_info import load_dataset
 from dataloader.item import Item
 from dataloader.predictions import color_path, find_predictions, list_targets
 from experiments import pictures
-from experiments.reporting.figures import row_shares
+from experiments.reporting.confusion_figure import row_shares
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix
 
