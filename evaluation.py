@@ -62,12 +62,16 @@ def parser() -> Parser:
         help="dataset: a name in dataloader/init_data, or the path of an info.json",
     )
     result.add_argument("--json", type=Path, help="JSON file to which results are also written")
+    confusion_help = "PNG file for a confusion matrix, rows in percent of each class's pixels"
+    result.add_argument("--confusion", type=Path, metavar="FILE.png", help=confusion_help)
     add_relocation_argument(result)
     return result
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
+    if args.confusion and args.confusion.suffix.lower() != ".png":
+        raise UserError(f"--confusion {args.confusion}: is written as PNG; name a .png file")
     info = load_dataset(args.dataset)
     listed = list_path(args.val_datalist_dir, info)
     items = find_or_make_datalist(info, args.root_dir, "val", listed, args.relocate, columns=2)
@@ -90,6 +94,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(table(result))
     if args.json:
         write_json(args.json, result, indent=1)
+    if args.confusion:
+        from experiments.reporting.confusion_figure import draw_confusion  # slow to import
+        from experiments.reporting.figures import save
+
+        save(draw_confusion(confusion.counts, info.class_names), args.confusion)
 
 
 def list_path(folder: Path, info: DatasetInfo) -> Path | None:

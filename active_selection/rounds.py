@@ -85,7 +85,7 @@ class Experiment:
         log.info("round %02d: %s", n, source)
         with self.recorder.timed("validate", Step(n)):
             scores = self.validate()
-        self.recorder.write("validation", Step(n, 0), **scores.percent())
+        self.recorder.write("validation", Step(n, 0), **scores.measured())
         return scores
 
     def finetune(self, n: int) -> Scores:

@@ -148,7 +148,7 @@ class Training:
         with self.meter.paused():
             scores = self.validate()
             at = Step(self.round_index, progress.iteration)
-            self.recorder.write("validation", at, **scores.percent())
+            self.recorder.write("validation", at, **scores.measured())
             if scores.miou > progress.best.miou:
                 progress.best = scores
                 save_checkpoint(

@@ -10,7 +10,9 @@ kind           values
 =============  ==================================================================================
 ``train``      mean of each loss since the previous line, ``lr`` of each parameter group,
                ``seconds_per_iteration``, ``waiting_percent`` (share of time waiting for data)
-``validation`` ``mIoU`` and ``IoU`` (class name -> percent; null for a class that does not occur)
+``validation`` ``mIoU`` and ``IoU`` (class name -> percent; null for a class that does not occur);
+               ``confusion``: a row per class, the pixels of that label by predicted class; the
+               last column counts predictions that are no class
 ``selection``  ``name`` (strategy), ``budget``, ``pixels``, ``regions``
 ``stage``      ``name``, ``seconds`` that this process spent on the stage
 =============  ==================================================================================
