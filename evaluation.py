@@ -42,7 +42,7 @@ DEFAULT_LISTS = Path("dataloader/init_data/cityscapes")
 
 def parser() -> Parser:
     """Return the command-line parser of this script."""
-    result = Parser(__doc__)
+    result = Parser(__doc__, "evaluation")
     result.add_argument(
         "--root_dir", type=Path, default=Path("data/Cityscapes"), help="root folder of the dataset"
     )
@@ -61,13 +61,15 @@ def parser() -> Parser:
         default="cityscapes",
         help="dataset: a name in dataloader/init_data, or the path of an info.json",
     )
-    result.add_argument("--json", type=Path, help="JSON file to which results are also written")
+    json_help = "JSON file to which results are also written; a TOML file beside it has the flags"
+    result.add_argument("--json", type=Path, help=json_help)
     add_relocation_argument(result)
     return result
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parser().parse_args(argv)
+    flags = parser()
+    args = flags.parse_args(argv)
     info = load_dataset(args.dataset)
     listed = list_path(args.val_datalist_dir, info)
     items = find_or_make_datalist(info, args.root_dir, "val", listed, args.relocate, columns=2)
@@ -90,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(table(result))
     if args.json:
         write_json(args.json, result, indent=1)
+        flags.write_config(args.json.with_suffix(".toml"), args)
 
 
 def list_path(folder: Path, info: DatasetInfo) -> Path | None:

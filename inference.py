@@ -2,7 +2,8 @@
 
 For each image, <image file name> holds 8-bit train ids at the image's own size (always as PNG), and
 <stem>_color.png shows them in colours. With --image_dir, --save_dir mirrors the folders below it;
-with a list, it does so only if two images have the same name.
+with a list, it does so only if two images have the same name. inference.toml beside them
+repeats the run with --config.
 """
 
 if __name__ == "__main__":
@@ -59,7 +60,7 @@ log = logging.getLogger(__name__)
 
 def parser() -> Parser:
     """Return the command-line parser of this script."""
-    result = Parser(__doc__)
+    result = Parser(__doc__, "inference")
     add_model_arguments(result, MODEL_NAMES, "deeplabv2_resnet101")
     result.add_argument("--trained_model_path", required=True, help="checkpoint (*.tar) to use")
     result.add_argument(
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, given = flags.parse_args(argv), flags.given(argv)
     start_log()
     facts = take_facts(args, given, args.trained_model_path)
-    own_classes = args.image_dir is not None and not {"val_dataset", "label_ids"} & given
+    own_classes = args.image_dir is not None and "val_dataset" not in given and not args.label_ids
     info = dataset_of(args, facts, own_classes)
     if args.label_ids and args.overlay:
         raise UserError(
@@ -106,6 +107,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_targets(items, [outputs(target, args) for target in targets], args.label_ids)
     for folder in {target.parent for target in targets}:
         remove_temporaries(folder)
+    flags.write_config(
+        args.save_dir / "inference.toml", args, *(["val_dataset"] if own_classes else [])
+    )
     ids = label_ids(info) if args.label_ids else np.arange(256, dtype=np.uint8)
 
     runtime = Runtime.from_args(args)

@@ -1,7 +1,7 @@
 """Warm-up: train the network that active rounds start from.
 
-Writes checkpoint.tar (the weights that validated best), metrics.jsonl and log_train.txt to
---model_save_dir.
+Writes checkpoint.tar (the weights that validated best), metrics.jsonl, log_train.txt and
+warmup.toml (for --config, to repeat the run) to --model_save_dir.
 """
 
 if __name__ == "__main__":
@@ -49,7 +49,7 @@ DOMAINS = {"uda_warmup": ("src", "trg"), "sup_warmup": ("src",), "target_supervi
 
 def parser() -> Parser:
     """Return the command-line parser of this script."""
-    result = training_parser(__doc__, MODEL_NAMES)
+    result = training_parser(__doc__, MODEL_NAMES, "warmup")
     result.add_argument(
         "--warmup",
         default="uda_warmup",
@@ -110,6 +110,7 @@ def warm_up(args: Namespace) -> None:
     plan = TrainingPlan.from_args(args, args.total_itrs, ramp_itrs=args.ramp_itrs)
     named = dict(zip(DOMAINS[args.warmup], domains, strict=True)) | {"val": validation}
     settings.write(check_and_describe(named, settings.data))
+    parser().write_config(folder / "warmup.toml", args)
     recorder = Recorder(folder / "metrics.jsonl")
     with recorder.timed("warmup", Step()):
         info = domains[0].info
