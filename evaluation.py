@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, INIT_DATA, DatasetInfo, load_dataset
@@ -34,6 +33,7 @@ from utils.common import Parser, add_relocation_argument
 from utils.errors import UserError, run
 from utils.files import write_json
 from utils.metrics import ConfusionMatrix, percent
+from utils.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = np.zeros((len(info.class_names), 256), np.int64)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         counted = pool.map(lambda item, path: count(item, path, info), items, predictions)
-        for one in tqdm(counted, total=len(items), desc="evaluate", disable=None):
+        for one in progress(counted, total=len(items), desc="evaluate", unit="image"):
             values += one
     check_values(values, info, args.pred_dir, as_described)
     confusion = ConfusionMatrix(len(info.class_names))

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
@@ -53,6 +52,7 @@ from utils.errors import UserError, run
 from utils.files import remove_temporaries, write_png
 from utils.logs import start_log
 from utils.prediction import enlarged_argmax
+from utils.progress import progress
 from utils.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def predict(
     model: nn.Module, loader: DataLoader, items: list[Item], runtime: Runtime
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Predict images; yield (index, (H, W) uint8 train ids at the image's own size)."""
-    for indices, images, _, _ in tqdm(loader, desc="predict", disable=None):
+    for indices, images, _, _ in progress(loader, desc="predict", unit="batch"):
         with runtime.autocast():
             logits = model(images.to(runtime.device)).float()
         for index, image_logits in zip(indices, logits, strict=True):

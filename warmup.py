@@ -24,6 +24,7 @@ from dataloader.domain import (
     load_domain,
     make_validator,
 )
+from dataloader.examples import start_recorder
 from dataloader.loaders import training_loader
 from models import MODEL_NAMES, get_model, load_backbone
 from models.discriminator import Discriminator
@@ -35,7 +36,7 @@ from utils.errors import run
 from utils.files import locked_folder
 from utils.logs import start_log
 from utils.optim import discriminator_optimizer, segmentation_optimizer
-from utils.recorder import Recorder, Step
+from utils.recorder import Step
 from utils.resume import RunSettings, StateFile
 from utils.runtime import Runtime
 from utils.steps import AdversarialStep, SupervisedStep
@@ -111,7 +112,9 @@ def warm_up(args: Namespace) -> None:
     named = dict(zip(DOMAINS[args.warmup], domains, strict=True)) | {"val": validation}
     settings.write(check_and_describe(named, settings.data))
     parser().write_config(folder / "warmup.toml", args)
-    recorder = Recorder(folder / "metrics.jsonl")
+    recorder = start_recorder(
+        *(args, folder / "metrics.jsonl", "warmup", args.total_itrs), validation, model, runtime
+    )
     with recorder.timed("warmup", Step()):
         info = domains[0].info
         facts = network_facts(args, info.name, info.class_names, info.palette)

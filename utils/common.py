@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from utils.config_file import command_words, read_config, write_config
 from utils.errors import UserError
+from utils.event_files import check_tensorboard
 
 CONFIG_HELP = (
     "TOML file with flags of this script and the others (docs/config.md); a flag of the command "
@@ -256,8 +257,10 @@ def training_parser(description: str, model_names: Sequence[str], script: str) -
     add_domain_arguments(parser, "trg", "cityscapes", "./data/Cityscapes")
     add_domain_arguments(parser, "val", "cityscapes", "./data/Cityscapes")
     add_relocation_argument(parser)
-    add = parser.add_argument_group("continuing").add_argument
+    add = parser.add_argument_group("continuing and watching").add_argument
     add("--resume", action="store_true", help="continue the run in -p where it stopped")
+    board_help = "write curves and a few predictions for TensorBoard, to tensorboard in -p"
+    add("--tensorboard", action="store_true", help=board_help)
     add("--save_period", type=POSITIVE_INT, default=1000, help="iterations between saved states")
     add_training_arguments(parser)
     add_machine_arguments(parser)
@@ -290,6 +293,8 @@ def add_training_arguments(parser: Parser) -> None:
 
 
 def check_training(args: argparse.Namespace) -> None:
-    """Raise a :class:`UserError` for flags that cannot be used together."""
+    """Raise a :class:`UserError` for flags that cannot be used, or not together."""
+    if args.tensorboard:
+        check_tensorboard()
     if not args.freeze_bn and args.train_batch_size < 2 and "deeplabv3" in args.model:
         raise UserError("--no-freeze_bn: image pooling needs --train_batch_size 2 or more")

@@ -30,8 +30,8 @@ _MACHINE = "device image_size num_workers seed amp channels_last compile determi
 _VALIDATION = "val_dataset val_data_dir val_datalist val_batch_size relocate"
 _TRAINING = f"""{_MODEL} {_MACHINE} {_VALIDATION} model_save_dir init_checkpoint
     src_dataset src_data_dir src_datalist trg_dataset trg_data_dir trg_datalist
-    resume save_period freeze_bn ignore_idx train_batch_size weight_decay total_itrs val_period
-    train_lr train_lr_D loss_type focal_gamma"""
+    resume tensorboard save_period freeze_bn ignore_idx train_batch_size weight_decay total_itrs
+    val_period train_lr train_lr_D loss_type focal_gamma"""
 FLAGS: dict[str, frozenset[str]] = {
     script: frozenset(names.split())
     for script, names in {
@@ -91,7 +91,7 @@ def _check_names(
     by_lower = {name.lower(): name for name in sorted(known)}
     for key, value in values.items():
         if isinstance(value, dict):
-            raise UserError(f"--config {path}: {where}{key} is a table in a table, which is no flag")
+            raise UserError(f"--config {path}: {where}{key} is a table in a table; no flag is")
         if key not in known:
             (near,) = get_close_matches(key.lower().replace("-", "_"), by_lower, 1, cutoff=0)
             name = SHORT_NAMES.get(key, by_lower[near])
