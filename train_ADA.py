@@ -4,7 +4,7 @@ The first round validates --init_checkpoint and selects regions. Each later roun
 source and all regions labelled so far, keeps its best checkpoint, and selects again. The last round
 selects nothing. To continue an experiment at round X, use --init_iteration X --init_checkpoint
 EXP/checkpoint0X.tar --datalist_path EXP/datalist_0{X-1}.pkl. To continue a run that was stopped,
-use --resume.
+use --resume. train_ADA.toml in -p repeats the run with --config.
 """
 
 if __name__ == "__main__":
@@ -52,7 +52,7 @@ ROUND = number(int, 0, 999)
 
 def parser() -> Parser:
     """Return the command-line parser of this script."""
-    result = training_parser(__doc__, MODEL_NAMES)
+    result = training_parser(__doc__, MODEL_NAMES, "train_ADA")
     add = result.add_argument_group("active rounds").add_argument
     add("--init_checkpoint", required=True, help="checkpoint that the first round starts from")
     datalist_help = "datalist_XX.pkl that the first round starts from (default: nothing labelled)"
@@ -124,12 +124,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = RunFolder(args)
     adopted = folder.checkpoint(args.init_iteration)  # a copy, in case the original is gone
     start = args.init_checkpoint if Path(args.init_checkpoint).is_file() else adopted
-    given = flags.given(argv)
-    facts = take_facts(args, given, start)
+    facts = take_facts(args, flags.given(argv), start)
     agree_on_classes(args, "src", "trg", "val", network=facts.get("class_names"))
     STOP.listen()
     start_log(folder.log)
-    if "train_lr" in given:
+    if "train_lr" in flags.typed(argv):  # in a config file it may be there for warmup.py
         log.warning("--train_lr is that of the warm-up; rounds are trained with --finetune_lr")
     with locked_folder(folder.path, "-p"), feature_folder(folder.features, folder.path):
         run_rounds(args, folder)
@@ -150,6 +149,7 @@ def run_rounds(args: Namespace, folder: RunFolder) -> None:
         folder.forget_open_round()
     folder.remove_temporaries()
     settings.write(check_and_describe(experiment.domains, settings.data))
+    parser().write_config(folder.path / "train_ADA.toml", args)
     for n in range(first_round, args.max_iterations + 1):
         experiment.take_answers(n)
         scores = experiment.adopt(n) if n == args.init_iteration else experiment.finetune(n)

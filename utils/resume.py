@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 FREE_FLAGS = {
     "model_save_dir",
+    "config",
+    "tensorboard",
     "relocate",
     "resume",
     "device",

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix, percent
+from utils.progress import progress
 from utils.runtime import Runtime
 from utils.stopping import STOP
 
@@ -90,7 +90,7 @@ def confusion_of(
     """Return the confusion matrix of a network over the batches of :func:`validate`."""
     model.eval()
     confusion = ConfusionMatrix(num_classes)
-    for _, images, labels, _ in tqdm(loader, desc="validate", disable=None, leave=False):
+    for _, images, labels, _ in progress(loader, desc="validate", unit="batch", leave=False):
         STOP.check()
         with runtime.autocast():
             logits = model(images.to(runtime.device, non_blocking=True))
