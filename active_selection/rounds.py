@@ -162,7 +162,8 @@ class Experiment:
         else:
             target = areas_only(self.target)
         if "edges" in needs:
-            edge = region_edges(self.target.items, self.target.root, self.target.regions)
+            t = self.target
+            edge = region_edges(t.items, t.root, t.regions, t.masks)
         density = DensityOptions(
             components=args.components,
             max_source_regions=args.max_source_regions,

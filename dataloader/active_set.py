@@ -107,8 +107,18 @@ class ActiveSet:
 
     @property
     def pool_items(self) -> list[Item]:
-        """Target images with at least one region in the pool or asked for, in datalist order."""
-        return [i for i in self.target if self.pool[i.superpixel] or i.superpixel in self.asked]
+        """Target images with a region in the pool or asked for, in datalist order.
+
+        Those without any labelled region are among them, so that an image of which every region
+        was skipped, or is masked, is listed still.
+        """
+        return [
+            item
+            for item in self.target
+            if self.pool[item.superpixel]
+            or item.superpixel in self.asked
+            or item.superpixel not in self.labelled
+        ]
 
     def save(self, path: str | Path) -> None:
         """Write the datalist pickle.
