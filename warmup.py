@@ -148,7 +148,10 @@ def build_step(
     batches = [
         training_loader(
             TrainingSet(
-                [Sample(item, domain.info, labelled=number == 0) for item in domain.items],
+                [
+                    Sample(item, domain.info, labelled=number == 0, mask=domain.mask(item))
+                    for item in domain.items
+                ],
                 tuple(args.image_size),
             ),
             args.train_batch_size,

@@ -9,11 +9,13 @@ from utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
-FATES = {"answered": "labelled", "void": "labelled", "skipped": "dropped"}
+FATES = {"answered": "labelled", "void": "labelled", "skipped": "dropped", "missing": "pool"}
 """Where an answer puts its region; see :meth:`ActiveSet.settle`."""
 
 
-def settle_answers(active_set: ActiveSet, oracle: Annotations, accept_partial: bool) -> None:
+def settle_answers(
+    active_set: ActiveSet, oracle: Annotations, accept_partial: bool
+) -> dict[str, int]:
     """Move all regions that people were asked for to where their answers put them.
 
     Answered regions are labelled, void ones too (no pixel of them has a class), and skipped ones
@@ -24,12 +26,14 @@ def settle_answers(active_set: ActiveSet, oracle: Annotations, accept_partial: b
         oracle: the answers.
         accept_partial: put regions without an answer back into the pool.
 
+    Returns:
+        How many regions were labelled, void throughout, skipped and not answered, and the pixels
+        of those that were skipped, which the next round's budget gets back.
+
     Raises:
         UserError: regions are not answered yet; nothing is altered.
     """
     asked = [(path, region) for path, ids in active_set.asked.items() for region in ids]
-    if not asked:
-        return
     missing = [(path, region) for path, region in asked if region not in oracle.answers(path)]
     if missing and not accept_partial:
         images = len({path for path, _ in missing})
@@ -39,21 +43,24 @@ def settle_answers(active_set: ActiveSet, oracle: Annotations, accept_partial: b
             f"answered, the first region {region} of {path}; import more answers with "
             "annotation/import.py, or put them back into the pool with --accept_partial"
         )
-    void = [(p, r) for p, r in asked if r in oracle.answers(p) and _status(oracle, p, r) == "void"]
-    counts = active_set.settle(
-        lambda path, region: (
-            "pool" if (path, region) in missing else FATES[_status(oracle, path, region)]
-        )
-    )
+    status = {(p, r): oracle.answers(p)[r].status for p, r in asked if r in oracle.answers(p)}
+    active_set.settle(lambda path, region: FATES[status.get((path, region), "missing")])
+    found = list(status.values())
+    skipped = [region for region, name in status.items() if name == "skipped"]
+    answers = {
+        "labelled": len(found) - len(skipped),
+        "void": found.count("void"),
+        "skipped": len(skipped),
+        "skipped_pixels": sum(oracle.domain.regions[path][region] for path, region in skipped),
+        "unanswered": len(missing),
+    }
     log.info(
-        "answers of people: %d regions labelled, %d of them void throughout; %d skipped for good; "
-        "%d not answered and back in the pool",
-        *(counts["labelled"], len(void), counts["dropped"], counts["pool"]),
+        "answers of people: %(labelled)d regions labelled, %(void)d of them void throughout; "
+        "%(skipped)d skipped for good (%(skipped_pixels)d px, which the next budget gets back); "
+        "%(unanswered)d not answered and back in the pool",
+        answers,
     )
-
-
-def _status(oracle: Annotations, path: str, region: int) -> str:
-    return oracle.answers(path)[region].status
+    return answers
 
 
 def next_steps(n: int, package: Path, regions: int, pixels: int, run: Path) -> str:

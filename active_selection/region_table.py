@@ -61,13 +61,11 @@ class RegionTable:
             pool: (n,) bool, the unlabelled regions; if given, only their areas are summed, since
                 labelling the rest of an image costs no more.
         """
-        count = len(self.items)
-        first = np.searchsorted(self.image, np.arange(count))
-
+        images, first = np.unique(self.image, return_index=True)
         return RegionTable(
             items=self.items,
-            image=np.arange(count, dtype=np.int32),
-            region=np.full(count, -1, np.int32),
+            image=images,
+            region=np.full(len(images), -1, np.int32),
             area=np.add.reduceat(self.area if pool is None else self.area * pool, first),
             pixels=np.add.reduceat(self.pixels, first),
             feature=self.image_means(self.feature),
@@ -78,11 +76,14 @@ class RegionTable:
         )
 
     def image_means(self, values: np.ndarray) -> np.ndarray:
-        """Return float32 means of a column (n, ...) over each image, weighted by pixels."""
-        ends = np.searchsorted(self.image, np.arange(len(self.items) + 1))
-        means = np.empty((len(self.items), *values.shape[1:]), np.float32)
-        for image, rows in enumerate(map(slice, ends[:-1], ends[1:])):
-            means[image] = np.average(values[rows], axis=0, weights=self.pixels[rows])
+        """Return float32 means of a column (n, ...) over each image, weighted by pixels.
+
+        Images without a region, whose masks leave none, have no row.
+        """
+        ends = np.append(np.unique(self.image, return_index=True)[1], len(self))
+        means = np.empty((len(ends) - 1, *values.shape[1:]), np.float32)
+        for row, rows in enumerate(map(slice, ends[:-1], ends[1:])):
+            means[row] = np.average(values[rows], axis=0, weights=self.pixels[rows])
         return means
 
 

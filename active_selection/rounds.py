@@ -68,6 +68,7 @@ class Experiment:
             *(validation, self.model, self.runtime),
         )
         self.people = args.oracle == "people"
+        self.returned_pixels = 0  # of the last selection, as people skipped their regions
         self.source, self.target, self.active_set = load_domains(
             args, needs, datalist, target_labels=not self.people
         )
@@ -129,17 +130,23 @@ class Experiment:
     def take_answers(self, n: int) -> None:
         """Before round ``n``, label what people were asked for and have answered.
 
-        The datalist of the round before then holds the outcome, so that later imports change
-        nothing of it.
+        The record and datalist of the round before then hold the outcome, so that later imports
+        change nothing of it.
         """
+        record = self.folder.read_record(n - 1) or {}
+        answers = record.get("answers", {})
         if self.active_set.asked:
-            settle_answers(self.active_set, self.oracle, self.args.accept_partial)
+            answers = settle_answers(self.active_set, self.oracle, self.args.accept_partial)
+            if record:
+                write_json(self.folder.record(n - 1), record | {"answers": answers}, indent=1)
             self.active_set.save(self.folder.datalist(n - 1))
+        self.returned_pixels = answers.get("skipped_pixels", 0)
 
     def select(self, n: int) -> list[PhaseResult]:
         """Select regions up to the budget, label them, and write the datalist."""
         size = self.args.active_selection_size
         budget = budget_pixels(size, self.target.pixels, len(self.target.items))
+        budget += self.returned_pixels
         plan = self._plan(n + 1, budget)
         rest = [
             strategy
@@ -166,7 +173,8 @@ class Experiment:
         else:
             target = areas_only(self.target)
         if "edges" in needs:
-            edge = region_edges(self.target.items, self.target.root, self.target.regions)
+            t = self.target
+            edge = region_edges(t.items, t.root, t.regions, t.masks)
         density = DensityOptions(
             components=args.components,
             max_source_regions=args.max_source_regions,

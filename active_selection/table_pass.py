@@ -17,6 +17,7 @@ from active_selection.region_table import RegionTable, column_types, make_table
 from active_selection.table_files import ColumnFiles, digest
 from dataloader.datasets import EvaluationSet
 from dataloader.domain import Domain
+from dataloader.ignore_mask import NO_REGION
 from dataloader.loaders import evaluation_loader
 from dataloader.regions import check_areas, region_areas
 from models.folding import folded_copy
@@ -91,7 +92,9 @@ def measure(
     if files.images_done:
         log.info("%s: %d of %d images are measured", name, files.images_done, len(table.items))
     if files.images_done < len(table.items):
-        data = EvaluationSet(domain.items, domain.info, options.size, superpixels=True)
+        data = EvaluationSet(
+            domain.items, domain.info, options.size, superpixels=True, masks=domain.masks
+        )
         _fill(name, table, files, data, model, discriminator, options)
     return table
 
@@ -153,12 +156,14 @@ def fill_table(
             features, logits = model.forward_features(images.to(runtime.device))
         for i, index in enumerate(indices):
             rows, size = slice(first[index], first[index + 1]), images.shape[-2:]
+            if rows.start == rows.stop:  # its mask leaves no region
+                continue
             ranks = measure_image(table, rows, features[i], logits[i], superpixels[i], size)
             if discriminator is not None:
                 with runtime.autocast():
                     domain = domain_probability(discriminator, logits[i], size)
-                regions = rows.stop - rows.start
-                table.domain[rows] = pool_features(domain, ranks, regions)[:, 0].cpu().numpy()
+                means = pool_features(domain, ranks, int(ranks.max()) + 1)[:, 0]
+                table.domain[rows] = means[: rows.stop - rows.start].cpu().numpy()
         yield indices[-1] + 1
 
 
@@ -172,18 +177,24 @@ def measure_image(
 ) -> Tensor:
     """Fill an image's rows from features (256, h, w), logits (C, h, w) and superpixels (H0, W0).
 
+    Means are taken over the pixels of a region alone, so that masked pixels enter none.
+
     Returns:
-        (H, W) int64: for each pixel, the index within ``rows`` of its region.
+        (H, W) int64: for each pixel, the index within ``rows`` of its region; that after the last
+        where a pixel belongs to no region.
     """
     ids, item = table.region[rows], table.items[table.image[rows.start]]
     known = dict(zip(ids.tolist(), table.area[rows].tolist(), strict=True))
     check_areas(item.superpixel, region_areas(superpixels.numpy()), known)
     small = resize_superpixels(superpixels, ids, size)
-    rank_of = np.zeros(256, np.int64)
+    rank_of = np.full(257, len(ids))  # the last entry is that of NO_REGION, which is -1
     rank_of[ids] = np.arange(len(ids))
-    ranks = torch.from_numpy(rank_of[small]).to(features.device)
-    prob, uncertainty, predicted_share = pool_predictions(logits, ranks, len(ids))
-    feature = pool_features(features, ranks, len(ids))
+    ranks = rank_of[small]
+    pixels = np.bincount(ranks.ravel(), minlength=len(ids))
+    ranks = torch.from_numpy(ranks).to(features.device)
+    predictions = pool_predictions(logits, ranks, len(pixels))
+    prob, uncertainty, predicted_share = (means[: len(ids)] for means in predictions)
+    feature = pool_features(features, ranks, len(pixels))[: len(ids)]
     if not (feature.isfinite().all() and prob.isfinite().all()):
         raise UserError(
             f"{item.image}: the network's features of this image are NaN or infinite; "
@@ -193,7 +204,7 @@ def measure_image(
     table.prob[rows] = prob.cpu().numpy()
     table.uncertainty[rows] = uncertainty.cpu().numpy()
     table.predicted_share[rows] = predicted_share.cpu().numpy()
-    table.pixels[rows] = np.bincount(ranks.cpu().numpy().ravel(), minlength=len(ids))
+    table.pixels[rows] = pixels[: len(ids)]
     return ranks
 
 
@@ -213,18 +224,28 @@ def resize_superpixels(superpixels: Tensor, ids: np.ndarray, size: Sequence[int]
     of regions that keep at least one other.
 
     Args:
-        superpixels: (H0, W0) uint8.
+        superpixels: (H0, W0) uint8, or int16 with :data:`NO_REGION` outside of all regions.
         ids: the region ids that occur, ascending.
         size: (H, W) of the result.
 
     Returns:
-        (H, W) uint8 region ids.
+        (H, W) region ids of the same type.
     """
-    small = F.interpolate(superpixels[None, None], tuple(size), mode="nearest-exact")[0, 0].numpy()
-    for lost in ids[np.bincount(small.ravel(), minlength=256)[ids] == 0]:
+    source = superpixels if superpixels.dtype == torch.uint8 else superpixels.float()
+    small = F.interpolate(source[None, None], tuple(size), mode="nearest-exact")[0, 0]
+    small = small.to(superpixels.dtype).numpy()
+
+    def counts() -> np.ndarray:
+        """Pixels of each region id; those of NO_REGION come last."""
+        ids = small.ravel()
+        if small.dtype != np.uint8:
+            ids = np.where(ids == NO_REGION, np.int16(256), ids)
+        return np.bincount(ids, minlength=257)
+
+    for lost in ids[counts()[ids] == 0]:
         places = np.argwhere(superpixels.numpy() == lost)
         middle = (places[len(places) // 2] + 0.5) * size / superpixels.shape - 0.5
-        spare = np.argwhere(np.bincount(small.ravel(), minlength=256)[small] > 1)
+        spare = np.argwhere(counts()[small] > 1)
         if not len(spare):
             raise UserError(
                 f"--image_size {size[0]} {size[1]}: fewer pixels than an image has regions"

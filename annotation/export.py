@@ -11,6 +11,7 @@ import numpy as np
 from annotation.selected import latest_round, selected_regions
 from annotation.write import FORMATS, write_package
 from dataloader.dataset_info import load_dataset
+from dataloader.ignore_mask import find_masks
 from dataloader.images import check_files, read_train_ids
 from dataloader.item import Item
 from dataloader.predictions import find_predictions
@@ -68,7 +69,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_files(items, info, "image", "superpixel")
     predictions = Predictions(items, args.pred_dir) if args.pred_dir else None
     folder = args.out or args.model_save_dir / "annotation" / f"round_{number:02d}"
-    package = write_package(folder, items, asked, info, predictions, args.format, args.trg_data_dir)
+    masks = find_masks(items, args.trg_data_dir, info)
+    package = write_package(
+        folder, items, asked, info, predictions, args.format, args.trg_data_dir, masks
+    )
     print(
         f"{package.regions} regions of {len(package.images)} images, {package.pixels} pixels: "
         f"open {folder / 'index.html'}"

@@ -26,6 +26,7 @@ import numpy as np
 from annotation.classes import NO_ANSWER, ClassList
 from dataloader.images import read_superpixels
 from dataloader.item import Item, image_key
+from dataloader.regions import region_areas
 from utils.errors import UserError
 from utils.files import read_json, write_json
 
@@ -83,12 +84,16 @@ class PackageImage:
         """Pixels of all asked regions."""
         return sum(region.pixels for region in self.regions)
 
-    def numbers(self, superpixels: np.ndarray) -> np.ndarray:
-        """(H, W) uint8: the number of the asked region of each pixel, 0 outside of all."""
-        table = np.zeros(256, np.uint8)
+    def numbers(self, regions: np.ndarray) -> np.ndarray:
+        """(H, W) uint8: the number of the asked region of each pixel, 0 outside of all.
+
+        Args:
+            regions: (H, W) region ids, see :func:`dataloader.ignore_mask.read_regions`.
+        """
+        table = np.zeros(257, np.uint8)  # the last entry is that of pixels of no region, -1
         for region in self.regions:
             table[region.id] = region.number
-        return table[superpixels]
+        return table[regions]
 
 
 @dataclass(frozen=True)
@@ -178,20 +183,24 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".")[:80]
 
 
-def describe(
-    item: Item, ids: Sequence[int], superpixels: np.ndarray, root: str | Path
-) -> PackageImage:
+def describe(item: Item, ids: Sequence[int], regions: np.ndarray, root: str | Path) -> PackageImage:
     """The entry of one image, without what depends on its files and first guess.
 
+    Args:
+        item: the image.
+        ids: of the asked regions.
+        regions: (H, W) region ids, see :func:`dataloader.ignore_mask.read_regions`.
+        root: the data root.
+
     Raises:
-        UserError: the superpixel map lacks an asked region.
+        UserError: an asked region is not among the regions.
     """
-    areas = np.bincount(superpixels.ravel(), minlength=256)
+    areas = region_areas(regions)
     for region in ids:
-        if not areas[region]:
+        if region not in areas:
             raise UserError(
-                f"{item.superpixel}: has no region {region}, which was selected; "
-                "restore the superpixel maps of the selection"
+                f"{item.superpixel}: has no region {region}, which was selected, or it is masked; "
+                "restore the superpixel maps and masks of the selection"
             )
     key = image_key(item, root)
     name_digest = hashlib.sha256(os.fsencode(key)).hexdigest()[:8]
@@ -200,11 +209,11 @@ def describe(
         file="",
         key=key,
         superpixel=item.superpixel,
-        superpixel_sha256=digest(superpixels),
+        superpixel_sha256=digest(read_superpixels(item.superpixel)),
         numbers_sha256="",
-        height=superpixels.shape[0],
-        width=superpixels.shape[1],
-        regions=tuple(Region(n, i, int(areas[i])) for n, i in enumerate(sorted(ids), 1)),
+        height=regions.shape[0],
+        width=regions.shape[1],
+        regions=tuple(Region(n, i, areas[i]) for n, i in enumerate(sorted(ids), 1)),
     )
 
 

@@ -20,8 +20,9 @@ from annotation.label_studio import labelling_interface, make_task
 from annotation.package import Package, PackageImage, describe, remove_folder, with_guess
 from annotation.page import write_page
 from dataloader.dataset_info import DatasetInfo
+from dataloader.ignore_mask import Masks, read_regions
 from dataloader.image_files import ORIENTATION, is_deep, open_image
-from dataloader.images import read_image, read_superpixels
+from dataloader.images import read_image
 from dataloader.item import Item
 from utils.errors import UserError
 from utils.files import atomic_write, copy_file, write_json, write_png, write_text
@@ -38,6 +39,7 @@ def write_package(
     predictions: Mapping[str, np.ndarray] | None,
     formats: Collection[str] = FORMATS,
     root: str | Path = ".",
+    masks: Masks | None = None,
 ) -> Package:
     """Write the folder that goes to people; it appears whole or not at all.
 
@@ -50,6 +52,7 @@ def write_package(
             to correct; images that it lacks, and None, have none.
         formats: of :data:`FORMATS`.
         root: the data root; images are named by their path below it, the same in every round.
+        masks: image path -> mask of pixels that are never asked for, if the dataset has masks.
 
     Raises:
         UserError: the folder is there already, nothing is asked for, or the images, superpixel
@@ -68,7 +71,8 @@ def write_package(
         writer = _Writer(new, ClassList.of_dataset(info), formats, folder.name)
         for item in chosen:
             prediction = (predictions or {}).get(item.image)
-            writer.add(item, asked[item.superpixel], prediction, root)
+            regions = read_regions(item.superpixel, masks[item.image] if masks else None)
+            writer.add(item, asked[item.superpixel], regions, prediction, root)
         writer.finish(info)
         try:
             new.rename(folder)
@@ -92,16 +96,21 @@ class _Writer:
         self.cvat_masks = MaskArchiveWriter(classes)
 
     def add(
-        self, item: Item, ids: Sequence[int], prediction: np.ndarray | None, root: str | Path
+        self,
+        item: Item,
+        ids: Sequence[int],
+        regions: np.ndarray,
+        prediction: np.ndarray | None,
+        root: str | Path,
     ) -> None:
-        """Add an image."""
-        superpixels, picture = read_superpixels(item.superpixel), read_image(item.image)
-        if picture.shape[:2] != superpixels.shape:
+        """Add an image with its (H, W) region ids."""
+        picture = read_image(item.image)
+        if picture.shape[:2] != regions.shape:
             raise UserError(
                 f"{item.superpixel}: is not of the size of {item.image}; run superpixel_gen.py"
             )
-        image = describe(item, ids, superpixels, root)
-        numbers = image.numbers(superpixels)
+        image = describe(item, ids, regions, root)
+        numbers = image.numbers(regions)
         guess = self._first_guess(item, numbers, prediction)
         image = with_guess(image, numbers, guess, self.classes)
         image = replace(image, file=self._copy_image(item, image.name, picture))

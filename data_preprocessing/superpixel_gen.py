@@ -30,6 +30,8 @@ from data_preprocessing.each_image import (
 from data_preprocessing.map_writer import MapWriter
 from data_preprocessing.slic import MAX_SEGMENTS, slic
 from dataloader.datalist import Item
+from dataloader.dataset_info import load_dataset
+from dataloader.ignore_mask import count_masked, find_masks
 from dataloader.images import read_image, read_superpixels
 from dataloader.regions import dictionary_path, regions_of_maps, save_regions
 from utils.common import COUNT, POSITIVE, Parser, number
@@ -68,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Make the maps that the command line asks for."""
     args = parser().parse_args(argv)
     items, root = images_from_args(args), data_root(args)
+    masks = find_masks(items, root, load_dataset(args.dataset))  # a bad one is told before hours
     writer = superpixel_writer(args.num_segments, args.compactness)
     writer.check([Path(item.superpixel) for item in items], items, root)
     divide = partial(divide_image, writer, args.num_segments, args.compactness)
@@ -79,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"{len(counts)} superpixel maps of {min(counts)} to {max(counts)} regions; "
         f"dictionary {dictionary_path(root, args.split)}"
     )
+    if masks:
+        masked, pixels = count_masked(items, masks)
+        print(f"ignore_mask: {100 * masked / pixels:.1f} % of the pixels are never asked for")
     if args.preview:
         count = min(args.preview, len(items))
         draw_previews([items[index * len(items) // count] for index in range(count)], root)

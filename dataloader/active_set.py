@@ -82,23 +82,20 @@ class ActiveSet:
             self.pool[superpixel].remove(region)
             self.asked.setdefault(superpixel, []).append(region)
 
-    def settle(self, fate_of: Callable[[str, int], str]) -> dict[str, int]:
-        """Move every region asked for to where its answer puts it; returns how many went where.
+    def settle(self, fate_of: Callable[[str, int], str]) -> None:
+        """Move every region asked for to where its answer puts it.
 
         Args:
             fate_of: (superpixel path, region id) -> "labelled", "pool" or "dropped" (for good).
         """
-        counts = {"labelled": 0, "pool": 0, "dropped": 0}
         for path, ids in self.asked.items():
             for region in ids:
                 fate = fate_of(path, region)
-                counts[fate] += 1
                 if fate == "labelled":
                     self.labelled.setdefault(path, []).append(region)
                 elif fate == "pool":
                     self.pool[path] = sorted([*self.pool[path], region])
         self.asked = {}
-        return counts
 
     @property
     def labelled_items(self) -> list[Item]:
@@ -107,8 +104,18 @@ class ActiveSet:
 
     @property
     def pool_items(self) -> list[Item]:
-        """Target images with at least one region in the pool or asked for, in datalist order."""
-        return [i for i in self.target if self.pool[i.superpixel] or i.superpixel in self.asked]
+        """Target images with a region in the pool or asked for, in datalist order.
+
+        Those without any labelled region are among them, so that an image of which every region
+        was skipped, or is masked, is listed still.
+        """
+        return [
+            item
+            for item in self.target
+            if self.pool[item.superpixel]
+            or item.superpixel in self.asked
+            or item.superpixel not in self.labelled
+        ]
 
     def save(self, path: str | Path) -> None:
         """Write the datalist pickle.

@@ -1,9 +1,9 @@
 """What a run's data were when it began, so that a continuation notices when they have changed.
 
 Of every image of a domain the record holds a digest: of its place in the list, of the sizes of its
-files, and of the content of its superpixel map, whose ids have a meaning; of a few images, spread
-over the list, also that of the image's and label's content. Reading all images and labels would
-take as long as an epoch, while a file that was replaced rarely keeps its size.
+files, and of the content of its superpixel map and ignore mask, which say what a region is; of a
+few images, spread over the list, also that of the image's and label's content. Reading all images
+and labels would take as long as an epoch, while a file that was replaced rarely keeps its size.
 
 Times of modification are recorded, too, but only warned of: a copy to another disk, or a download,
 gives new ones to the same files. Paths count from the data root for the same reason: data that was
@@ -16,10 +16,12 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from dataloader.dataset_info import DatasetInfo
+from dataloader.ignore_mask import Masks
 from dataloader.item import Item, shown
 from utils.errors import UserError
 
@@ -29,7 +31,9 @@ READ = 32  # images of a domain of which every file is read
 DIGITS = 4  # of an image's digest, which serve to find the image that differs
 
 
-def describe_data(items: Sequence[Item], root: str, info: DatasetInfo, *columns: str) -> dict:
+def describe_data(
+    items: Sequence[Item], root: str, info: DatasetInfo, *columns: str, masks: Masks | None = None
+) -> dict:
     """A record of a domain's data, as JSON holds it.
 
     Args:
@@ -37,6 +41,7 @@ def describe_data(items: Sequence[Item], root: str, info: DatasetInfo, *columns:
         root: of the data.
         info: of the dataset, whose label ids and classes are recorded.
         columns: those of "image", "label" and "superpixel" that the run reads.
+        masks: image path -> mask of the pixels that are never asked for.
 
     Returns:
         ``classes`` (digest of the label ids and classes), ``data`` and ``times`` (digests of all
@@ -46,11 +51,16 @@ def describe_data(items: Sequence[Item], root: str, info: DatasetInfo, *columns:
         UserError: a file cannot be read.
     """
     step = max(1, len(items) // READ)
+    masks = masks or {}
+    mask_content = lru_cache(maxsize=1)(_content)  # one mask may be that of all images
 
     def of_image(index: int) -> tuple[str, str]:
         data, times = hashlib.blake2b(), hashlib.blake2b()
-        for column in columns:
-            path = getattr(items[index], column)
+        item = items[index]
+        paths = {column: getattr(item, column) for column in columns}
+        if item.image in masks:
+            paths["ignore_mask"] = masks[item.image]
+        for column, path in paths.items():
             data.update(f"{column} {_name(path, root)}\n".encode(errors="surrogateescape"))
             if not path:
                 continue
@@ -58,8 +68,10 @@ def describe_data(items: Sequence[Item], root: str, info: DatasetInfo, *columns:
                 state = Path(path).stat()
                 data.update(f"{state.st_size}\n".encode())
                 times.update(f"{state.st_mtime_ns}\n".encode())
-                if column == "superpixel" or index % step == 0:
-                    data.update(hashlib.blake2b(Path(path).read_bytes()).digest())
+                if column == "ignore_mask":
+                    data.update(mask_content(path))
+                elif column == "superpixel" or index % step == 0:
+                    data.update(_content(path))
             except OSError as error:
                 raise UserError(f"{path}: cannot be read ({error.strerror})") from error
         return data.hexdigest(), times.hexdigest()
@@ -75,6 +87,11 @@ def describe_data(items: Sequence[Item], root: str, info: DatasetInfo, *columns:
         "each_data": "".join(digest[:DIGITS] for digest in data),
         "each_times": "".join(digest[:DIGITS] for digest in times),
     }
+
+
+def _content(path: str) -> bytes:
+    """A digest of a file's content."""
+    return hashlib.blake2b(Path(path).read_bytes()).digest()
 
 
 def _name(path: str, root: str) -> str:
@@ -116,7 +133,7 @@ def check_data(name: str, items: Sequence[Item], now: dict[str, Any], before: An
     if before.get("data") != now["data"]:
         raise UserError(
             f"--resume: the data in --{name}_data_dir are not those that the run began with; the "
-            f"first image that differs, in itself, its label or superpixel map, is "
+            f"first image that differs, in itself, its label, superpixel map or ignore mask, is "
             f"{_first_other(items, now['each_data'], each)}; {remedy}"
         )
     if before.get("times") != now["times"]:

@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from dataloader.datalist import Item
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
-from dataloader.images import read_image, read_label, read_superpixels
+from dataloader.ignore_mask import Masks, read_regions
+from dataloader.images import read_image, read_label, read_mask, read_superpixels
 from dataloader.provenance import check_provenance
 from dataloader.transforms import EvaluationTransform, TrainingTransform
 
@@ -34,12 +35,14 @@ class Sample(NamedTuple):
         regions: ids of the labelled regions; the pixels of all others are ignored. None if the
             whole image is labelled.
         labelled: False if no label is read and every pixel is ignored.
+        mask: path of the mask of pixels that are ignored, too; None without one.
     """
 
     item: Item
     info: DatasetInfo
     regions: Sequence[int] | None = None
     labelled: bool = True
+    mask: str | None = None
 
 
 class TrainingSet(Dataset):
@@ -63,7 +66,7 @@ class TrainingSet(Dataset):
         return self.samples[index].item.image
 
     def __getitem__(self, drawn: SeededIndex) -> tuple[Tensor, Tensor]:
-        item, info, regions, labelled = self.samples[drawn.index]
+        item, info, regions, labelled, mask = self.samples[drawn.index]
         pixels = read_image(item.image)
         image = to_tensor(pixels)
         if labelled:
@@ -75,6 +78,8 @@ class TrainingSet(Dataset):
                 check_provenance(item.superpixel, item.image, pixels)
                 self.checked.add(drawn.index)
             maps.append(unlabelled_mask(item.superpixel, regions))
+        if mask is not None:
+            maps.append(torch.from_numpy(read_mask(mask).astype(np.uint8) * np.uint8(IGNORE)))
         transform = TrainingTransform(self.size, random_scale=info.random_scale)
         image, (label, *masks) = transform(image, maps, torch.Generator().manual_seed(drawn.seed))
         for mask in masks:
@@ -85,8 +90,9 @@ class TrainingSet(Dataset):
 class EvaluationSet(Dataset):
     """Images at evaluation size, with labels and superpixel maps if requested.
 
-    Index -> (index, image (3, H, W) float32, label (H, W) uint8 or None, superpixels (H0, W0) uint8
-    at their original size or None).
+    Index -> (index, image (3, H, W) float32, label (H, W) uint8 or None, regions (H0, W0) at their
+    original size, as :func:`dataloader.ignore_mask.read_regions` gives them, or None). ``masks``
+    maps the paths of images to their masks; it is empty where images have none.
     """
 
     def __init__(
@@ -96,12 +102,14 @@ class EvaluationSet(Dataset):
         size: tuple[int, int],
         label: bool = False,
         superpixels: bool = False,
+        masks: Masks | None = None,
     ):
         self.items = items
         self.info = info
         self.transform = EvaluationTransform(size)
         self.with_label = label
         self.with_superpixels = superpixels
+        self.masks = masks or {}
 
     def __len__(self) -> int:
         return len(self.items)
@@ -114,7 +122,8 @@ class EvaluationSet(Dataset):
         superpixels = None
         if self.with_superpixels:
             check_provenance(item.superpixel, item.image, pixels)
-            superpixels = torch.from_numpy(read_superpixels(item.superpixel).copy())
+            mask = self.masks[item.image] if self.masks else None
+            superpixels = torch.from_numpy(read_regions(item.superpixel, mask).copy())
         return index, image, maps[0] if maps else None, superpixels
 
 

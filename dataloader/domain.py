@@ -17,6 +17,7 @@ from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.edges import check_edges
+from dataloader.ignore_mask import Masks, find_masks
 from dataloader.images import check_files
 from dataloader.label_check import check_labels
 from dataloader.loaders import evaluation_loader
@@ -40,6 +41,7 @@ class Domain:
         regions: absolute superpixel path -> {region id: area in pixels of the superpixel map};
             empty where regions are not needed.
         columns: those of "image", "label" and "superpixel" that are read.
+        masks: image path -> mask of the pixels that are never asked for; of the target alone.
     """
 
     info: DatasetInfo
@@ -47,15 +49,27 @@ class Domain:
     items: list[Item]
     regions: Regions = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    masks: Masks = field(default_factory=dict)
 
     def with_regions(self, split: str) -> "Domain":
-        """The same domain, its regions read from the region dictionary of a split."""
-        return replace(self, regions=load_regions(self.items, self.root, split))
+        """The same domain, its regions read from the region dictionary of a split.
+
+        Raises:
+            UserError: masks leave no region.
+        """
+        domain = replace(self, regions=load_regions(self.items, self.root, split, self.masks))
+        if self.masks and not domain.pixels:
+            raise UserError(f"{self.info.path}: ignore_mask leaves no region to select; mend it")
+        return domain
 
     @property
     def pixels(self) -> int:
         """Pixels of all regions."""
         return sum(sum(areas.values()) for areas in self.regions.values())
+
+    def mask(self, item: Item) -> str | None:
+        """Path of the mask of an image's pixels that are never asked for; None without masks."""
+        return self.masks[item.image] if self.masks else None
 
     def area(self, regions: Mapping[str, Iterable[int]]) -> int:
         """Pixels of some regions, given as superpixel path -> region ids."""
@@ -128,7 +142,9 @@ def load_domain(
     check_files(items, info, *columns)
     if "label" in columns:
         check_labels(items, info, f"--{prefix}_dataset")
-    return Domain(info, root, list(items), columns=columns)
+    asks = prefix == "trg" and len(columns) > 1  # adaptation without any label asks for nothing
+    masks = find_masks(items, root, info) if asks else {}
+    return Domain(info, root, list(items), columns=columns, masks=masks)
 
 
 def check_and_describe(
@@ -145,7 +161,9 @@ def check_and_describe(
     """
     records = {}
     for prefix, domain in domains.items():
-        records[prefix] = describe_data(domain.items, domain.root, domain.info, *domain.columns)
+        records[prefix] = describe_data(
+            domain.items, domain.root, domain.info, *domain.columns, masks=domain.masks
+        )
         if prefix in before:
             check_data(prefix, domain.items, records[prefix], before[prefix])
     return records
@@ -197,14 +215,14 @@ def load_domains(
     if "source" in needs:
         source = source.with_regions("train")
     if "network" not in needs:  # a pass over the images would check this
-        check_maps(target.items, target.regions)
+        check_maps(target.items, target.regions, target.masks)
     if "edges" in needs:
         check_edges(target.items, target.root)
     if listed is None:
         return source, target, ActiveSet(source.items, target.items, target.regions)
     if dropped := listed.drop_unknown(target.regions):
         log.warning(
-            "%s: %d of its regions are not in the superpixel maps and are left out",
+            "%s: %d of its regions are not in the superpixel maps, or masked, and are left out",
             *(datalist, dropped),
         )
     return source, target, listed

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from dataloader.datalist import Item
-from dataloader.images import READ_ERRORS, read_edges, read_head, read_superpixels, reason
+from dataloader.ignore_mask import Masks, read_regions
+from dataloader.images import READ_ERRORS, read_edges, read_head, reason
 from dataloader.provenance import check_provenance
-from dataloader.regions import Regions
+from dataloader.regions import Regions, region_areas
 from utils.errors import UserError
 
 
@@ -45,20 +46,22 @@ def check_edges(items: Sequence[Item], root: str | Path) -> None:
         list(pool.map(check, items))
 
 
-def region_edges(items: Sequence[Item], root: str | Path, regions: Regions) -> np.ndarray:
+def region_edges(
+    items: Sequence[Item], root: str | Path, regions: Regions, masks: Masks | None = None
+) -> np.ndarray:
     """Return (n,) float32: share of edge pixels of every region, ordered by item and region id.
 
-    The maps must have passed :func:`check_edges`.
+    The maps must have passed :func:`check_edges`; ``regions`` are those that ``masks`` leave.
 
     Raises:
         UserError: an edge map cannot be read.
     """
 
     def edge_shares(item: Item) -> np.ndarray:
-        edges, superpixels = read_edges(edge_path(item, root)), read_superpixels(item.superpixel)
-        counts = np.bincount(superpixels[edges > 0], minlength=256)
-        areas = regions[item.superpixel]
-        return counts[list(areas)] / list(areas.values())
+        edges = read_edges(edge_path(item, root))
+        ids = read_regions(item.superpixel, masks[item.image] if masks else None)
+        counts, areas = region_areas(ids[edges > 0]), regions[item.superpixel]
+        return np.array([counts.get(region, 0) / area for region, area in areas.items()])
 
     with ThreadPoolExecutor(8) as pool:
         return np.concatenate(list(pool.map(edge_shares, items))).astype(np.float32)

@@ -57,6 +57,7 @@ KINDS = {
         None,
     ),
     "map": Kind(INDEX_MODES, "an 8-bit grey or palette PNG"),
+    "mask": Kind((*COLOR_MODES, "L", "1", "LA"), "an 8-bit black-and-white PNG"),
     "prediction": Kind(INDEX_MODES, "an 8-bit grey or palette PNG of train ids, not of colours"),
     "index": Kind(
         INDEX_MODES + DEEP_INDEX_MODES, "a grey or palette PNG (or label_reader rgb)", None
@@ -147,6 +148,24 @@ def read_edges(path: str | Path) -> np.ndarray:
 def read_train_ids(path: str | Path) -> np.ndarray:
     """Read a predicted map as (H, W) uint8 train ids."""
     return _read_map(path, "prediction")
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """Read a mask as (H, W) bool: True where a pixel is not black.
+
+    Raises:
+        UserError: the file cannot be read, was compressed with loss, has transparent pixels, or a
+            palette of which other numbers than 0 are black, or 0 is not.
+    """
+    with _readable(path, "mask"), open_image(path) as image:
+        check_kind(image, "mask")
+        if image.mode in ("RGBA", "LA") and image.getextrema()[-1][0] < 255:
+            raise ValueError("transparent pixels in a mask; save it without alpha")
+        palette = stored_values(image) > 0 if image.mode == "P" else None
+        mask = rgb_pixels(image).any(2)
+        if palette is not None and not np.array_equal(palette, mask):
+            raise ValueError("its palette has another black than 0; save it as 8-bit grey")
+        return upright(mask, image)
 
 
 def _read_map(path: str | Path, what: str) -> np.ndarray:

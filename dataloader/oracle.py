@@ -16,7 +16,8 @@ import numpy as np
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.datasets import Sample
 from dataloader.domain import Domain
-from dataloader.images import check_files, fit_label, read_label, read_superpixels
+from dataloader.ignore_mask import read_regions
+from dataloader.images import check_files, fit_label, read_label
 from dataloader.item import Item, image_key
 from utils.errors import UserError
 from utils.files import read_json
@@ -48,12 +49,12 @@ class GroundTruth:
 
     def sample(self, item: Item, regions: Sequence[int]) -> Sample:
         """The training sample of an image with these regions labelled."""
-        return Sample(item, self.domain.info, regions)
+        return Sample(item, self.domain.info, regions, mask=self.domain.mask(item))
 
     def labels(self, item: Item, regions: Sequence[int]) -> np.ndarray:
         """(H, W) uint8 train ids inside of these regions of an image, 255 elsewhere."""
         sample = self.sample(item, regions)
-        superpixels = read_superpixels(item.superpixel)
+        superpixels = read_regions(item.superpixel, sample.mask)
         label = fit_label(read_label(sample.item.label, sample.info), superpixels.shape)
         return np.where(np.isin(superpixels, list(regions)), label, np.uint8(IGNORE))
 
@@ -68,7 +69,8 @@ class GroundTruth:
             ids_of.setdefault(path, []).append(region)
 
         def look(item: Item) -> list[tuple[str, int]]:
-            sample, superpixels = self.sample(item, ()), read_superpixels(item.superpixel)
+            sample = self.sample(item, ())
+            superpixels = read_regions(item.superpixel, sample.mask)
             label = fit_label(read_label(sample.item.label, sample.info), superpixels.shape)
             with_class = set(np.unique(superpixels[label != IGNORE]).tolist())
             return [(item.superpixel, i) for i in ids_of[item.superpixel] if i not in with_class]
@@ -119,7 +121,8 @@ class Annotations(GroundTruth):
 
     def sample(self, item: Item, regions: Sequence[int]) -> Sample:
         """The training sample of an image with these regions labelled."""
-        return Sample(item._replace(label=self._maps[item.superpixel]), self.info, regions)
+        item = item._replace(label=self._maps[item.superpixel])
+        return Sample(item, self.info, regions, mask=self.domain.mask(item))
 
     def labelled_pixels(self, regions: Mapping[str, Sequence[int]]) -> int:
         """Pixels to which people gave a class in labelled regions."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dataloader.datalist import Item
-from dataloader.images import read_superpixels
+from dataloader.ignore_mask import NO_REGION, Masks, read_regions
 from dataloader.item import shown
 from dataloader.provenance import check_provenance
 from utils.errors import UserError
@@ -34,16 +34,22 @@ def regions_of_maps(paths: Iterable[str | Path]) -> Regions:
         return dict(zip(paths, pool.map(_regions_of_map, paths), strict=True))
 
 
-def _regions_of_map(path: str) -> dict[int, int]:
-    areas = region_areas(read_superpixels(path))
+def _regions_of_map(path: str, mask: str | None = None) -> dict[int, int]:
+    areas = region_areas(read_regions(path, mask))
     if len(areas) == 256:
         raise UserError(f"{path}: 256 regions; at most 255 are allowed, run superpixel_gen.py")
     return areas
 
 
 def region_areas(superpixels: np.ndarray) -> dict[int, int]:
-    """Return {region id: area in pixels} of a superpixel map (H, W) uint8, in ascending order."""
-    areas = np.bincount(superpixels.ravel(), minlength=256)
+    """Return {region id: area in pixels} of a map (H, W), in ascending order of ids.
+
+    The map is one of :func:`dataloader.ignore_mask.read_regions`.
+    """
+    ids = superpixels.ravel()
+    if superpixels.dtype != np.uint8:
+        ids = ids[ids != NO_REGION]
+    areas = np.bincount(ids, minlength=256)
     return {int(region): int(areas[region]) for region in np.flatnonzero(areas)}
 
 
@@ -56,8 +62,13 @@ def check_areas(path: str, found: dict[int, int], known: dict[int, int]) -> None
         )
 
 
-def check_maps(items: Sequence[Item], regions: Regions) -> None:
+def check_maps(items: Sequence[Item], regions: Regions, masks: Masks | None = None) -> None:
     """Check every superpixel map and its image, for a selection without a pass over the images.
+
+    Args:
+        items: the images.
+        regions: what :func:`load_regions` returned of them.
+        masks: of pixels that are never asked for.
 
     Raises:
         UserError: a map differs from ``regions``, or its image has been replaced.
@@ -65,7 +76,8 @@ def check_maps(items: Sequence[Item], regions: Regions) -> None:
 
     def check(item: Item) -> None:
         check_provenance(item.superpixel, item.image)
-        check_areas(item.superpixel, _regions_of_map(item.superpixel), regions[item.superpixel])
+        found = _regions_of_map(item.superpixel, masks[item.image] if masks else None)
+        check_areas(item.superpixel, found, regions[item.superpixel])
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(check, items))
@@ -90,13 +102,20 @@ def save_regions(root: str | Path, split: str, regions: Regions) -> None:
     write_json(path, {k: list(v) for k, v in relative.items()})
 
 
-def load_regions(items: Sequence[Item], root: str | Path, split: str) -> Regions:
+def load_regions(
+    items: Sequence[Item], root: str | Path, split: str, masks: Masks | None = None
+) -> Regions:
     """Return region ids and areas of every item's superpixel map, in the items' order.
 
-    They come from the region dictionary or, for maps that it lacks, from the maps themselves.
+    They come from the region dictionary or, for maps that it lacks, from the maps themselves; with
+    ``masks``, which the dictionary does not know of, always from the maps.
     """
-    known = _read_dictionary(Path(root).absolute(), split)
     paths = [item.superpixel for item in items]
+    if masks:
+        with ThreadPoolExecutor(8) as pool:
+            found = pool.map(_regions_of_map, paths, [masks[item.image] for item in items])
+            return dict(zip(paths, found, strict=True))
+    known = _read_dictionary(Path(root).absolute(), split)
     missing = regions_of_maps(path for path in paths if path not in known)
     return {path: known[path] if path in known else missing[path] for path in paths}
 

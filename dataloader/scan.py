@@ -78,6 +78,7 @@ def scan(
     candidates = files.candidates(found, [other.image_folder for other in others])
     labels = files.labels(candidates)
     maps = {*labels.values(), *(files.item(names).superpixel for names in candidates)}
+    maps |= {files.mask(names) for names in candidates}
     for names, paths in candidates.items():
         if not (images := [path for path in paths if path not in maps]):
             continue  # maps may lie among the images
@@ -159,6 +160,10 @@ class _SplitFiles:
         templates = (self.info.image, self.info.label, self.info.superpixel)
         return Item(*(self._path(template, names) for template in templates))
 
+    def mask(self, names: Names) -> str:
+        """Relative path of an image's ignore mask; empty without one."""
+        return self._path(self.info.ignore_mask or "", names)
+
     def _folder(self, template: str) -> Path:
         """The folder below which all files of a template lie."""
         return self.root / static_folder(template, self.text)
@@ -171,11 +176,13 @@ class _SplitFiles:
     def candidates(self, found: Scan, other_splits: Collection[Path]) -> dict[Names, list[str]]:
         """Names -> relative paths of the files that may be their image; the rest is left out.
 
-        Folders of other splits, of labels and of superpixel maps, if they lie inside that of the
-        images, are passed over.
+        Folders of other splits, of labels, superpixel maps and masks, if they lie inside that of
+        the images, are passed over.
         """
         folder = self.image_folder
         skip = [self._folder(self.info.label), self._folder(self.info.superpixel), *other_splits]
+        if "{stem}" in (self.info.ignore_mask or ""):
+            skip.append(self._folder(self.info.ignore_mask))
         pattern = self._path(self.info.image, Names("*", "*"))
         suffixes = {*IMAGE_SUFFIXES, posixpath.splitext(pattern)[1].lower()}
         top = static_folder(self.info.image, self.text)

@@ -1,5 +1,6 @@
 """Rounds with people: they end as rounds do whose labels come from files."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import torch
 from PIL import Image
 
 from dataloader.dataset_info import load_dataset
-from tests.experiment import SIZE, flags, load
+from tests.experiment import SIZE, areas_of, flags, load
 
-VOID = 19  # the code of "no class fits", one beyond the 19 classes
+VOID, SKIP = 19, 20  # the codes of "no class fits" and "leave it out", beyond the 19 classes
 
 
 @pytest.fixture
@@ -99,3 +100,40 @@ def test_unanswered_regions_go_back_into_the_pool_when_asked_to(
     assert labelled < wanted
     assert wanted - labelled <= pool
     assert f"{len(wanted - labelled)} not answered and back in the pool" in out
+
+
+def test_skipped_regions_leave_for_good_and_cost_no_budget(
+    script, experiment, toy_city, blind_city, tmp_path
+):
+    """Also where every region of an image is skipped, which then is neither labelled nor in pool."""
+    people = tmp_path / "people"
+    rest = "--oracle people --active_method random --active_mode scan"
+    command = rounds(blind_city, people, experiment, rest)
+    script(command)
+    ((path, ids),) = load(people / "datalist_00.pkl")["trg_asked_suppix"].items()
+    drawn = answers(toy_city, tmp_path / "drawn")
+    for name in drawn.iterdir():
+        if name.name.startswith(Path(path).name.removesuffix("superpixel.png")):
+            Image.fromarray(np.full((64, 128), SKIP, np.uint8)).save(name)
+    script(f"annotation/import.py -p {people} {drawn}")
+    out = script(f"{command} --resume")
+    areas = areas_of(blind_city)
+    skipped = sum(areas[path, region] for region in ids)
+    assert f"{len(ids)} skipped for good ({skipped} px" in out
+    for number in (0, 1):
+        after = load(people / f"datalist_{number:02d}.pkl")
+        assert path not in {**after["trg_label_suppix"], **after.get("trg_asked_suppix", {})}
+        assert not after["trg_pool_suppix"][path]
+        assert path in {item[2] for item in after["trg_pool_im_idx"]}
+    first, second = (
+        json.loads((people / "AL_record" / f"round_0{n}.json").read_text()) for n in (0, 1)
+    )
+    budget = round(SIZE * sum(areas.values()) / len({path for path, _ in areas}))
+    assert [record["selection"][0]["budget"] for record in (first, second)] == [
+        budget,
+        budget + skipped,
+    ]
+    assert first["answers"]["skipped_pixels"] == skipped
+    assert second["labelled_pixels"] == 0
+    script(f"annotation/import.py -p {people} {drawn}")
+    assert "done: rounds 0 to 2" in script(f"{command} --resume")
