@@ -1,0 +1,69 @@
+"""What a GPU would be asked to do in a selection: operations, copies and memory, without one."""
+
+import numpy as np
+import pytest
+import torch
+
+from active_selection import table_pass
+from active_selection.pooling import pool_features, pool_predictions
+from active_selection.region_table import column_types, make_table
+from active_selection.table_pass import fill_table
+from dataloader.datalist import Item
+from dataloader.dataset_info import load_dataset
+from dataloader.domain import Domain
+from models import get_model
+from models.discriminator import Discriminator
+from tests.fake_gpu import fake_gpu
+from utils.runtime import Runtime
+
+SIZE = (1024, 2048)
+GPU = torch.device("cuda")
+
+
+@pytest.mark.parametrize("cells", [(64, 128), (256, 512)], ids=["stride 16", "stride 4"])
+@pytest.mark.parametrize("regions", [40, 256])
+def test_pooling_an_image_takes_few_operations_and_less_than_a_gigabyte(cells, regions):
+    with fake_gpu() as gpu:
+        features = torch.empty(256, *cells, device=GPU)
+        logits = torch.empty(19, *cells, device=GPU)
+        superpixels = torch.empty(SIZE, dtype=torch.int64, device=GPU)
+        before = gpu.live
+        pool_features(features, superpixels, regions)
+        pool_predictions(logits, superpixels, regions)
+    assert 0 < gpu.total <= 150, gpu.launches
+    assert gpu.copies == 0
+    assert gpu.peak - before < 1e9
+
+
+def table_of(images):
+    """A table of images with 40 upright stripes as regions, and their superpixel map."""
+    ids = np.repeat(np.arange(2048, dtype=np.uint8)[None] // 52, 1024, 0)
+    areas = dict(enumerate(np.bincount(ids.ravel()).tolist()))
+    items = [Item(f"{n}.png", f"{n}_label.png", f"{n}_map.png") for n in range(images)]
+    domain = Domain(load_dataset("cityscapes"), "/d", items, {i.superpixel: areas for i in items})
+    types = column_types(num_classes=19, with_domain=True).items()
+    rows = images * len(areas)
+    columns = {name: np.full((rows, *shape), 9, dtype) for name, (dtype, shape) in types}
+    return make_table(domain, columns), torch.from_numpy(ids)
+
+
+def test_a_pass_copies_from_the_device_once_an_image(monkeypatch):
+    images = 2
+    table, superpixels = table_of(images)
+    monkeypatch.setattr(table_pass, "resize_superpixels", lambda ids, *_: ids.numpy())
+    with fake_gpu() as gpu, torch.device(GPU):
+        model = get_model("deeplabv3plus_mobilenet", 19, pretrained_backbone=False).eval()
+        discriminator = Discriminator(19)
+        batch = torch.empty(images, 3, *SIZE, device="cpu")
+        with torch.inference_mode():
+            gpu.launches.clear()
+            model.forward_features(batch.to(GPU))
+            network = gpu.total
+        gpu.launches.clear()
+        loader = [(list(range(images)), batch, None, [superpixels] * images)]
+        assert list(fill_table(table, model, loader, Runtime(GPU), discriminator)) == [images]
+    assert gpu.copies == images
+    discriminators = 12 + 45  # its layers, and another map to pool
+    assert gpu.total - network <= images * (150 + discriminators)
+    assert not table.domain.any()
+    assert table.pixels.tolist() == table.area.tolist()
