@@ -3,8 +3,8 @@
 A region's mean feature is linear in the feature map: summing the interpolation weights that its
 pixels give to their four surrounding cells yields one weight per cell, and the mean is a weighted
 sum of cells. Class probabilities are not linear in the logits, so logits are upsampled: on a CPU a
-block of rows at a time, which stays in a core's cache; on an accelerator, where each operation costs
-some microseconds to launch, the whole image at once in a few dozen operations.
+block of rows at a time, which stays in a core's cache; on an accelerator, where each operation
+costs some microseconds to launch, the whole image at once in a few dozen operations.
 """
 
 import math
@@ -240,7 +240,7 @@ def largest_plane(planes: Tensor) -> Tensor:
 
 
 def two_largest(planes: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest and second largest of (C, n), C >= 2, each (n,); on a CPU much faster than topk."""
+    """The largest and second largest of (C, n), C >= 2, each (n,); faster than topk on a CPU."""
     first, second = torch.maximum(planes[0], planes[1]), torch.minimum(planes[0], planes[1])
     for plane in planes[2:]:
         second = torch.maximum(second, torch.minimum(first, plane))

@@ -5,6 +5,9 @@ import pytest
 import torch
 
 from active_selection import table_pass
+from active_selection.badge import rank_by_badge
+from active_selection.coreset import rank_by_coreset
+from active_selection.mixture import expectation_maximisation
 from active_selection.pooling import pool_features, pool_predictions
 from active_selection.region_table import column_types, make_table
 from active_selection.table_pass import fill_table
@@ -67,3 +70,35 @@ def test_a_pass_copies_from_the_device_once_an_image(monkeypatch):
     assert gpu.total - network <= images * (150 + discriminators)
     assert not table.domain.any()
     assert table.pixels.tolist() == table.area.tolist()
+
+
+@pytest.mark.parametrize(("rows", "components"), [(20_000, 10), (141_000, 10), (100_000, 1)])
+def test_an_iteration_of_a_mixture_takes_few_operations(rows, components):
+    with fake_gpu(number=0) as gpu:  # the mean log density is 0 twice, which ends the fit
+        features = torch.empty(rows, 256, device=GPU)
+        labels = torch.empty(rows, dtype=torch.int64, device=GPU)
+        before = gpu.live
+        mixture = expectation_maximisation(features, labels, components, 1e-6)
+        assert mixture.means.device.type == "cuda"
+        iterations = 2
+        assert gpu.total <= 300 * iterations, gpu.launches
+        assert gpu.copies == 1 + 2 * iterations  # is it ill-conditioned, and how far it is
+        rows_and_results = 3 * 8 * rows * components
+        assert gpu.peak - before < 1e9 + rows_and_results
+        gpu.launches.clear()
+        assert mixture.log_density(np.zeros((rows, 256), np.float32)).shape == (rows,)
+        assert gpu.total <= 200, gpu.launches
+
+
+def test_badge_and_coreset_keep_to_the_device():
+    rng = np.random.default_rng(0)
+    feature, source = (rng.normal(size=(n, 256)).astype(np.float32) for n in (20_000, 10_000))
+    prob = rng.random((20_000, 19), dtype=np.float32)
+    area, pool = np.ones(20_000, np.int64), np.arange(20_000) % 10 > 0
+    with fake_gpu() as gpu:
+        rank_by_badge(feature, prob, area, pool, 3, device=GPU)
+        assert gpu.total <= 3 * 30
+    with fake_gpu() as gpu:
+        rank_by_coreset(feature, source, area, pool, 3, device=GPU)
+        blocks = 1 + 3  # of labelled target and of source regions, 4,096 rows each
+        assert gpu.total <= blocks * 2 * 12 + 3 * 12
