@@ -37,7 +37,7 @@ def rank_by_badge(
     rows = np.flatnonzero(pool)
     z = torch.from_numpy(feature[rows]).to(device)
     a = torch.from_numpy(prob[rows]).to(device)
-    a[torch.arange(len(rows)), a.argmax(1)] -= 1
+    a[torch.arange(len(rows), device=a.device), a.argmax(1)] -= 1
     draws = _k_means_plus_plus(a, z, np.random.default_rng(seed))
     return take_until_budget(draws, rows, area, budget)
 
@@ -55,7 +55,7 @@ def _k_means_plus_plus(
     remaining = torch.ones_like(norms)  # 0 for rows that were drawn
     distance = torch.full_like(norms, torch.inf)
     weights = remaining
-    for _ in a:
+    for _ in range(len(a)):
         i = _sample_index(weights, remaining, rng.random())
         yield i, float(weights[i])
         products = (a @ a[i]).double() * (z @ z[i]).double()

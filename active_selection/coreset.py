@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from active_selection.blocks import row_blocks
+from active_selection.blocks import BLOCK_ROWS, on_accelerator, row_blocks
 from active_selection.ranking import Ranking, take_until_budget
+
+BATCH_CELLS = 1 << 26
+"""Distances in a block on an accelerator, 256 MB."""
 
 
 def rank_by_coreset(
@@ -56,7 +59,7 @@ def _farthest(nearest: Tensor, points: Tensor, norms: Tensor) -> Iterator[tuple[
         points: (n, d).
         norms: (n,) squared norms of the points.
     """
-    for _ in points:
+    for _ in range(len(points)):
         i = int(nearest.argmax())
         yield i, float(nearest[i].clamp(min=0).sqrt())
         _update_nearest(nearest, points, norms, points[i : i + 1])
@@ -73,6 +76,7 @@ def _labelled(feature: np.ndarray, pool: np.ndarray, source: np.ndarray) -> Iter
 def _update_nearest(nearest: Tensor, points: Tensor, norms: Tensor, centres: Tensor) -> None:
     """Update squared distances ``nearest`` (n,) for additional labelled ``centres`` (k, d)."""
     centre_norms = centres.square().sum(1)
-    for block in row_blocks(len(points)):
+    rows = BATCH_CELLS // len(centres) if on_accelerator(points.device) else BLOCK_ROWS
+    for block in row_blocks(len(points), rows):
         offset = torch.addmm(centre_norms, points[block], centres.T, alpha=-2).amin(1)
         nearest[block] = torch.minimum(nearest[block], norms[block] + offset)

@@ -8,6 +8,9 @@ dimensions nearly every row belongs to one component alone, so
   components that have a responsibility for a row; only these are computed in double precision;
 - the M-step sums a component's covariance over the rows that it has a responsibility for.
 
+On an accelerator, where it costs more to launch an operation and to ask which rows belong to a
+component than to compute them all, both steps compute all components at once, in double precision.
+
 Rows keep their own precision and are converted to double precision a block at a time, on the device
 of the fit; memory beyond them is one double per row and component. (Only the k-means initialisation
 makes a double-precision copy of the rows.)
@@ -15,13 +18,16 @@ makes a double-precision copy of the rows.)
 
 import logging
 import math
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from active_selection.blocks import BLOCK_ROWS, row_blocks
+from active_selection.blocks import BLOCK_ROWS, on_accelerator, row_blocks
 from active_selection.clustering import k_means
 
 log = logging.getLogger(__name__)
@@ -33,6 +39,9 @@ NEGLIGIBLE = 40.0
 """Nats below a row's most likely component; responsibilities below (under 1e-17) are set to 0."""
 SINGLE_ERROR = 1e-3
 """Bound on the relative error of squared distances in single precision, far above those seen."""
+BATCH_ROWS = 1 << 17
+"""Rows times components of a block on an accelerator: 256 MB in double precision, 256 columns."""
+_ACCELERATOR = threading.Lock()
 
 
 class IllConditioned(ArithmeticError):
@@ -56,7 +65,7 @@ class Mixture:
         factors, failed = torch.linalg.cholesky_ex(covariances)
         eye = torch.eye(dims, dtype=means.dtype, device=means.device).expand_as(factors)
         precisions_cholesky = torch.linalg.solve_triangular(factors, eye, upper=False)
-        if failed.any() or not precisions_cholesky.isfinite().all():
+        if (failed.any() | ~precisions_cholesky.isfinite().all()).item():
             raise IllConditioned
         self.weights, self.means, self.covariances = weights, means, covariances
         self._precisions_cholesky = {
@@ -70,21 +79,28 @@ class Mixture:
 
     def log_density(self, features: np.ndarray) -> np.ndarray:
         """log p(z) of features (n, d), (n,) float64."""
-        rows = _as_tensor(features, self.means.device)
-        log_densities = [
-            self.weighted_log_prob(rows[block].double()).logsumexp(1)
-            for block in row_blocks(len(rows))
-        ]
-        return torch.cat(log_densities).cpu().numpy()
+        device = self.means.device
+        with one_at_a_time(device):
+            rows = _as_tensor(features, device)
+            log_densities = [
+                self.weighted_log_prob(rows[block].double()).logsumexp(1)
+                for block in blocks_of(rows, len(self.weights))
+            ]
+            return torch.cat(log_densities).cpu().numpy()
 
     def weighted_log_prob(self, rows: Tensor) -> Tensor:
         """log(weight_k N(z; mean_k, covariance_k)) of rows (n, d) float64, (n, K) float64.
 
-        -inf for components whose responsibility for a row is negligible. These are known from
-        distances in single precision, which bound a log probability by ``lower`` and ``upper``: a
-        component is negligible if its upper bound is far below another component's lower bound.
+        On a CPU, -inf for components whose responsibility for a row is negligible. These are known
+        from distances in single precision, which bound a log probability by ``lower`` and
+        ``upper``: a component is negligible if its upper bound is far below another component's
+        lower bound.
         """
         components = range(len(self.weights))
+        if on_accelerator(rows.device):
+            deviations = rows - self.means[:, None]
+            whitened = deviations @ self._precisions_cholesky[torch.float64].mT
+            return self._constants - 0.5 * whitened.square_().sum(2).T
         if len(components) == 1:
             return self._constants - 0.5 * self._squared_distance(rows, 0)[:, None]
         single = rows.float()
@@ -119,21 +135,24 @@ def fit_mixture(
         seed: seed of the k-means initialisation.
         device: device of the computation; it must support float64.
     """
-    components = min(components, len(features))
-    rows = _as_tensor(features, device)
+    components, device = min(components, len(features)), torch.device(device)
     labels = np.zeros(len(features), np.int64)
     if components > 1:
         labels, _ = k_means(np.array(features, np.float64), components, seed)
-    labels = torch.from_numpy(labels).long().to(device)
-    regulariser = FIRST_REGULARISER
-    while True:
-        try:
-            return expectation_maximisation(rows, labels, components, regulariser)
-        except IllConditioned:
-            if regulariser >= LAST_REGULARISER:
-                raise
-            regulariser *= 10
-            log.info("mixture is ill-conditioned; covariance regulariser raised to %g", regulariser)
+    with one_at_a_time(device):
+        rows = _as_tensor(features, device)
+        labels = torch.from_numpy(labels).long().to(device)
+        regulariser = FIRST_REGULARISER
+        while True:
+            try:
+                return expectation_maximisation(rows, labels, components, regulariser)
+            except IllConditioned:
+                if regulariser >= LAST_REGULARISER:
+                    raise
+                regulariser *= 10
+                log.info(
+                    "mixture is ill-conditioned; covariance regulariser raised to %g", regulariser
+                )
 
 
 def expectation_maximisation(
@@ -167,7 +186,7 @@ def expectation_maximisation(
 def e_step(rows: Tensor, mixture: Mixture, responsibilities: Tensor) -> float:
     """Overwrite ``responsibilities`` (n, K) for rows (n, d); return their mean log density."""
     log_densities = []
-    for block in row_blocks(len(rows)):
+    for block in blocks_of(rows, responsibilities.shape[1]):
         log_prob = mixture.weighted_log_prob(rows[block].double())
         log_densities.append(log_prob.logsumexp(1, keepdim=True))
         responsibilities[block] = log_prob.sub_(log_densities[-1]).exp_()
@@ -180,20 +199,50 @@ def m_step(rows: Tensor, responsibilities: Tensor, regulariser: float) -> Mixtur
     counts = responsibilities.sum(0) + 10 * torch.finfo(responsibilities.dtype).eps
     means = responsibilities.new_zeros(components, dims)
     covariances = responsibilities.new_zeros(components, dims, dims)
-    for block in row_blocks(len(rows)):
+    for block in blocks_of(rows, components):
         means += responsibilities[block].T @ rows[block].double()
     means /= counts[:, None]
-    for k in range(components):
-        members = torch.nonzero(responsibilities[:, k])[:, 0]
-        for block in members.split(BLOCK_ROWS):
-            deviation = rows[block].double() - means[k]
-            deviation *= responsibilities[block, k, None].sqrt()
-            covariances[k] += deviation.T @ deviation
+    add = _add_all_scatter if on_accelerator(rows.device) else _add_members_scatter
+    add(covariances, rows, responsibilities, means)
     covariances /= counts[:, None, None]
     covariances.diagonal(dim1=1, dim2=2).add_(regulariser)
     return Mixture(counts / counts.sum(), means, covariances)
 
 
-def _as_tensor(features: np.ndarray, device: torch.device | str) -> Tensor:
+def _add_members_scatter(
+    sums: Tensor, rows: Tensor, responsibilities: Tensor, means: Tensor
+) -> None:
+    """Add r (z - mean)(z - mean)^T of the rows z with r > 0 to sums (K, d, d)."""
+    for k in range(len(means)):
+        members = torch.nonzero(responsibilities[:, k])[:, 0]
+        for block in members.split(BLOCK_ROWS):
+            deviation = rows[block].double() - means[k]
+            deviation *= responsibilities[block, k, None].sqrt()
+            sums[k] += deviation.T @ deviation
+
+
+def _add_all_scatter(sums: Tensor, rows: Tensor, responsibilities: Tensor, means: Tensor) -> None:
+    """Add r (z - mean)(z - mean)^T of all rows z to sums (K, d, d), all components at once."""
+    for block in blocks_of(rows, len(means)):
+        deviations = rows[block].double() - means[:, None]
+        deviations *= responsibilities[block].T.sqrt()[:, :, None]
+        sums.baddbmm_(deviations.mT, deviations)
+
+
+def blocks_of(rows: Tensor, components: int) -> Iterator[slice]:
+    """Blocks of rows whose temporaries fit a core's cache, or an accelerator's memory."""
+    large = on_accelerator(rows.device)
+    return row_blocks(len(rows), max(1, BATCH_ROWS // components) if large else BLOCK_ROWS)
+
+
+def one_at_a_time(device: torch.device) -> AbstractContextManager:
+    """Keep other threads off an accelerator while a fit uses it: together they would be no faster.
+
+    They would need more memory, though. On a CPU, each thread has a core of its own.
+    """
+    return _ACCELERATOR if on_accelerator(device) else nullcontext()
+
+
+def _as_tensor(features: np.ndarray, device: torch.device) -> Tensor:
     """Features as a tensor in their own precision; not copied on a CPU."""
     return torch.from_numpy(np.ascontiguousarray(features)).to(device)

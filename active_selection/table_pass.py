@@ -28,6 +28,9 @@ from utils.stopping import STOP, Stopped
 
 log = logging.getLogger(__name__)
 
+PREDICTIONS = ("prob", "uncertainty", "predicted_share")
+"""The columns that :func:`active_selection.pooling.pool_predictions` returns."""
+
 
 @dataclass(frozen=True)
 class PassOptions:
@@ -153,17 +156,16 @@ def fill_table(
     first = np.searchsorted(table.image, np.arange(len(table.items) + 1))
     for indices, images, _, superpixels in loader:
         with runtime.autocast():
-            features, logits = model.forward_features(images.to(runtime.device))
+            features, logits = model.forward_features(images.to(runtime.device, non_blocking=True))
         for i, index in enumerate(indices):
             rows, size = slice(first[index], first[index + 1]), images.shape[-2:]
             if rows.start == rows.stop:  # its mask leaves no region
                 continue
-            ranks = measure_image(table, rows, features[i], logits[i], superpixels[i], size)
+            domain = None
             if discriminator is not None:
                 with runtime.autocast():
                     domain = domain_probability(discriminator, logits[i], size)
-                means = pool_features(domain, ranks, int(ranks.max()) + 1)[:, 0]
-                table.domain[rows] = means[: rows.stop - rows.start].cpu().numpy()
+            measure_image(table, rows, features[i], logits[i], superpixels[i], size, domain)
         yield indices[-1] + 1
 
 
@@ -174,38 +176,51 @@ def measure_image(
     logits: Tensor,
     superpixels: Tensor,
     size: Sequence[int],
-) -> Tensor:
-    """Fill an image's rows from features (256, h, w), logits (C, h, w) and superpixels (H0, W0).
+    domain: Tensor | None = None,
+) -> None:
+    """Fill an image's rows of the table; results come from the device in one copy.
 
     Means are taken over the pixels of a region alone, so that masked pixels enter none.
 
-    Returns:
-        (H, W) int64: for each pixel, the index within ``rows`` of its region; that after the last
-        where a pixel belongs to no region.
+    Args:
+        table: the table to fill.
+        rows: the rows of the image's regions.
+        features: (256, h, w), the network's.
+        logits: (C, h, w), the network's.
+        superpixels: (H0, W0) region ids, on the CPU; -1 where a pixel belongs to no region.
+        size: (H, W), evaluation size.
+        domain: (1, h', w') probabilities of *target*, see :func:`domain_probability`; None for a
+            table without that column.
+
+    Raises:
+        UserError: the superpixel map does not match the table's regions, or a mean is not finite.
     """
     ids, item = table.region[rows], table.items[table.image[rows.start]]
     known = dict(zip(ids.tolist(), table.area[rows].tolist(), strict=True))
     check_areas(item.superpixel, region_areas(superpixels.numpy()), known)
-    small = resize_superpixels(superpixels, ids, size)
     rank_of = np.full(257, len(ids))  # the last entry is that of NO_REGION, which is -1
     rank_of[ids] = np.arange(len(ids))
-    ranks = rank_of[small]
+    ranks = rank_of[resize_superpixels(superpixels, ids, size)]
     pixels = np.bincount(ranks.ravel(), minlength=len(ids))
-    ranks = torch.from_numpy(ranks).to(features.device)
-    predictions = pool_predictions(logits, ranks, len(pixels))
-    prob, uncertainty, predicted_share = (means[: len(ids)] for means in predictions)
-    feature = pool_features(features, ranks, len(pixels))[: len(ids)]
-    if not (feature.isfinite().all() and prob.isfinite().all()):
+    count = len(pixels)  # one more than regions if some pixels belong to none
+    on_device = torch.from_numpy(ranks).to(features.device)
+    columns = {
+        "feature": pool_features(features, on_device, count),
+        **dict(zip(PREDICTIONS, pool_predictions(logits, on_device, count), strict=True)),
+    }
+    if domain is not None:
+        columns["domain"] = pool_features(domain, on_device, count)
+    means = torch.cat(list(columns.values()), 1)[: len(ids)].cpu().numpy()
+    if not np.isfinite(means).all():
         raise UserError(
             f"{item.image}: the network's features of this image are NaN or infinite; "
             "check the image, or use an earlier checkpoint"
         )
-    table.feature[rows] = feature.cpu().numpy()
-    table.prob[rows] = prob.cpu().numpy()
-    table.uncertainty[rows] = uncertainty.cpu().numpy()
-    table.predicted_share[rows] = predicted_share.cpu().numpy()
+    ends = np.cumsum([column.shape[1] for column in columns.values()])
+    for name, values in zip(columns, np.split(means, ends[:-1], 1), strict=True):
+        column = getattr(table, name)[rows]
+        column[...] = values.reshape(column.shape)
     table.pixels[rows] = pixels[: len(ids)]
-    return ranks
 
 
 def domain_probability(discriminator: nn.Module, logits: Tensor, size: Sequence[int]) -> Tensor:

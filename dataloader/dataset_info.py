@@ -85,7 +85,8 @@ class DatasetInfo:
         """
         if ids.dtype == np.uint8:
             return cv2.LUT(ids, self.label_table)
-        return self._train_ids[np.minimum(ids, len(self._train_ids) - 1)]  # the last: no class
+        last = min(len(self._train_ids) - 1, np.iinfo(ids.dtype).max)  # no class
+        return self._train_ids[np.minimum(ids, ids.dtype.type(last))]
 
     @cached_property
     def color_table(self) -> np.ndarray:

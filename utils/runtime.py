@@ -72,7 +72,7 @@ class Runtime:
             # Set before CUDA starts; operations without a deterministic kernel only warn.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.benchmark = not args.deterministic  # sizes hardly ever change here
         if args.compile and not any(map(shutil.which, COMPILERS)):
             raise UserError("--compile: no C++ compiler found; install g++ or leave the flag out")
         return cls(get_device(args.device), args.amp, args.channels_last, args.compile)

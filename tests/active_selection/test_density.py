@@ -74,6 +74,24 @@ def test_degenerate_features_give_finite_ratios(source, target):
     assert np.isfinite(ratio).all()
 
 
+@pytest.mark.parametrize("components", [1, 6])
+def test_accelerators_compute_the_same_mixture_all_components_at_once(components, monkeypatch):
+    """What an accelerator computes is computed on the CPU here, in several blocks."""
+    rng = np.random.default_rng(3)
+    features = (rng.normal(size=(900, 24)) + rng.integers(0, 6, (900, 1))).astype(np.float32)
+    expected = fit_mixture(features, components)
+    monkeypatch.setattr("active_selection.mixture.on_accelerator", lambda device: True)
+    monkeypatch.setattr("active_selection.mixture.BATCH_ROWS", 400 * components)
+    mixture = fit_mixture(features, components)
+    for name in ("weights", "means", "covariances"):
+        torch.testing.assert_close(
+            getattr(mixture, name), getattr(expected, name), rtol=1e-9, atol=1e-12
+        )
+    np.testing.assert_allclose(
+        mixture.log_density(features), expected.log_density(features), rtol=1e-10
+    )
+
+
 def test_ill_conditioned_covariance_raises_the_regulariser(caplog):
     caplog.set_level("INFO")
     rng = np.random.default_rng(0)

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 
 from active_selection.pooling import (
     add_up,
+    pool_at_once,
     pool_features,
+    pool_in_blocks,
     pool_predictions,
     sum_by_region,
     sum_runs,
@@ -51,9 +53,11 @@ def test_features_equal_upsample_and_average(small, large):
     torch.testing.assert_close(pooled.double(), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("pool", [pool_in_blocks, pool_at_once])
 @pytest.mark.parametrize(("small", "large"), SIZES)
-def test_predictions_equal_upsample_softmax_and_average(small, large, monkeypatch):
+def test_predictions_equal_upsample_softmax_and_average(small, large, pool, monkeypatch):
     monkeypatch.setattr("active_selection.pooling.BLOCK_PIXELS", 3 * large[1])  # several blocks
+    monkeypatch.setattr("active_selection.pooling.MEMBER_CELLS", 9 * 3 * large[1])
     torch.manual_seed(0)
     logits = 3 * torch.randn(19, *small)
     superpixels = superpixel_map(*large, regions=9)
@@ -61,7 +65,7 @@ def test_predictions_equal_upsample_softmax_and_average(small, large, monkeypatc
     p = upsampled.double().softmax(0)
     top = p.sort(0, descending=True).values
     uncertainties = torch.stack([-(p * (p + 1e-12).log2()).mean(0), -top[0], top[1] - top[0]])
-    prob, uncertainty, predicted_share = pool_predictions(logits, superpixels, 9)
+    prob, uncertainty, predicted_share = pool(logits, superpixels, 9)
     torch.testing.assert_close(
         prob.double(), brute_force_means(p, superpixels, 9), rtol=1e-4, atol=1e-6
     )
@@ -70,6 +74,28 @@ def test_predictions_equal_upsample_softmax_and_average(small, large, monkeypatc
     )
     votes = F.one_hot(p.argmax(0), 19).movedim(-1, 0)
     torch.testing.assert_close(predicted_share.double(), brute_force_means(votes, superpixels, 9))
+
+
+def test_pooling_at_once_and_in_blocks_give_the_same_numbers():
+    torch.manual_seed(1)
+    logits = 4 * torch.randn(19, 24, 48)
+    superpixels = superpixel_map(96, 192, regions=30)
+    superpixels[superpixels == 7] = 8  # a region without pixels
+    blocks, once = (pool(logits, superpixels, 30) for pool in (pool_in_blocks, pool_at_once))
+    for expected, values in zip(blocks, once, strict=True):
+        assert values.dtype == expected.dtype
+        torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(blocks[2], once[2])  # every pixel is predicted as the same class
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("pool", [pool_in_blocks, pool_at_once])
+def test_logits_that_are_no_numbers_are_not_averaged_away(pool, bad):
+    logits = torch.zeros(3, 4, 4)
+    logits[1, 2, 2] = bad
+    prob, uncertainty, _ = pool(logits, torch.zeros(8, 8, dtype=torch.int64), 1)
+    assert prob.isnan().any()
+    assert uncertainty.isnan().any()
 
 
 def test_shrinking_keeps_every_region():
@@ -131,7 +157,6 @@ def test_features_need_an_eighth_of_the_memory_of_upsampled_ones():
 
 
 def test_sums_by_region_of_runs_and_of_pixels_are_equal():
-    """GPUs sum pixel by pixel and CPUs run by run; both are computed on CPU tensors here."""
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, 5, 1000) // 2 * 2)
     values = torch.randint(0, 9, (3, 1000)).float()
     by_pixel = add_up(values, torch.ones_like(ids), ids, 6)

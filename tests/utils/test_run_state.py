@@ -68,7 +68,7 @@ def test_every_flag_that_changes_a_result_must_be_the_same(script, tmp_path):
     assert run().check(True, []) is True
     checked = 0
     for action in script.parser()._actions:
-        if action.dest in ("help", "model_save_dir", "ignore_idx"):
+        if action.dest in ("help", "config", "model_save_dir", "ignore_idx"):
             continue
         given = changed(action)
         if action.dest in FREE_FLAGS:

@@ -132,7 +132,7 @@ def test_the_longest_name_that_a_file_may_have(tmp_path):
 def test_numbers_beyond_range(flag, value):
     words = [flag, value, value] if flag == "--image_size" else [flag, value]
     with pytest.raises(UserError, match=f"{flag}: .* at most") as error:
-        training_parser("", ["a"]).parse_args(words)
+        training_parser("", ["a"], "warmup").parse_args(words)
     assert len(error.value.line) < 300
 
 
