@@ -3,14 +3,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOWEST := .venv-lowest
+TEST_DEVICE ?= cuda
 
-.PHONY: demo test test-lowest fuzz bench lint clean
+.PHONY: demo test test-lowest test-gpu fuzz bench lint clean
 
 test: $(READY)  ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-lowest: $(LOWEST)/.ready  ## the suite with the lowest versions that pyproject.toml names
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto --dist worksteal
+
+test-gpu: $(READY)  ## checks against the CPU; TEST_DEVICE=cuda:1 for another GPU
+	TEST_DEVICE=$(TEST_DEVICE) $(BIN)/python -m pytest tests/gpu
 
 fuzz: $(READY)  ## thousands of damaged files and made-up flags (the test suite tries a few)
 	$(BIN)/python -m tests.fuzz
