@@ -4,7 +4,7 @@ import logging
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,6 +62,7 @@ class Locator:
         self.source = source
         self.rules: dict[tuple[str, bool], _Rule] = {}
         self.searches: Counter[tuple[str, bool]] = Counter()
+        self.located: set[str] = set()  # a file is only one of image, label and superpixel map
 
     def __call__(self, path: str) -> str:
         """Return the absolute path; empty for an empty path.
@@ -85,7 +86,9 @@ class Locator:
             self._learn(folder, path)
         known = [self.rules[folder]] if folder in self.rules else self._by_preference(path)
         located = next(filter(None, (rule.apply(path) for rule in known)), path)
-        return os.path.abspath(os.path.join(self.root, located))
+        located = os.path.abspath(os.path.join(self.root, located))
+        self.located.add(located)
+        return located
 
     def _moved_by_user(self, path: str) -> str | None:
         """Return the path after the first of the user's moves that applies; None if none does."""
@@ -112,7 +115,7 @@ class Locator:
                 rule = _Rule(old, new, windows)
                 if (located := rule.apply(path)) and _exists(located):
                     return rule
-            if (old := _old_root(form, self.root)) is not None:
+            if (old := _old_root(form, self.root, self.located)) is not None:
                 return _Rule(old, self.root, windows)
         return None
 
@@ -143,11 +146,16 @@ def _moved(path: str, old: str, new: str) -> str | None:
     return os.path.join(new, path[len(below) :]) if path.startswith(below) else None
 
 
-def _old_root(path: str, root: str) -> str | None:
-    """Return the part of a path whose rest exists below ``root``; None if no rest does."""
+def _old_root(path: str, root: str, taken: Collection[str]) -> str | None:
+    """Return the part of a path whose rest exists below ``root``; None if no rest does.
+
+    Files in ``taken`` do not count: where images lie in train and their superpixel maps in
+    superpixel/train, the end of a map's path is that of its image.
+    """
     parts = Path(posixpath.normpath(path)).parts
     for start in range(1, len(parts) - 1):
-        if parts[start] != ".." and _exists(os.path.join(root, *parts[start:])):
+        rest = os.path.join(root, *parts[start:])
+        if parts[start] != ".." and _exists(rest) and rest not in taken:
             return str(Path(*parts[:start]))
     return None
 

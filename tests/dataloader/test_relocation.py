@@ -48,6 +48,18 @@ def test_superpixels_in_a_root_of_their_own(root):
     assert [locate(path) for path in paths] == [str(root / name) for name in NAMES]
 
 
+def test_a_missing_map_is_not_taken_for_its_image(tmp_path):
+    """CamVid's layout: train/1.png and superpixel/train/1.png, which is still to be made."""
+    names = ["train/1.png", "trainannot/1.png", "superpixel/train/1.png"]
+    for name in names[:2]:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    for prefix in ("", "./", "/theirs/city/"):
+        locate = Locator(tmp_path, [], "list")
+        located = [locate(prefix + name) for name in names]
+        assert located == [str(tmp_path / name) for name in names], prefix
+
+
 def test_moves_of_the_user_go_first(root, tmp_path):
     moves = [("/theirs/city/images", str(tmp_path / "mine")), ("/theirs", "/mine")]
     locate = Locator(root, moves, "list")
