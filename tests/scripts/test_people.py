@@ -105,7 +105,7 @@ def test_unanswered_regions_go_back_into_the_pool_when_asked_to(
 def test_skipped_regions_leave_for_good_and_cost_no_budget(
     script, experiment, toy_city, blind_city, tmp_path
 ):
-    """Also where every region of an image is skipped, which then is neither labelled nor in pool."""
+    """Also where every region of an image is skipped, which then has none labelled or in pool."""
     people = tmp_path / "people"
     rest = "--oracle people --active_method random --active_mode scan"
     command = rounds(blind_city, people, experiment, rest)
