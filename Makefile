@@ -2,11 +2,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOWEST := .venv-lowest
 
-.PHONY: demo test fuzz bench lint clean
+.PHONY: demo test test-lowest fuzz bench lint clean
 
 test: $(READY)  ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+test-lowest: $(LOWEST)/.ready  ## the suite with the lowest versions that pyproject.toml names
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto --dist worksteal
 
 fuzz: $(READY)  ## thousands of damaged files and made-up flags (the test suite tries a few)
 	$(BIN)/python -m tests.fuzz
@@ -22,12 +26,20 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(LOWEST) demo
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	touch $@
+
+# uv, since pip does not resolve to lowest versions. PYTHON=python3.10 chooses the lowest Python.
+$(LOWEST)/.ready: pyproject.toml
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python \
+		--resolution lowest-direct --editable ".[test]"
 	touch $@
 
 # fast-slic, which only the benchmark compares with, finds Cython when it is built; in this order.

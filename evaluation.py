@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, INIT_DATA, DatasetInfo, load_dataset
@@ -34,6 +33,7 @@ from utils.common import Parser, add_relocation_argument
 from utils.errors import UserError, run
 from utils.files import write_json
 from utils.metrics import ConfusionMatrix, percent
+from utils.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ DEFAULT_LISTS = Path("dataloader/init_data/cityscapes")
 
 def parser() -> Parser:
     """Return the command-line parser of this script."""
-    result = Parser(__doc__)
+    result = Parser(__doc__, "evaluation")
     result.add_argument(
         "--root_dir", type=Path, default=Path("data/Cityscapes"), help="root folder of the dataset"
     )
@@ -61,13 +61,19 @@ def parser() -> Parser:
         default="cityscapes",
         help="dataset: a name in dataloader/init_data, or the path of an info.json",
     )
-    result.add_argument("--json", type=Path, help="JSON file to which results are also written")
+    json_help = "JSON file to which results are also written; a TOML file beside it has the flags"
+    result.add_argument("--json", type=Path, help=json_help)
+    confusion_help = "PNG file for a confusion matrix, rows in percent of each class's pixels"
+    result.add_argument("--confusion", type=Path, metavar="FILE.png", help=confusion_help)
     add_relocation_argument(result)
     return result
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parser().parse_args(argv)
+    flags = parser()
+    args = flags.parse_args(argv)
+    if args.confusion and args.confusion.suffix.lower() != ".png":
+        raise UserError(f"--confusion {args.confusion}: is written as PNG; name a .png file")
     info = load_dataset(args.dataset)
     listed = list_path(args.val_datalist_dir, info)
     items = find_or_make_datalist(info, args.root_dir, "val", listed, args.relocate, columns=2)
@@ -80,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = np.zeros((len(info.class_names), 256), np.int64)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         counted = pool.map(lambda item, path: count(item, path, info), items, predictions)
-        for one in tqdm(counted, total=len(items), desc="evaluate", disable=None):
+        for one in progress(counted, total=len(items), desc="evaluate", unit="image"):
             values += one
     check_values(values, info, args.pred_dir, as_described)
     confusion = ConfusionMatrix(len(info.class_names))
@@ -90,6 +96,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(table(result))
     if args.json:
         write_json(args.json, result, indent=1)
+        flags.write_config(args.json.with_suffix(".toml"), args)
+    if args.confusion:
+        from experiments.reporting.confusion_figure import draw_confusion  # slow to import
+        from experiments.reporting.figures import save
+
+        save(draw_confusion(confusion.counts, info.class_names), args.confusion)
 
 
 def list_path(folder: Path, info: DatasetInfo) -> Path | None:

@@ -2,7 +2,8 @@
 
 For each image, <image file name> holds 8-bit train ids at the image's own size (always as PNG), and
 <stem>_color.png shows them in colours. With --image_dir, --save_dir mirrors the folders below it;
-with a list, it does so only if two images have the same name.
+with a list, it does so only if two images have the same name. inference.toml beside them
+repeats the run with --config.
 """
 
 if __name__ == "__main__":
@@ -23,7 +24,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
@@ -52,6 +52,7 @@ from utils.errors import UserError, run
 from utils.files import remove_temporaries, write_png
 from utils.logs import start_log
 from utils.prediction import enlarged_argmax
+from utils.progress import progress
 from utils.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ log = logging.getLogger(__name__)
 
 def parser() -> Parser:
     """Return the command-line parser of this script."""
-    result = Parser(__doc__)
+    result = Parser(__doc__, "inference")
     add_model_arguments(result, MODEL_NAMES, "deeplabv2_resnet101")
     result.add_argument("--trained_model_path", required=True, help="checkpoint (*.tar) to use")
     result.add_argument(
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, given = flags.parse_args(argv), flags.given(argv)
     start_log()
     facts = take_facts(args, given, args.trained_model_path)
-    own_classes = args.image_dir is not None and not {"val_dataset", "label_ids"} & given
+    own_classes = args.image_dir is not None and "val_dataset" not in given and not args.label_ids
     info = dataset_of(args, facts, own_classes)
     if args.label_ids and args.overlay:
         raise UserError(
@@ -106,6 +107,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_targets(items, [outputs(target, args) for target in targets], args.label_ids)
     for folder in {target.parent for target in targets}:
         remove_temporaries(folder)
+    flags.write_config(
+        args.save_dir / "inference.toml", args, *(["val_dataset"] if own_classes else [])
+    )
     ids = label_ids(info) if args.label_ids else np.arange(256, dtype=np.uint8)
 
     runtime = Runtime.from_args(args)
@@ -149,7 +153,7 @@ def predict(
     model: nn.Module, loader: DataLoader, items: list[Item], runtime: Runtime
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Predict images; yield (index, (H, W) uint8 train ids at the image's own size)."""
-    for indices, images, _, _ in tqdm(loader, desc="predict", disable=None):
+    for indices, images, _, _ in progress(loader, desc="predict", unit="batch"):
         with runtime.autocast():
             logits = model(images.to(runtime.device)).float()
         for index, image_logits in zip(indices, logits, strict=True):

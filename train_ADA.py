@@ -4,7 +4,7 @@ The first round validates --init_checkpoint and selects regions. Each later roun
 source and all regions labelled so far, keeps its best checkpoint, and selects again. The last round
 selects nothing. To continue an experiment at round X, use --init_iteration X --init_checkpoint
 EXP/checkpoint0X.tar --datalist_path EXP/datalist_0{X-1}.pkl. To continue a run that was stopped,
-use --resume.
+use --resume. train_ADA.toml in -p repeats the run with --config.
 """
 
 if __name__ == "__main__":
@@ -14,8 +14,9 @@ if __name__ == "__main__":
 
 import logging
 from argparse import BooleanOptionalAction, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from active_selection.people import next_steps
 from active_selection.region_table import UNCERTAINTIES
@@ -38,7 +39,7 @@ from utils.common import (
     number,
     training_parser,
 )
-from utils.errors import UserError, run
+from utils.errors import UserError, one_line, run
 from utils.files import locked_folder
 from utils.logs import start_log
 from utils.resume import RunSettings
@@ -51,7 +52,7 @@ ROUND = number(int, 0, 999)
 
 def parser() -> Parser:
     """Return the command-line parser of this script."""
-    result = training_parser(__doc__, MODEL_NAMES)
+    result = training_parser(__doc__, MODEL_NAMES, "train_ADA")
     add = result.add_argument_group("active rounds").add_argument
     add("--init_checkpoint", required=True, help="checkpoint that the first round starts from")
     datalist_help = "datalist_XX.pkl that the first round starts from (default: nothing labelled)"
@@ -86,6 +87,16 @@ def parser() -> Parser:
         default=True,
         help="let density selection take regions from the classes in turn",
     )
+    alpha_help = "share of the budget for density in the first selection (d2ada)"
+    add("--alpha", type=NON_NEGATIVE, default=1.0, help=alpha_help)
+    beta_help = "decay of that share: each selection multiplies it by 2^(-beta)"
+    add("--beta", type=NON_NEGATIVE, default=1.0, help=beta_help)
+    add_end_of_round_arguments(add)
+    return result
+
+
+def add_end_of_round_arguments(add: Callable[..., Any]) -> None:
+    """Add the flags that say where labels come from, and whether a report is written."""
     add(
         "--oracle",
         default="files",
@@ -94,11 +105,8 @@ def parser() -> Parser:
         "with a labelling package, and --resume continues when it is answered",
     )
     add("--accept_partial", action="store_true", help="put unanswered regions back into the pool")
-    alpha_help = "share of the budget for density in the first selection (d2ada)"
-    add("--alpha", type=NON_NEGATIVE, default=1.0, help=alpha_help)
-    beta_help = "decay of that share: each selection multiplies it by 2^(-beta)"
-    add("--beta", type=NON_NEGATIVE, default=1.0, help=beta_help)
-    return result
+    report_help = "after each round, write a report with figures and pictures to -p/report"
+    add("--report", action="store_true", help=report_help)
 
 
 def size(text: str) -> float | str:
@@ -116,12 +124,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = RunFolder(args)
     adopted = folder.checkpoint(args.init_iteration)  # a copy, in case the original is gone
     start = args.init_checkpoint if Path(args.init_checkpoint).is_file() else adopted
-    given = flags.given(argv)
-    facts = take_facts(args, given, start)
+    facts = take_facts(args, flags.given(argv), start)
     agree_on_classes(args, "src", "trg", "val", network=facts.get("class_names"))
     STOP.listen()
     start_log(folder.log)
-    if "train_lr" in given:
+    if "train_lr" in flags.typed(argv):  # in a config file it may be there for warmup.py
         log.warning("--train_lr is that of the warm-up; rounds are trained with --finetune_lr")
     with locked_folder(folder.path, "-p"), feature_folder(folder.features, folder.path):
         run_rounds(args, folder)
@@ -142,6 +149,7 @@ def run_rounds(args: Namespace, folder: RunFolder) -> None:
         folder.forget_open_round()
     folder.remove_temporaries()
     settings.write(check_and_describe(experiment.domains, settings.data))
+    parser().write_config(folder.path / "train_ADA.toml", args)
     for n in range(first_round, args.max_iterations + 1):
         experiment.take_answers(n)
         scores = experiment.adopt(n) if n == args.init_iteration else experiment.finetune(n)
@@ -149,6 +157,8 @@ def run_rounds(args: Namespace, folder: RunFolder) -> None:
         if experiment.active_set.asked:
             ask_people(args, experiment, n)
         experiment.record(n, scores, results)
+        if args.report:
+            report(args)
         if experiment.active_set.asked:
             package = folder.annotation / f"round_{n:02d}"
             regions, pixels = (sum(getattr(r, k) for r in results) for k in ("regions", "pixels"))
@@ -156,6 +166,20 @@ def run_rounds(args: Namespace, folder: RunFolder) -> None:
             return
     folder.clean_up()
     log.info("done: rounds %d to %d in %s", args.init_iteration, args.max_iterations, folder.path)
+
+
+def report(args: Namespace) -> None:
+    """Write the report of the run so far. A fault in it is logged and never ends the run."""
+    try:  # its imports, such as matplotlib, may fail as well
+        from experiments.reporting.page import write_report
+        from experiments.reporting.target import TargetFlags
+
+        out, given = args.model_save_dir / "report", TargetFlags(moves=args.relocate)
+        for problem in write_report([args.model_save_dir], out, given):
+            log.warning("report: %s", problem)
+        log.info("report: %s", out / "index.html")
+    except Exception as error:
+        log.warning("the report could not be written, the run goes on: %s", one_line(str(error)))
 
 
 def ask_people(args: Namespace, experiment: Experiment, n: int) -> None:

@@ -1,7 +1,7 @@
 """Warm-up: train the network that active rounds start from.
 
-Writes checkpoint.tar (the weights that validated best), metrics.jsonl and log_train.txt to
---model_save_dir.
+Writes checkpoint.tar (the weights that validated best), metrics.jsonl, log_train.txt and
+warmup.toml (for --config, to repeat the run) to --model_save_dir.
 """
 
 if __name__ == "__main__":
@@ -24,6 +24,7 @@ from dataloader.domain import (
     load_domain,
     make_validator,
 )
+from dataloader.examples import start_recorder
 from dataloader.loaders import training_loader
 from models import MODEL_NAMES, get_model, load_backbone
 from models.discriminator import Discriminator
@@ -35,7 +36,7 @@ from utils.errors import run
 from utils.files import locked_folder
 from utils.logs import start_log
 from utils.optim import discriminator_optimizer, segmentation_optimizer
-from utils.recorder import Recorder, Step
+from utils.recorder import Step
 from utils.resume import RunSettings, StateFile
 from utils.runtime import Runtime
 from utils.steps import AdversarialStep, SupervisedStep
@@ -49,7 +50,7 @@ DOMAINS = {"uda_warmup": ("src", "trg"), "sup_warmup": ("src",), "target_supervi
 
 def parser() -> Parser:
     """Return the command-line parser of this script."""
-    result = training_parser(__doc__, MODEL_NAMES)
+    result = training_parser(__doc__, MODEL_NAMES, "warmup")
     result.add_argument(
         "--warmup",
         default="uda_warmup",
@@ -110,7 +111,10 @@ def warm_up(args: Namespace) -> None:
     plan = TrainingPlan.from_args(args, args.total_itrs, ramp_itrs=args.ramp_itrs)
     named = dict(zip(DOMAINS[args.warmup], domains, strict=True)) | {"val": validation}
     settings.write(check_and_describe(named, settings.data))
-    recorder = Recorder(folder / "metrics.jsonl")
+    parser().write_config(folder / "warmup.toml", args)
+    recorder = start_recorder(
+        *(args, folder / "metrics.jsonl", "warmup", args.total_itrs), validation, model, runtime
+    )
     with recorder.timed("warmup", Step()):
         info = domains[0].info
         facts = network_facts(args, info.name, info.class_names, info.palette)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from active_selection.ranking import cumcount
 from active_selection.region_table import RegionTable
 from active_selection.schedule import budgets, cut_at_budget
 from active_selection.strategies import STRATEGIES, Candidates
@@ -15,6 +16,7 @@ from dataloader.active_set import ActiveSet, is_region_id
 from dataloader.domain import Domain
 from dataloader.oracle import GroundTruth
 from utils.errors import UserError
+from utils.files import write_json
 from utils.safe_pickle import load_pickle, save_pickle
 from utils.stopping import STOP
 
@@ -43,6 +45,20 @@ class PhaseResult:
     void: int = 0
 
 
+class Reason(NamedTuple):
+    """Why a region was selected, beside its score: its place among those predicted as its class.
+
+    Attributes:
+        pseudo_class: train id of its predicted class; None for a selection without the network.
+        rank: place in the order of labelling among the regions of this class, from 1.
+        among: regions of this class that were still unlabelled.
+    """
+
+    pseudo_class: int | None = None
+    rank: int | None = None
+    among: int | None = None
+
+
 def plan_phases(
     method: str, uncertainty: str, n: int, budget: int, alpha: float, beta: float
 ) -> list[Phase]:
@@ -66,6 +82,11 @@ def selection_path(folder: Path, strategy: str, round_index: int) -> Path:
     return folder / f"{strategy}_selection_{round_index:02d}.pkl"
 
 
+def reasons_path(folder: Path, strategy: str, round_index: int) -> Path:
+    """Return the path of the :class:`Reason` of each region in a selection file, in its order."""
+    return folder / "AL_record" / f"{strategy}_selection_{round_index:02d}.json"
+
+
 def run_phases(
     plan: Sequence[Phase],
     candidates: Candidates | None,
@@ -80,7 +101,8 @@ def run_phases(
 
     Selected regions are labelled in ``active_set``, or asked for, and written in labelling order to
     ``<strategy>_selection_<round>.pkl`` as (score, "image,label,superpixel", region id). If a
-    stopped run has already written the file of a phase, its regions are read from it.
+    stopped run has already written the file of a phase, its regions are read from it. Why each
+    region was selected is written before it, see :func:`reasons_path`.
 
     Args:
         plan: phases from :func:`plan_phases`.
@@ -96,7 +118,9 @@ def run_phases(
     for strategy, budget in plan:
         path = selection_path(folder, strategy, round_index)
         if not path.is_file():
-            save_pickle(path, choose(strategy, budget, candidates, active_set))
+            entries, reasons = choose(strategy, budget, candidates, active_set)
+            write_json(reasons_path(folder, strategy, round_index), reasons)
+            save_pickle(path, entries)
         regions = read_selection(path, active_set)
         (active_set.ask if ask else active_set.label)(regions)
         pixels = sum(domain.regions[superpixel][region] for superpixel, region in regions)
@@ -109,19 +133,42 @@ def run_phases(
 
 def choose(
     strategy: str, budget: int, candidates: Candidates, active_set: ActiveSet
-) -> list[tuple[float, str, int]]:
-    """Return a strategy's regions for a budget in pixels, as entries of a selection file."""
+) -> tuple[list[tuple[float, str, int]], list[Reason]]:
+    """Return a strategy's regions for a budget in pixels, as entries of a selection file.
+
+    Beside them, why each of them was selected.
+    """
     if budget <= 0:
-        return []
-    target = candidates.target
-    ranking = STRATEGIES[strategy].rank(candidates, unlabelled_rows(target, active_set), budget)
+        return [], []
+    target, pool = candidates.target, unlabelled_rows(candidates.target, active_set)
+    ranking = STRATEGIES[strategy].rank(candidates, pool, budget)
     rows = cut_at_budget(ranking.rows, target.area, budget)
-    chosen = []
-    for row, score in zip(rows.tolist(), ranking.scores.tolist(), strict=False):
+    entries, reasons = [], []
+    for row, score, reason in zip(
+        rows.tolist(), ranking.scores.tolist(), reasons_of(target, pool, rows), strict=False
+    ):
         item, region = target.items[target.image[row]], int(target.region[row])
         ids = [region] if region >= 0 else active_set.pool[item.superpixel]
-        chosen += [(score, ",".join(item), i) for i in ids]
-    return chosen
+        entries += [(score, ",".join(item), i) for i in ids]
+        reasons += [reason] * len(ids)
+    return entries, reasons
+
+
+def reasons_of(table: RegionTable, pool: np.ndarray, rows: np.ndarray) -> list[Reason]:
+    """Return the :class:`Reason` of each of the selected ``rows`` (k,), in labelling order.
+
+    Args:
+        table: all target regions, or images.
+        pool: (n,) bool, the rows that were selected from.
+        rows: (k,) rows of the table.
+    """
+    if not table.prob.shape[1]:  # without a pass of the network
+        return [Reason()] * len(rows)
+    classes = table.pseudo_class
+    sizes = np.bincount(classes[pool], minlength=table.prob.shape[1])
+    chosen = classes[rows]
+    ranks = cumcount(chosen) + 1
+    return list(map(Reason, chosen.tolist(), ranks.tolist(), sizes[chosen].tolist()))
 
 
 def unlabelled_rows(table: RegionTable, active_set: ActiveSet) -> np.ndarray:

@@ -19,6 +19,7 @@ from active_selection.table_pass import PassOptions, measure
 from dataloader.datasets import Sample, TrainingSet
 from dataloader.domain import Domain, load_domain, load_domains, make_validator
 from dataloader.edges import region_edges
+from dataloader.examples import start_recorder
 from dataloader.loaders import training_loader
 from dataloader.oracle import Annotations, GroundTruth
 from models import get_model
@@ -28,7 +29,7 @@ from utils.checkpoint import load_discriminator, load_model
 from utils.engine import Training, TrainingPlan
 from utils.files import copy_file, write_json
 from utils.optim import segmentation_optimizer
-from utils.recorder import Recorder, Step
+from utils.recorder import Step
 from utils.runtime import Runtime
 from utils.steps import SupervisedStep
 from utils.validation import Scores
@@ -48,7 +49,6 @@ class Experiment:
     def __init__(self, args: Namespace, folder: RunFolder, first_round: int):
         self.args = args
         self.folder = folder
-        self.recorder = Recorder(folder.metrics)
         checkpoint, datalist = folder.start_of(first_round)
         self.runtime = Runtime.from_args(args)
         needs = needs_of(phase.strategy for phase in self._plan(1, 0))
@@ -63,6 +63,10 @@ class Experiment:
             load_discriminator(checkpoint, self.discriminator)
         validation = load_domain(args, "val", "val", "image", "label")
         self.validate = make_validator(args, validation, self.model, self.runtime)
+        self.recorder = start_recorder(
+            *(args, folder.metrics, "train_ADA", args.finetune_itrs),
+            *(validation, self.model, self.runtime),
+        )
         self.people = args.oracle == "people"
         self.returned_pixels = 0  # of the last selection, as people skipped their regions
         self.source, self.target, self.active_set = load_domains(
@@ -86,7 +90,7 @@ class Experiment:
         log.info("round %02d: %s", n, source)
         with self.recorder.timed("validate", Step(n)):
             scores = self.validate()
-        self.recorder.write("validation", Step(n, 0), **scores.percent())
+        self.recorder.write("validation", Step(n, 0), **scores.measured())
         return scores
 
     def finetune(self, n: int) -> Scores:

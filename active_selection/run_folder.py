@@ -15,6 +15,7 @@
    only the selection remains to be done.
 5. ``<strategy>_selection_XX.pkl``. A phase of the selection whose file exists is done; its regions
    are read from the file.
+   (``AL_record/<strategy>_selection_XX.json``, which tells why, is written before it.)
 6. ``features/roundXX_<domain>_progress.json``, the number of images that a pass has measured
    (:mod:`active_selection.table_files`).
 

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Subset
-from tqdm import tqdm
 
 from active_selection.pooling import pool_features, pool_predictions
 from active_selection.region_table import RegionTable, column_types, make_table
@@ -23,6 +22,7 @@ from dataloader.loaders import evaluation_loader
 from dataloader.regions import check_areas, region_areas
 from models.folding import folded_copy
 from utils.errors import UserError
+from utils.progress import progress
 from utils.runtime import Runtime
 from utils.stopping import STOP, Stopped
 
@@ -112,7 +112,7 @@ def _fill(
     done, runtime = files.images_done, options.runtime
     rest = Subset(data, range(done, len(data)))
     loader = evaluation_loader(rest, options.batch_size, options.num_workers)
-    bar = tqdm(loader, desc=name, disable=None, leave=False)
+    bar = progress(loader, desc=name, unit="batch", leave=False)
     ends = np.searchsorted(table.image, np.arange(len(data) + 1))
     if not runtime.compiled:  # a compiled function is bound to the network itself
         model = runtime.prepare(folded_copy(model))

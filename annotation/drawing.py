@@ -60,20 +60,18 @@ def draw_regions(image: np.ndarray, numbers: np.ndarray, width: int, text_size: 
         # white on black is seen on any background, and with any eyes
         cv2.drawContours(drawn, borders, -1, (0, 0, 0), line + 2)
         cv2.drawContours(drawn, borders, -1, (255, 255, 255), line)
-        places[number] = _inside(mask)
-    return _write_numbers(drawn, places, text_size)
+        places[number] = inside(mask)
+    return write_numbers(drawn, places, text_size)
 
 
-def _inside(mask: np.ndarray) -> tuple[int, int]:
+def inside(mask: np.ndarray) -> tuple[int, int]:
     """(x, y) of the pixel of a mask, (H, W) uint8, that is farthest from its border."""
     distance = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
     y, x = np.unravel_index(int(distance.argmax()), mask.shape)
     return int(x), int(y)
 
 
-def _write_numbers(
-    picture: np.ndarray, places: dict[int, tuple[int, int]], size: int
-) -> np.ndarray:
+def write_numbers(picture: np.ndarray, places: dict[int, tuple[int, int]], size: int) -> np.ndarray:
     """Numbers in black boxes at their places, moved into the picture where they stand out."""
     drawn = Image.fromarray(picture)
     pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(size)

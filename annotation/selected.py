@@ -64,10 +64,10 @@ def selected_regions(
     active_set = ActiveSet.load(path, root, root, moves)
     locate = Locator(root, moves, path)
     asked: dict[str, list[int]] = {}
-    known = _stored_items(load_pickle(path))
+    known = stored_images(load_pickle(path))
     for file in files:
-        for entry in _entries(file):
-            superpixel = _superpixel_of(entry[1], known)
+        for entry in read_entries(file):
+            superpixel = superpixel_of(entry[1], known)
             located = superpixel and locate(superpixel)
             ids = active_set.labelled.get(located, ())
             if entry[2] not in ids or entry[2] in asked.get(located, ()):
@@ -79,7 +79,7 @@ def selected_regions(
     return active_set.target, asked
 
 
-def _entries(file: Path) -> list[tuple[float, str, int]]:
+def read_entries(file: Path) -> list[tuple[float, str, int]]:
     """The content of a selection file."""
     entries = load_pickle(file)
     if not isinstance(entries, (list, tuple)) or not all(
@@ -93,14 +93,14 @@ def _entries(file: Path) -> list[tuple[float, str, int]]:
     return [tuple(entry) for entry in entries]
 
 
-def _stored_items(data: Mapping[str, Any]) -> dict[str, str]:
+def stored_images(data: Mapping[str, Any]) -> dict[str, str]:
     """Superpixel path -> image path of the target's images, as a datalist stores them."""
     return {
         entry[2]: entry[0] for key in ("trg_label_im_idx", "trg_pool_im_idx") for entry in data[key]
     }
 
 
-def _superpixel_of(text: str, known: Mapping[str, str]) -> str | None:
+def superpixel_of(text: str, known: Mapping[str, str]) -> str | None:
     """The superpixel path of "image,label,superpixel", each of which may hold commas."""
     start = text.find(",")
     while start >= 0:

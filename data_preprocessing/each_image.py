@@ -1,9 +1,8 @@
 """What the scripts that go over all images of a dataset share: flags, images, processes."""
 
 import os
-import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -12,13 +11,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
-from tqdm import tqdm
 
 from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import load_dataset
 from dataloader.images import check_files
 from utils.common import Parser, add_relocation_argument, number
 from utils.errors import UserError
+from utils.progress import progress
 from utils.workers import end_with_main_process, worker_context
 
 Result = TypeVar("Result")
@@ -92,18 +91,7 @@ def map_images(
         UserError: a process died.
     """
     with _mapper(workers or os.cpu_count() or 1) as each:
-        return list(progress(each(function, items), len(items), what))
-
-
-def progress(steps: Iterable[Result], total: int, what: str) -> Iterable[Result]:
-    """The same steps, with a progress bar where stderr is a terminal."""
-    try:
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns
-    except OSError:  # not a terminal
-        columns = 0
-    # tqdm prints an empty bar on a terminal of 0 x 0, as within `script` and some containers.
-    shape = {} if columns else {"ncols": 80, "nrows": 24}
-    return tqdm(steps, total=total, desc=what, unit="image", disable=None, **shape)
+        return list(progress(each(function, items), total=len(items), desc=what, unit="image"))
 
 
 @contextmanager

@@ -26,7 +26,6 @@ from data_preprocessing.each_image import (
     data_root,
     images_from_args,
     map_images,
-    progress,
 )
 from data_preprocessing.map_writer import MapWriter
 from data_preprocessing.slic import MAX_SEGMENTS, slic
@@ -38,6 +37,7 @@ from dataloader.regions import dictionary_path, regions_of_maps, save_regions
 from utils.common import COUNT, POSITIVE, Parser, number
 from utils.errors import run
 from utils.files import write_png
+from utils.progress import progress
 
 
 def parser() -> Parser:
@@ -109,7 +109,7 @@ def divide_image(
 def draw_previews(items: Sequence[Item], root: Path) -> None:
     """Draw the region borders over images, into ``superpixel/preview``, named as the maps are."""
     folder = root / "superpixel" / "preview"
-    for item in progress(items, len(items), "previews"):
+    for item in progress(items, desc="previews", unit="image"):
         image, superpixels = read_image(item.image), read_superpixels(item.superpixel)
         borders = mark_boundaries(image, superpixels, color=(1, 1, 0))
         path = folder / preview_name(item, root)

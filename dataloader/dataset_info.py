@@ -85,7 +85,7 @@ class DatasetInfo:
         """
         if ids.dtype == np.uint8:
             return cv2.LUT(ids, self.label_table)
-        return np.take(self._train_ids, ids, mode="clip")  # what no label can hold: the last entry
+        return self._train_ids[np.minimum(ids, len(self._train_ids) - 1)]  # the last: no class
 
     @cached_property
     def color_table(self) -> np.ndarray:

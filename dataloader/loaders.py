@@ -52,8 +52,8 @@ class InfiniteSampler(Sampler):
         if self._epoch != epoch:
             self._epoch = epoch
             self._order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
-        seed = np.random.SeedSequence([self.seed, 1, position]).generate_state(1, np.uint64)[0]
-        return SeededIndex(int(self._order[offset]), int(seed >> 1))
+        (seed,) = np.random.SeedSequence([self.seed, 1, position]).generate_state(1, np.uint64)
+        return SeededIndex(int(self._order[offset]), int(seed) >> 1)
 
 
 class Loader(DataLoader):

@@ -2,7 +2,7 @@
 
 ``selected`` draws target images with the regions that each round selected, outlined in the colour
 of the round. ``compare`` shows image, ground truth and the predictions of several folders side by
-side.
+side. The columns are named above the pictures.
 """
 
 import sys
@@ -18,19 +18,23 @@ if __name__ == "__main__":
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import DatasetInfo, load_dataset
-from dataloader.images import read_image, read_label, read_superpixels, read_train_ids
-from dataloader.item import Item
+from dataloader.images import fit_label, read_image, read_label, read_superpixels, read_train_ids
+from dataloader.item import Item, shown
 from dataloader.predictions import find_predictions
+from experiments.reporting.run_files import short_names
 from utils.common import POSITIVE_INT, Parser
 from utils.errors import UserError, run
 from utils.files import write_png
 
 ROUND_COLORS = ((255, 60, 60), (255, 190, 0), (70, 220, 70), (0, 200, 255), (190, 90, 255))
 GAP = 4
+HEADER = 20
+"""Height of the line with the names of the columns, in pixels."""
 
 
 def parser() -> Parser:
@@ -63,21 +67,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     info = load_dataset(args.dataset)
     if args.kind == "selected":
+        names = ["image", "selected regions", "their labels"]
         rows = selected_rows(args.exp, info, args.images, args.height)
     else:
+        folders = [folder.resolve() for folder in args.pred_dir]
+        names = ["image", "ground truth", *short_names(folders)]
         items = find_or_make_datalist(info, args.datadir, "val", args.datalist, columns=2)
         items = items[:: max(1, len(items) // args.images)][: args.images]
         rows = [compare_row(item, info, args.pred_dir, args.height) for item in items]
-    write_png(args.out, stack(rows, axis=0))
+    write_png(args.out, grid(names, rows))
     print(f"{len(rows)} rows in {args.out}")
 
 
-def selected_rows(exp: Path, info: DatasetInfo, images: int, height: int) -> list[np.ndarray]:
-    """Return a row for each of the ``images`` target images with the most labelled regions."""
+def selected_rows(exp: Path, info: DatasetInfo, images: int, height: int) -> list[list[np.ndarray]]:
+    """Return pictures for each of the ``images`` target images with the most labelled regions."""
     files = sorted(exp.glob("datalist_*.pkl"))
     if not files:
         raise UserError(f"--exp {exp}: no datalist_XX.pkl in it; name the -p of train_ADA.py")
     rounds = [ActiveSet.load(path, ".", ".").labelled for path in files]
+    if not rounds[-1]:
+        raise UserError(f"--exp {exp}: no region is labelled yet, so there is nothing to show")
     items = {item.superpixel: item for item in ActiveSet.load(files[-1], ".", ".").target}
     most = sorted(rounds[-1], key=lambda path: -len(rounds[-1][path]))[:images]
     return [selected_row(items[path], info, rounds, height) for path in most]
@@ -85,11 +94,14 @@ def selected_rows(exp: Path, info: DatasetInfo, images: int, height: int) -> lis
 
 def selected_row(
     item: Item, info: DatasetInfo, rounds: list[dict[str, list[int]]], height: int
-) -> np.ndarray:
-    """Return the image, the image with outlined regions, and its labelled regions, side by side."""
+) -> list[np.ndarray]:
+    """Return the image, the image with outlined regions, and its labelled regions (if known)."""
     image, superpixels = read_image(item.image), read_superpixels(item.superpixel)
     image, superpixels = enlarge(image, height), enlarge(superpixels, height)
-    labels = info.color_table[enlarge(read_label(item.label, info), height)]
+    labels = None
+    if item.label:
+        label = fit_label(enlarge(read_label(item.label, info), height), superpixels.shape)
+        labels = info.color_table[label]
     outlined = (0.6 * image).astype(np.uint8)
     revealed = np.full_like(image, 230)
     before: set[int] = set()
@@ -97,39 +109,58 @@ def selected_row(
         for region in set(labelled.get(item.superpixel, ())) - before:
             mask = superpixels == region
             outlined[mask] = image[mask]
-            revealed[mask] = labels[mask]
+            if labels is not None:
+                revealed[mask] = labels[mask]
             contours, _ = cv2.findContours(
                 mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
             )
             cv2.drawContours(outlined, contours, -1, ROUND_COLORS[number % len(ROUND_COLORS)], 2)
         before |= set(labelled.get(item.superpixel, ()))
-    return stack([image, outlined, revealed], axis=1)
+    return [image, outlined, *([revealed] if labels is not None else [])]
 
 
-def compare_row(item: Item, info: DatasetInfo, pred_dirs: list[Path], height: int) -> np.ndarray:
-    """Return image, ground truth and predictions side by side; ignored pixels are black in all."""
-    label = read_label(item.label, info)
-    maps = [label]
-    for folder in pred_dirs:
-        prediction = read_train_ids(find_predictions([item], folder)[0])
-        maps.append(np.where(label == 255, 255, prediction))
+def compare_row(
+    item: Item, info: DatasetInfo, pred_dirs: list[Path], height: int
+) -> list[np.ndarray]:
+    """Return image, ground truth and predictions; void pixels of the ground truth are black.
+
+    Predictions are shown whole, also where the ground truth is void.
+    """
+    maps = [read_label(item.label, info)]
+    maps += [read_train_ids(find_predictions([item], folder)[0]) for folder in pred_dirs]
     pictures = [read_image(item.image), *(info.color_table[m] for m in maps)]
-    return stack([enlarge(picture, height) for picture in pictures], axis=1)
+    return [enlarge(picture, height) for picture in pictures]
 
 
 def enlarge(picture: np.ndarray, height: int) -> np.ndarray:
     """Resize to a height by nearest neighbour, and keep the aspect ratio."""
-    width = round(picture.shape[1] * height / picture.shape[0])
+    width = max(1, round(picture.shape[1] * height / picture.shape[0]))
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
-def stack(pictures: list[np.ndarray], axis: int) -> np.ndarray:
-    """Join pictures of equal height (axis 1) or width (axis 0), with gaps between them."""
-    shape = list(pictures[0].shape)
-    shape[axis] = GAP
-    gap = np.full(shape, 255, np.uint8)
-    parts = [part for picture in pictures for part in (picture, gap)][:-1]
-    return np.concatenate(parts, axis)
+def grid(names: Sequence[str], rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Lay out rows of pictures of one height in columns, whose names stand above them.
+
+    Columns are as wide as their widest picture; a column that no row has is left out.
+    """
+    columns = max(map(len, rows))
+    widths = [max(row[c].shape[1] for row in rows if c < len(row)) for c in range(columns)]
+    starts = np.cumsum([0, *(width + GAP for width in widths)]).tolist()
+    height = rows[0][0].shape[0]
+    shape = (HEADER + len(rows) * (height + GAP) - GAP, starts[-1] - GAP, 3)
+    drawn = np.full(shape, 255, np.uint8)
+    for number, row in enumerate(rows):
+        top = HEADER + number * (height + GAP)
+        for picture, left in zip(row, starts, strict=False):
+            drawn[top : top + height, left : left + picture.shape[1]] = picture
+    picture = Image.fromarray(drawn)
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(HEADER * 2 // 3)
+    for name, left, width in zip(names, starts, widths, strict=False):
+        text = shown(name)
+        while len(text) > 1 and pen.textlength(text, font) > width:
+            text = f"…{text[2:]}" if text.startswith("…") else f"…{text[1:]}"
+        pen.text((left + width / 2, HEADER / 2), text, "black", font, anchor="mm")
+    return np.asarray(picture)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,19 @@ import argparse
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from utils.config_file import command_words, read_config, write_config
 from utils.errors import UserError
+from utils.event_files import check_tensorboard
 
+CONFIG_HELP = (
+    "TOML file with flags of this script and the others (docs/config.md); a flag of the command "
+    "line counts more, and paths are relative to the working directory, as on the command line"
+)
 LONG_WORD = re.compile(r"(\S{40})\S{160,}")
 """A bad value of which an error line repeats the beginning alone."""
 
@@ -21,26 +28,100 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default is None else super()._get_help_string(action)
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that shows defaults in ``--help`` and fails with one line."""
+class _Unset(list):
+    """Stands for the value of a flag that is not given, also of one that collects values."""
 
-    def __init__(self, description: str, **options: Any):
-        super().__init__(
-            description=description,
-            formatter_class=_Formatter,
-            **options,
-        )
+
+class _Switch(argparse.BooleanOptionalAction):
+    """A flag without a value that ``--no-...`` takes back, where a config file sets it."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any):
+        super().__init__(option_strings, dest, **{"default": False} | options)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that shows defaults in ``--help`` and fails with one line.
+
+    Args:
+        description: for ``--help``.
+        script: name of the script in config files (:mod:`utils.config_file`); adds ``--config``.
+        options: of :class:`argparse.ArgumentParser`.
+    """
+
+    def __init__(self, description: str, script: str | None = None, **options: Any):
+        super().__init__(description=description, formatter_class=_Formatter, **options)
+        self.script = script
+        if script:
+            self.register("action", "store_true", _Switch)
+            self.add_argument("--config", type=Path, metavar="FILE", help=CONFIG_HELP)
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse the flags of the config file, if --config names one, and then the command line.
+
+        Raises:
+            UserError: a flag or the config file cannot be used.
+        """
+        return super().parse_known_args(self._with_config(args), namespace)
+
+    def typed(self, argv: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return the flags that the command line itself sets, name -> value."""
+        argv = sys.argv[1:] if argv is None else argv
+        unset = _Unset()
+        required = [action for action in self._actions if action.required]
+        namespace = argparse.Namespace(**{action.dest: unset for action in self._actions})
+        for action in required:
+            action.required = False
+        try:
+            super().parse_known_args(argv, namespace)
+        finally:
+            for action in required:
+                action.required = True
+        return {name: value for name, value in vars(namespace).items() if value is not unset}
 
     def given(self, argv: Sequence[str] | None = None) -> set[str]:
-        """Return the names of the flags that the command line sets explicitly."""
-        defaults = {action: action.default for action in self._actions}
-        for action in defaults:
-            action.default = argparse.SUPPRESS
+        """Return the names of the flags that the command line or the config file sets."""
+        return set(self.typed(self._with_config(argv)))
+
+    def _with_config(self, argv: Sequence[str] | None) -> list[str]:
+        """Return the command line, before it the flags that only the config file sets."""
+        argv = list(sys.argv[1:] if argv is None else argv)
+        typed = self.typed(argv) if self.script and not {"-h", "--help"} & {*argv} else {}
+        if "config" not in typed:
+            return argv
+        path, action_of = typed["config"], {action.dest: action for action in self._actions}
+        words = {}
+        values = read_config(path, self.script)
         try:
-            return set(vars(self.parse_args(argv)))
-        finally:
-            for action, default in defaults.items():
-                action.default = default
+            for name, value in values.items():
+                text_only = action_of[name].type in (None, Path, move)
+                words[name] = command_words(action_of[name], value, text_only)
+            self.typed([word for listed in words.values() for word in listed])
+        except UserError as error:
+            raise UserError(f"--config {path}: {error}") from error
+        return [word for name in words if name not in typed for word in words[name]] + argv
+
+    def values(self, args: argparse.Namespace) -> dict[str, Any]:
+        """Return the flags as a config file has them; those that are None are left out."""
+        values = {}
+        for action in self._actions:
+            value = getattr(args, action.dest, None)
+            if action.type is count_or_all and value is None:
+                value = "all"
+            elif action.type is move:
+                value = ["=".join(pair) for pair in value]
+            elif isinstance(value, Path):
+                value = str(value)
+            if value is not None:
+                values[action.dest] = value
+        return values
+
+    def write_config(self, path: Path, args: argparse.Namespace, *but: str) -> None:
+        """Write the config file that repeats a run with these flags, ``but`` some of them."""
+        values = self.values(args)
+        kept = {name: value for name, value in values.items() if name not in but}
+        write_config(path, self.script, kept)
 
     def error(self, message: str) -> NoReturn:
         shown = LONG_WORD.sub(r"\1...", message)
@@ -166,9 +247,9 @@ def add_relocation_argument(parser: Parser) -> None:
     )
 
 
-def training_parser(description: str, model_names: Sequence[str]) -> Parser:
+def training_parser(description: str, model_names: Sequence[str], script: str) -> Parser:
     """Return a parser with the flags that ``warmup.py`` and ``train_ADA.py`` share."""
-    parser = Parser(description)
+    parser = Parser(description, script)
     add_help = "folder for all results"
     parser.add_argument("-p", "--model_save_dir", type=Path, default=Path("test"), help=add_help)
     add_model_arguments(parser, model_names, "deeplabv3plus_resnet101")
@@ -176,8 +257,10 @@ def training_parser(description: str, model_names: Sequence[str]) -> Parser:
     add_domain_arguments(parser, "trg", "cityscapes", "./data/Cityscapes")
     add_domain_arguments(parser, "val", "cityscapes", "./data/Cityscapes")
     add_relocation_argument(parser)
-    add = parser.add_argument_group("continuing").add_argument
+    add = parser.add_argument_group("continuing and watching").add_argument
     add("--resume", action="store_true", help="continue the run in -p where it stopped")
+    board_help = "write curves and a few predictions for TensorBoard, to tensorboard in -p"
+    add("--tensorboard", action="store_true", help=board_help)
     add("--save_period", type=POSITIVE_INT, default=1000, help="iterations between saved states")
     add_training_arguments(parser)
     add_machine_arguments(parser)
@@ -210,6 +293,8 @@ def add_training_arguments(parser: Parser) -> None:
 
 
 def check_training(args: argparse.Namespace) -> None:
-    """Raise a :class:`UserError` for flags that cannot be used together."""
+    """Raise a :class:`UserError` for flags that cannot be used, or not together."""
+    if args.tensorboard:
+        check_tensorboard()
     if not args.freeze_bn and args.train_batch_size < 2 and "deeplabv3" in args.model:
         raise UserError("--no-freeze_bn: image pooling needs --train_batch_size 2 or more")

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from tqdm import tqdm
 
 from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
 from utils.optim import schedule
+from utils.progress import progress as progress_bar
 from utils.recorder import Recorder, Step
 from utils.resume import Progress, StateFile
 from utils.steps import SupervisedStep, train_mode
@@ -102,6 +102,11 @@ class Training:
         self.network = network
         self.progress = Progress()
 
+    @property
+    def name(self) -> str:
+        """What the training is, for the progress bar."""
+        return "warm-up" if self.round_index is None else f"round {self.round_index:02d}"
+
     def run(self) -> Scores:
         """Train to the end and return the scores of the weights in the checkpoint.
 
@@ -117,7 +122,8 @@ class Training:
         )
         set_rates = schedule(plan.total_itrs, plan.ramp_itrs)
         done = progress.iteration
-        bar = tqdm(initial=done, total=plan.total_itrs, unit="it", disable=None, leave=False)
+        self.recorder.continue_from(Step(self.round_index, done))
+        bar = progress_bar(initial=done, total=plan.total_itrs, desc=self.name, leave=False)
         try:
             while True:
                 if not progress.validated:
@@ -134,7 +140,7 @@ class Training:
                 bar.update()
                 progress.validated = not plan.validates_after(progress.iteration)
                 if not progress.validated or progress.iteration % plan.log_period == 0:
-                    self.meter.report()
+                    bar.set_postfix(self.meter.report())
                 if progress.iteration % plan.save_period == 0:
                     self._save()
         except Stopped:
@@ -148,7 +154,7 @@ class Training:
         with self.meter.paused():
             scores = self.validate()
             at = Step(self.round_index, progress.iteration)
-            self.recorder.write("validation", at, **scores.percent())
+            self.recorder.write("validation", at, **scores.measured())
             if scores.miou > progress.best.miou:
                 progress.best = scores
                 save_checkpoint(
@@ -227,8 +233,12 @@ class Meter:
                         "(weights saved so far are finite)"
                     )
 
-    def report(self) -> None:
-        """Check the losses, log and record their means, and reset the meter."""
+    def report(self) -> dict[str, float]:
+        """Check the losses, log and record their means, and reset the meter.
+
+        Returns:
+            The means, and the learning rate of the backbone.
+        """
         self.check()
         count, means = len(self.losses), self.means()
         done = self.start + count
@@ -240,16 +250,18 @@ class Meter:
             "  ".join(f"{name} {mean:.4f}" for name, mean in means.items()),
             *(seconds / count, waiting),
         )
+        rates = [group["lr"] for o in self.step.optimizers for group in o.param_groups]
         self.recorder.write(
             "train",
             Step(self.round_index, done),
             **means,
-            lr=[group["lr"] for o in self.step.optimizers for group in o.param_groups],
+            lr=rates,
             seconds_per_iteration=round(seconds / count, 4),
             waiting_percent=round(waiting, 1),
         )
         self.start, self.since, self.waited = done, time.monotonic(), self.step.waited
         self.losses = []
+        return means | {"lr": rates[0]}
 
 
 def image_names(step: SupervisedStep, iteration: int) -> str:

@@ -151,9 +151,9 @@ def open_to_append(path: str | Path) -> int:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` as UTF-8, atomically."""
+    """Write ``text`` as UTF-8, atomically; file names that are no UTF-8 keep their bytes."""
     with atomic_write(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="surrogateescape"))
 
 
 def write_json(path: str | Path, value: Any, **options: Any) -> None:

@@ -5,8 +5,18 @@ import os
 from io import TextIOWrapper
 from pathlib import Path
 
+from tqdm import tqdm
+
 from utils.errors import UserError
 from utils.files import open_to_append
+
+
+class _Terminal(logging.StreamHandler):
+    """Writes lines above the progress bars, not into them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
 
 
 class _LogFile(logging.FileHandler):
@@ -25,7 +35,7 @@ def start_log(path: Path | None = None) -> None:
         UserError: the file cannot be written.
     """
     logging.raiseExceptions = False  # a log line that cannot be written must not end the run
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    handlers: list[logging.Handler] = [_Terminal()]
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,11 @@ kind           values
 =============  ==================================================================================
 ``train``      mean of each loss since the previous line, ``lr`` of each parameter group,
                ``seconds_per_iteration``, ``waiting_percent`` (share of time waiting for data)
-``validation`` ``mIoU`` and ``IoU`` (class name -> percent; null for a class that does not occur)
+``validation`` ``mIoU`` and ``IoU`` (class name -> percent; null for a class that does not occur);
+               ``confusion``: a row per class, the pixels of that label by predicted class; the
+               last column counts predictions that are no class
 ``selection``  ``name`` (strategy), ``budget``, ``pixels``, ``regions``
+``round``      ``mIoU``, ``labelled_percent`` and ``labelled_pixels`` that it was trained with
 ``stage``      ``name``, ``seconds`` that this process spent on the stage
 =============  ==================================================================================
 """
@@ -20,10 +23,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from utils.errors import UserError
 from utils.files import open_to_append, read_regular
@@ -36,16 +39,33 @@ class Step(NamedTuple):
     iteration: int | None = None
 
 
+class Sink(Protocol):
+    """Something else that every line goes to, such as :class:`utils.event_files.EventFiles`."""
+
+    def continue_from(self, step: Step) -> None:
+        """See :meth:`Recorder.continue_from`."""
+
+    def write(self, kind: str, step: Step, values: Mapping[str, Any]) -> None:
+        """Take the values of one line."""
+
+
 class Recorder:
     """Appends lines to a metrics file.
 
     Args:
         path: the file; the first line creates it.
+        sink: gets every line after it is written.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, sink: Sink | None = None):
         self.path = path
+        self.sink = sink
         self._checked = False
+
+    def continue_from(self, step: Step) -> None:
+        """Tell the sink that a training goes on after this step, and will write all later ones."""
+        if self.sink:
+            self.sink.continue_from(step)
 
     def write(self, kind: str, step: Step, **values: Any) -> None:
         """Append one line; NaN and infinite numbers become null.
@@ -53,7 +73,8 @@ class Recorder:
         Raises:
             UserError: the file cannot be written.
         """
-        line = json.dumps(_finite({"kind": kind, **step._asdict(), **values}))
+        values = _finite(values)
+        line = json.dumps({"kind": kind, **step._asdict(), **values})
         try:
             with os.fdopen(open_to_append(self.path), "a+b") as file:
                 if not self._checked and file.seek(0, 2):
@@ -65,6 +86,8 @@ class Recorder:
         except OSError as error:
             reason = error.strerror or error
             raise UserError(f"{self.path}: cannot be written ({reason}); free space") from error
+        if self.sink:
+            self.sink.write(kind, step, values)
 
     @contextmanager
     def timed(self, name: str, step: Step) -> Iterator[None]:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 FREE_FLAGS = {
     "model_save_dir",
+    "config",
+    "tensorboard",
     "relocate",
     "resume",
     "device",
@@ -35,6 +37,7 @@ FREE_FLAGS = {
     "save_feat_dir",
     "keep_features",
     "accept_partial",
+    "report",
 }
 """Flags that may differ between a run and its continuation, since they change no result."""
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "opencv-python-headless")

@@ -2,15 +2,15 @@
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix, percent
+from utils.progress import progress
 from utils.runtime import Runtime
 from utils.stopping import STOP
 
@@ -25,14 +25,17 @@ class Scores:
         miou: mean IoU, 0..1; -1 where nothing was validated yet.
         iou: class name -> IoU, 0..1; NaN for a class that is in neither labels nor predictions, or
             that the validation data cannot have.
+        confusion: (C, C + 1) counts of a :class:`ConfusionMatrix`, classes in the order of ``iou``;
+            None where it is not known.
     """
 
     miou: float = -1.0
     iou: dict[str, float] = field(default_factory=dict)
+    confusion: list[list[int]] | None = field(default=None, compare=False, repr=False)
 
     def plain(self) -> dict[str, Any]:
-        """Return the scores as plain values, for a saved state."""
-        return asdict(self)
+        """Return the scores as plain values, for a saved state, without the confusion matrix."""
+        return {"miou": self.miou, "iou": self.iou}
 
     def percent(self) -> dict[str, Any]:
         """Return ``mIoU`` and ``IoU`` by class name, in percent, for records and metrics.
@@ -41,6 +44,10 @@ class Scores:
         """
         shares = {name: None if iou != iou else 100 * iou for name, iou in self.iou.items()}
         return {"mIoU": 100 * self.miou, "IoU": shares}
+
+    def measured(self) -> dict[str, Any]:
+        """Return what the metrics hold of a validation: :meth:`percent` and ``confusion``."""
+        return {**self.percent(), "confusion": self.confusion}
 
 
 def validate(
@@ -73,7 +80,7 @@ def validate(
         )
     log.info("validation %s", validation_line(confusion, missing, star, absent))
     iou = dict(zip(class_names, confusion.iou(absent).tolist(), strict=True))
-    return Scores(confusion.mean_iou({*missing, *absent}), iou)
+    return Scores(confusion.mean_iou({*missing, *absent}), iou, confusion.counts.tolist())
 
 
 @torch.inference_mode()
@@ -83,7 +90,7 @@ def confusion_of(
     """Return the confusion matrix of a network over the batches of :func:`validate`."""
     model.eval()
     confusion = ConfusionMatrix(num_classes)
-    for _, images, labels, _ in tqdm(loader, desc="validate", disable=None, leave=False):
+    for _, images, labels, _ in progress(loader, desc="validate", unit="batch", leave=False):
         STOP.check()
         with runtime.autocast():
             logits = model(images.to(runtime.device, non_blocking=True))

@@ -21,8 +21,8 @@ def test_density_share_halves_each_round(n, share):
 @given(
     st.integers(1, 20),
     st.integers(0, 10**9),
-    st.floats(0, 10),
-    st.floats(0, 10),
+    st.floats(0, 10, allow_subnormal=False),
+    st.floats(0, 10, allow_subnormal=False),
 )
 def test_budgets_always_add_up_and_are_never_negative(n, total, alpha, beta):
     by_density, by_uncertainty = budgets(n, total, alpha, beta)
@@ -60,7 +60,12 @@ def brute_force_merge(lists, weights):
     return merged
 
 
-@given(st.lists(st.tuples(st.lists(st.integers(), max_size=12), st.floats(-5, 5)), max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(), max_size=12), st.floats(-5, 5, allow_subnormal=False)),
+        max_size=6,
+    )
+)
 def test_round_robin_equals_popping_from_the_front(pairs):
     lists, weights = [p[0] for p in pairs], [p[1] for p in pairs]
     assert weighted_round_robin(lists, weights) == brute_force_merge(lists, weights)

@@ -170,5 +170,5 @@ def test_maps_of_256_regions_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"map\.png: 256 regions"):
         regions_of_maps([tmp_path / "map.png"])
     Image.fromarray(np.arange(256, dtype=np.uint16).reshape(16, 16)).save(tmp_path / "map.png")
-    with pytest.raises(UserError, match=r"map\.png: .*mode I;16"):
+    with pytest.raises(UserError, match=r"map\.png: .*mode I"):
         regions_of_maps([tmp_path / "map.png"])

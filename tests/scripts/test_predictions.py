@@ -15,7 +15,9 @@ from dataloader.dataset_info import load_dataset
 from dataloader.item import Item
 from dataloader.predictions import color_path, find_predictions, list_targets
 from experiments import pictures
+from experiments.reporting.confusion_figure import row_shares
 from utils.errors import UserError
+from utils.metrics import ConfusionMatrix
 
 NAMES = ("seq 1/0001.png", "seq 1/0002.jpg", "seq2/0001.png", "seq2/deep/0003.JPG")
 
@@ -198,14 +200,20 @@ def camvid(tmp_path):
 
 def test_pictures_compare_what_inference_wrote(camvid):
     truth = load_dataset("camvid").label_table[camvid.labels]
-    camvid(truth)
+    camvid(np.where(truth == 255, 2, truth).astype(np.uint8))
     root = str(camvid.root)
     flags = ["--dataset", "camvid", "--datadir", root, "--pred_dir", f"{root}/pred"]
     pictures.main(["compare", *flags, "--images", "2", "--height", "32", "--out", f"{root}/x.png"])
     drawn = np.asarray(Image.open(camvid.root / "x.png"))
-    assert drawn.shape == (2 * 32 + pictures.GAP, 3 * 64 + 2 * pictures.GAP, 3)
-    label, prediction = drawn[:32, 64 + pictures.GAP :][:, :64], drawn[:32, -64:]
-    assert (label == prediction).all()
+    top, gap = pictures.HEADER, pictures.GAP
+    assert drawn.shape == (top + 2 * 32 + gap, 3 * 64 + 2 * gap, 3)
+    label, prediction = drawn[top : top + 32, 64 + gap :][:, :64], drawn[top : top + 32, -64:]
+    void = camvid.labels[0] == 11
+    assert (label == prediction)[~void].all()
+    assert (label[void] == 0).all()
+    assert (prediction[void] == load_dataset("camvid").palette[2]).all()
+    for left in (0, 64 + gap, 128 + 2 * gap):  # a name above each column
+        assert drawn[:top, left : left + 64].min() < 100
 
 
 def test_means_are_over_the_classes_that_a_dataset_has(camvid, capsys):
@@ -222,6 +230,26 @@ def test_means_are_over_the_classes_that_a_dataset_has(camvid, capsys):
     assert figures["IoU"]["wall"] is None
     assert "mIoU16" not in figures
     assert "wall                 -" in capsys.readouterr().out
+
+
+def test_the_confusion_matrix_is_in_percent_of_each_row(camvid):
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    predicted = np.random.default_rng(1).permutation(truth.ravel()).reshape(truth.shape)
+    camvid(predicted, f"--confusion {camvid.root}/confusion.png")
+    with Image.open(camvid.root / "confusion.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 10
+    with pytest.raises(UserError, match=r"--confusion x\.jpg: .* name a \.png file"):
+        camvid(predicted, "--confusion x.jpg")
+
+    counts = ConfusionMatrix(19)
+    counts.add(truth, predicted)
+    shares, rows, columns = row_shares(counts.counts)
+    assert rows == sorted({*np.unique(truth), *np.unique(predicted)} - {255})
+    assert columns == [*rows, 19]  # void was predicted, too
+    for share, c in zip(shares, rows, strict=True):
+        here = truth == c
+        wanted = [(predicted[here] == k).mean() for k in rows] + [(predicted[here] == 255).mean()]
+        np.testing.assert_allclose(share, 100 * np.array(wanted))
 
 
 def test_labels_of_another_scale_and_predictions_of_another(camvid):
