@@ -85,7 +85,8 @@ class DatasetInfo:
         """
         if ids.dtype == np.uint8:
             return cv2.LUT(ids, self.label_table)
-        return self._train_ids[np.minimum(ids, len(self._train_ids) - 1)]  # the last: no class
+        last = np.uint32(len(self._train_ids) - 1)  # no class; NumPy 2 has no larger uint16
+        return self._train_ids[np.minimum(ids, last)]
 
     @cached_property
     def color_table(self) -> np.ndarray:

@@ -29,6 +29,7 @@ from dataloader.item import Item
 from dataloader.oracle import GroundTruth
 from dataloader.regions import check_maps
 from dataloader.scan import scan
+from experiments.reporting.target import Target
 from models.deeplab import FEATURES
 from models.discriminator import Discriminator
 from utils.errors import UserError
@@ -228,6 +229,22 @@ def test_packages_ask_for_no_masked_pixel(camera, tmp_path):
             root=camera.root,
             masks=camera.masks,
         )
+
+
+def test_reports_count_no_masked_pixel(camera):
+    target = Target(camera.info, camera.root)
+    oracle = target.oracle(camera.items)
+    for item in camera.items:
+        places, label = counted(item, camera.root), pixels_of(item.label)
+        found = target.measure(item, oracle, list(places))
+        for region, (area, by_class) in found.items():
+            values = Counter(int(label[place]) for place in places[region])
+            assert area == sum(values.values()) == camera.regions[item.superpixel][region]
+            assert by_class.tolist() == [values[0], values[1], values[2], 0]
+    Path(camera.masks[camera.items[0].image]).unlink()
+    area, _ = target.measure(item, target.oracle(camera.items), list(places))[region]
+    assert area == 64
+    assert any("ignore masks cannot be read" in problem for problem in target.problems)
 
 
 def test_a_masked_image_stays_in_the_lists(camera, tmp_path):
