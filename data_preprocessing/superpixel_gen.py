@@ -30,12 +30,12 @@ from data_preprocessing.each_image import (
 from data_preprocessing.map_writer import MapWriter
 from data_preprocessing.slic import MAX_SEGMENTS, slic
 from dataloader.datalist import Item
-from dataloader.dataset_info import load_dataset
-from dataloader.ignore_mask import count_masked, find_masks
+from dataloader.dataset_info import DatasetInfo, load_dataset
+from dataloader.ignore_mask import Masks, count_masked, find_masks
 from dataloader.images import read_image, read_superpixels
 from dataloader.regions import dictionary_path, regions_of_maps, save_regions
 from utils.common import COUNT, POSITIVE, Parser, number
-from utils.errors import run
+from utils.errors import UserError, one_line, run
 from utils.files import write_png
 from utils.progress import progress
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Make the maps that the command line asks for."""
     args = parser().parse_args(argv)
     items, root = images_from_args(args), data_root(args)
-    masks = find_masks(items, root, load_dataset(args.dataset))  # a bad one is told before hours
+    masks = masks_if_good(items, root, load_dataset(args.dataset))
     writer = superpixel_writer(args.num_segments, args.compactness)
     writer.check([Path(item.superpixel) for item in items], items, root)
     divide = partial(divide_image, writer, args.num_segments, args.compactness)
@@ -88,6 +88,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.preview:
         count = min(args.preview, len(items))
         draw_previews([items[index * len(items) // count] for index in range(count)], root)
+
+
+def masks_if_good(items: Sequence[Item], root: Path, info: DatasetInfo) -> Masks:
+    """The masks of the images; bad ones are told of, as sources of the same dataset need none."""
+    try:
+        return find_masks(items, root, info)
+    except UserError as error:
+        note = one_line(f"warning: {error}; a target cannot be used like this")
+        print(note, file=sys.stderr)
+        return {}
 
 
 def superpixel_writer(num_segments: int, compactness: float) -> MapWriter:

@@ -15,9 +15,10 @@ import numpy as np
 
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.domain import Domain
-from dataloader.images import read_superpixels
+from dataloader.ignore_mask import NO_REGION, Masks, find_masks, read_regions
 from dataloader.item import Item
 from dataloader.oracle import Annotations, GroundTruth
+from dataloader.regions import region_areas
 from dataloader.relocation import Moves
 from utils.common import Parser, add_relocation_argument
 from utils.errors import UserError
@@ -112,7 +113,7 @@ class Target:
 
     def oracle(self, items: Sequence[Item]) -> GroundTruth | None:
         """Return where the labels of images come from; None if answers cannot be read."""
-        domain = Domain(self.info, self.root, list(items))
+        domain = Domain(self.info, self.root, list(items), masks=self._masks(items))
         if self.answers is None:
             return GroundTruth(domain)
         try:
@@ -120,6 +121,13 @@ class Target:
         except UserError as error:
             self._tell("answers cannot be read", error)
             return None
+
+    def _masks(self, items: Sequence[Item]) -> Masks:
+        try:
+            return find_masks(items, self.root, self.info)
+        except UserError as error:
+            self._tell("ignore masks cannot be read, so masked pixels are counted", error)
+            return {}
 
     def measure(
         self, item: Item, oracle: GroundTruth | None, regions: Sequence[int]
@@ -135,12 +143,12 @@ class Target:
             region id -> its pixels; empty if the superpixel map cannot be read.
         """
         try:
-            superpixels = read_superpixels(item.superpixel)
+            found = read_regions(item.superpixel, oracle and oracle.domain.mask(item))
         except UserError as error:
             self._tell("superpixel maps cannot be read, so their regions are not counted", error)
             return {}
-        area = np.bincount(superpixels.ravel(), minlength=256).tolist()
-        counted = {region: RegionPixels(area[region]) for region in regions}
+        areas = region_areas(found)
+        counted = {region: RegionPixels(areas.get(region, 0)) for region in regions}
         known = list(regions) if item.label else []
         if isinstance(oracle, Annotations):
             known = [region for region in regions if region in oracle.answers(item.superpixel)]
@@ -149,8 +157,9 @@ class Target:
         label = self._label(item, oracle, known)
         if label is None:
             return counted
-        by_class = count_classes(superpixels, label, self.info.num_classes)
-        return counted | {r: RegionPixels(area[r], by_class[r].copy()) for r in known}
+        inside = found != NO_REGION
+        by_class = count_classes(found[inside], label[inside], self.info.num_classes)
+        return counted | {r: counted[r]._replace(by_class=by_class[r].copy()) for r in known}
 
     def class_totals(self, items: Sequence[Item]) -> np.ndarray | None:
         """Count the pixels of all images by class, (C + 1,) int64, void last.
@@ -195,8 +204,8 @@ def count_classes(superpixels: np.ndarray, label: np.ndarray, num_classes: int) 
     """Count the pixels of each region by class.
 
     Args:
-        superpixels: (H, W) uint8 region ids.
-        label: (H, W) uint8 train ids; what is no class counts as void.
+        superpixels: region ids of pixels, of any shape.
+        label: their train ids, uint8; what is no class counts as void.
         num_classes: C.
 
     Returns:

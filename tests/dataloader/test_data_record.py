@@ -71,6 +71,17 @@ def test_content_of_all_maps_and_of_some_images_counts(root, column, index):
         check(root, before)
 
 
+@pytest.mark.parametrize("index", [0, 37])
+def test_content_of_every_ignore_mask_counts(root, index):
+    items = items_of(root)
+    masks = {item.image: str(root / "label" / f"{n}.png") for n, item in enumerate(items)}
+    before = describe_data(items, str(root), INFO, "image", masks=masks)
+    overwrite(masks[items[index].image], b"x" * 30)
+    now = describe_data(items, str(root), INFO, "image", masks=masks)
+    with pytest.raises(UserError, match=f"or ignore mask, is {items[index].image}; put back"):
+        check_data("trg", items, now, before)
+
+
 def test_fewer_and_more_images(root):
     before = record(root)
     for images, others in ((IMAGES - 1, before), (IMAGES, record(root, IMAGES - 1))):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dataloader.dataset_info import load_dataset
+from dataloader.dataset_info import INIT_DATA, load_dataset
 from tests.experiment import SIZE, areas_of, flags, load
 
 VOID, SKIP = 19, 20  # the codes of "no class fits" and "leave it out", beyond the 19 classes
@@ -137,3 +137,44 @@ def test_skipped_regions_leave_for_good_and_cost_no_budget(
     assert second["labelled_pixels"] == 0
     script(f"annotation/import.py -p {people} {drawn}")
     assert "done: rounds 0 to 2" in script(f"{command} --resume")
+
+
+def test_people_are_never_asked_for_masked_pixels(script, experiment, blind_city, tmp_path):
+    info = json.loads((INIT_DATA / "cityscapes" / "info.json").read_text())
+    del info["$schema"]
+    (tmp_path / "hood.json").write_text(json.dumps(info | {"ignore_mask": "hood.png"}))
+    mask = np.zeros((64, 128), np.uint8)
+    mask[40:] = mask[:, 100:] = 1
+    Image.fromarray(mask).save(blind_city / "Cityscapes" / "hood.png")
+    people = tmp_path / "people"
+    rest = f"--oracle people --active_method ReDAL --trg_dataset {tmp_path}/hood.json"
+    script(
+        "data_preprocessing/edge_detection.py --workers 1 --dataset cityscapes "
+        f"--datadir {blind_city}/Cityscapes"
+    )
+    command = rounds(blind_city, people, experiment, rest)
+    script(command)
+    left, target = {}, 0
+    for (path, region), area in areas_of(blind_city).items():
+        inside = np.asarray(Image.open(path)) == region
+        left[path, region] = int((inside & (mask == 0)).sum())
+        if 2 * left[path, region] < area:
+            left[path, region] = 0
+        target += left[path, region]
+    record = json.loads((people / "AL_record" / "round_00.json").read_text())
+    assert record["target_pixels"] == target
+    assert record["selection"][0]["budget"] == round(SIZE * target / 6)
+    datalist = load(people / "datalist_00.pkl")
+    asked = [(p, r) for p, ids in datalist["trg_asked_suppix"].items() for r in ids]
+    pool = [(p, r) for p, ids in datalist["trg_pool_suppix"].items() for r in ids]
+    assert {*asked, *pool} == {region for region, pixels in left.items() if pixels}
+    assert record["asked_pixels"] == sum(left[region] for region in asked)
+    maps = (people / "annotation" / "round_00" / "regions").iterdir()
+    numbers = [np.asarray(Image.open(path)) for path in maps]
+    assert sum(int((n > 0).sum()) for n in numbers) == record["asked_pixels"]
+    assert not any((n > 0)[mask > 0].any() for n in numbers)
+
+    mask[39] = 1
+    Image.fromarray(mask).save(blind_city / "Cityscapes" / "hood.png")
+    line = script(f"{command} --resume", fails=True)
+    assert "ignore mask, is" in line
