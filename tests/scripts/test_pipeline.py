@@ -32,7 +32,13 @@ def test_every_file_of_an_experiment_is_there(experiment):
         *(f"density_selection_{n:02d}.pkl" for n in range(ROUNDS)),
         *(f"softmax_entropy_selection_{n:02d}.pkl" for n in range(ROUNDS)),
         *("log_train.txt", "metrics.jsonl", "AL_record", "features"),
-        *("warmup_settings.json", "train_ADA_settings.json", ".lock"),
+        *(
+            "warmup_settings.json",
+            "train_ADA_settings.json",
+            "warmup.toml",
+            "train_ADA.toml",
+            ".lock",
+        ),
     }
     warmup = torch.load(experiment / "checkpoint.tar", weights_only=True)
     assert set(warmup) == {"model_state_dict", "opt_state_dict", "model_D", "network"}
@@ -293,7 +299,7 @@ def predictions(script, experiment, toy_city, tmp_path_factory) -> Path:
 
 def test_predictions_have_the_images_size_and_names(predictions, toy_city):
     images = sorted((toy_city / "Cityscapes" / "leftImg8bit" / "val").rglob("*.png"))
-    assert len(list(predictions.iterdir())) == 2 * len(images) == 6
+    assert len(list(predictions.glob("*.png"))) == 2 * len(images) == 6
     for image in images:
         labels = np.asarray(Image.open(predictions / image.name))
         colors = np.asarray(Image.open(predictions / f"{image.stem}_color.png"))

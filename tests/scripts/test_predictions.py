@@ -47,7 +47,11 @@ def write(targets: list[Path]) -> None:
 
 
 def below(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return sorted(
+        p.relative_to(folder).as_posix()
+        for p in folder.rglob("*")
+        if p.is_file() and p.name != "inference.toml"
+    )
 
 
 def test_folders_are_mirrored_and_predictions_never_predicted(network, tmp_path, capsys):
