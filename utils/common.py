@@ -14,7 +14,7 @@ from utils.errors import UserError
 from utils.event_files import check_tensorboard
 
 CONFIG_HELP = (
-    "TOML file with flags of this script and the others (docs/config.md); a flag of the command "
+    "TOML file with flags of this script and the others (docs/pipeline.md); a flag of the command "
     "line counts more, and paths are relative to the working directory, as on the command line"
 )
 LONG_WORD = re.compile(r"(\S{40})\S{160,}")

@@ -70,7 +70,7 @@ def read_config(path: Path, script: str) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"--config {path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise UserError(f"--config {path}: is not TOML ({error}); see docs/config.md") from error
+        raise UserError(f"--config {path}: is not TOML ({error}); see docs/pipeline.md") from error
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     for name in tables:
         if name not in FLAGS:
