@@ -56,7 +56,7 @@ def settle_answers(
     }
     log.info(
         "answers of people: %(labelled)d regions labelled, %(void)d of them void throughout; "
-        "%(skipped)d skipped for good (%(skipped_pixels)d px, which the next budget gets back); "
+        "%(skipped)d skipped for good (%(skipped_pixels)d px); "
         "%(unanswered)d not answered and back in the pool",
         answers,
     )

@@ -147,6 +147,11 @@ class Experiment:
         size = self.args.active_selection_size
         budget = budget_pixels(size, self.target.pixels, len(self.target.items))
         budget += self.returned_pixels
+        if self.returned_pixels:
+            log.info(
+                "selection %02d: its budget of %d px holds %d px of skipped regions",
+                *(n, budget, self.returned_pixels),
+            )
         plan = self._plan(n + 1, budget)
         rest = [
             strategy

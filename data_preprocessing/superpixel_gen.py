@@ -95,7 +95,7 @@ def masks_if_good(items: Sequence[Item], root: Path, info: DatasetInfo) -> Masks
     try:
         return find_masks(items, root, info)
     except UserError as error:
-        note = one_line(f"warning: {error}; a target cannot be used like this")
+        note = one_line(f"warning: {error}; a target needs it, a source does not")
         print(note, file=sys.stderr)
         return {}
 

@@ -420,5 +420,5 @@ def test_superpixel_gen_tells_what_masks_leave(camera, capsys):
     Path(camera.masks[camera.items[0].image]).unlink()
     superpixel_gen.main(flags)  # images of a source need no mask
     out, err = capsys.readouterr()
-    assert "no such file" in err and "a target cannot be used like this" in err
+    assert "no such file" in err and "a target needs it, a source does not" in err
     assert "never asked" not in out

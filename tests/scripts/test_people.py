@@ -119,7 +119,8 @@ def test_skipped_regions_leave_for_good_and_cost_no_budget(
     out = script(f"{command} --resume")
     areas = areas_of(blind_city)
     skipped = sum(areas[path, region] for region in ids)
-    assert f"{len(ids)} skipped for good ({skipped} px" in out
+    assert f"{len(ids)} skipped for good ({skipped} px)" in out
+    assert f"px holds {skipped} px of skipped regions" in out
     for number in (0, 1):
         after = load(people / f"datalist_{number:02d}.pkl")
         assert path not in {**after["trg_label_suppix"], **after.get("trg_asked_suppix", {})}
