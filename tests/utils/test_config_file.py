@@ -1,0 +1,84 @@
+"""--config: the flags of four scripts in one file, and the files that runs write."""
+
+import pytest
+
+import evaluation
+import inference
+import train_ADA
+import warmup
+from utils.config_file import FLAGS, ONE_TIME
+from utils.errors import UserError
+
+SCRIPTS = (warmup, train_ADA, inference, evaluation)
+REQUIRED = {train_ADA: ["--init_checkpoint", "a"], inference: ["--trained_model_path", "a"]}
+GIVEN = {
+    warmup: ["-p", "a b", "--image_size", "64", "128", "--no-freeze_bn", "--relocate", "/x=/y"],
+    train_ADA: ["--active_selection_size", "1%", "--max_source_regions", "all", "--report"],
+    inference: ["--save_dir", "x=y", "--overlay", "0.5", "--deterministic"],
+    evaluation: ["--pred_dir", "p", "--json", "a.json", "--confusion", "a.png"],
+}
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Called with a text, writes it as a config file and returns the words that name it."""
+
+    def write(text: str) -> list[str]:
+        (tmp_path / "own.toml").write_text(text)
+        return ["--config", str(tmp_path / "own.toml")]
+
+    return write
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+def test_every_flag_of_a_script_may_stand_in_a_file(script):
+    names = {action.dest for action in script.parser()._actions} - {"help", "config"}
+    assert FLAGS[script.__name__] == names
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+def test_the_file_that_a_run_writes_repeats_it(script, tmp_path):
+    argv = [*REQUIRED.get(script, []), *GIVEN[script]]
+    args = script.parser().parse_args(argv)
+    path = tmp_path / "written.toml"
+    script.parser().write_config(path, args)
+    again = vars(script.parser().parse_args(["--config", str(path)]))
+    once = dict.fromkeys(ONE_TIME & again.keys(), False)
+    assert again == vars(args) | once | {"config": path}
+
+
+def test_the_command_line_wins_and_tables_count_for_one_script(config):
+    words = config('seed = 1\nimage_size = [64, 128]\n[train_ADA]\nseed = 2\ninit_checkpoint = "a"')
+    assert warmup.parser().parse_args(words).seed == 1
+    args = train_ADA.parser().parse_args(words)
+    assert (args.seed, args.image_size, args.init_checkpoint) == (2, [64, 128], "a")
+    assert train_ADA.parser().parse_args([*words, "--seed", "3"]).seed == 3
+    assert train_ADA.parser().given(words) >= {"seed", "image_size", "init_checkpoint"}
+    assert "seed" not in train_ADA.parser().typed(words)
+
+
+def test_flags_of_other_scripts_are_passed_over(config):
+    words = config('finetune_itrs = 5\npred_dir = "x"')
+    assert not hasattr(warmup.parser().parse_args(words), "finetune_itrs")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("sede = 1", "sede: no script has such a flag; the nearest is seed"),
+        ("[warmup]\nfinetune_itrs = 1", "finetune_itrs: warmup.py has no such flag"),
+        ("[warm_up]\nseed = 1", r"\[warm_up\] is not a script's table"),
+        ("seed = ", "is not TOML"),
+        ('seed = "many"', "seed"),
+        ("seed = [1]", "must be a single value"),
+        ("image_size = 64", "must be a list"),
+        ("resume = 1", "must be true or false"),
+        ("src_dataset = 3", "must be text in quotes"),
+        ('amp = "fp64"', "amp"),
+    ],
+)
+def test_bad_files_are_one_line(config, text, line):
+    with pytest.raises(UserError, match=line) as caught:
+        warmup.parser().parse_args(config(text))
+    assert "own.toml" in str(caught.value)
+    assert "\n" not in caught.value.line
