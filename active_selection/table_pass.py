@@ -198,12 +198,12 @@ def measure_image(
     ids, item = table.region[rows], table.items[table.image[rows.start]]
     known = dict(zip(ids.tolist(), table.area[rows].tolist(), strict=True))
     check_areas(item.superpixel, region_areas(superpixels.numpy()), known)
-    rank_of = np.full(257, len(ids))  # the last entry is that of NO_REGION, which is -1
+    rank_of = np.full(257, len(ids), np.int16)  # the last entry is that of NO_REGION, which is -1
     rank_of[ids] = np.arange(len(ids))
     ranks = rank_of[resize_superpixels(superpixels, ids, size)]
     pixels = np.bincount(ranks.ravel(), minlength=len(ids))
     count = len(pixels)  # one more than regions if some pixels belong to none
-    on_device = torch.from_numpy(ranks).to(features.device)
+    on_device = torch.from_numpy(ranks).to(features.device).long()
     columns = {
         "feature": pool_features(features, on_device, count),
         **dict(zip(PREDICTIONS, pool_predictions(logits, on_device, count), strict=True)),

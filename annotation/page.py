@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from annotation.answers import MISSING
 from annotation.package import Package
 from annotation.untrusted import shown
-from utils.files import write_text
+from utils import pages
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATE = Path(__file__).parent / "templates" / "index.html"
 WORDS = {"answered": "done", "void": "done (void)", "skipped": "skipped", MISSING: "to label"}
 
 
@@ -21,15 +19,10 @@ def write_page(package: Package, statuses: Mapping[str, Mapping[int, str]]) -> N
         package: with all its files in place.
         statuses: image key -> region id -> status, of regions that are answered already.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     images = [_image(image, statuses.get(image.key, {})) for image in package.images]
-    text = environment.get_template("index.html").render(
+    pages.write_page(
+        package.folder / "index.html",
+        TEMPLATE,
         package=package,
         images=images,
         left_regions=sum(image["left_regions"] for image in images),
@@ -39,7 +32,6 @@ def write_page(package: Package, statuses: Mapping[str, Mapping[int, str]]) -> N
         skip=package.classes.classes[-1],
         formats={path.name for path in package.folder.iterdir()},
     )
-    write_text(package.folder / "index.html", text)
 
 
 def _image(image, statuses: Mapping[int, str]) -> dict:

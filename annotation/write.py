@@ -20,7 +20,7 @@ from annotation.label_studio import labelling_interface, make_task
 from annotation.package import Package, PackageImage, describe, remove_folder, with_guess
 from annotation.page import write_page
 from dataloader.dataset_info import DatasetInfo
-from dataloader.ignore_mask import Masks, read_regions
+from dataloader.ignore_mask import Masks, mask_of, read_regions
 from dataloader.image_files import ORIENTATION, is_deep, open_image
 from dataloader.images import read_image
 from dataloader.item import Item
@@ -71,7 +71,7 @@ def write_package(
         writer = _Writer(new, ClassList.of_dataset(info), formats, folder.name)
         for item in chosen:
             prediction = (predictions or {}).get(item.image)
-            regions = read_regions(item.superpixel, masks[item.image] if masks else None)
+            regions = read_regions(item.superpixel, mask_of(item, masks))
             writer.add(item, asked[item.superpixel], regions, prediction, root)
         writer.finish(info)
         try:

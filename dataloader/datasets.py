@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from dataloader.datalist import Item
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
-from dataloader.ignore_mask import Masks, read_regions
+from dataloader.ignore_mask import Masks, mask_of, read_regions
 from dataloader.images import read_image, read_label, read_mask, read_superpixels
 from dataloader.provenance import check_provenance
 from dataloader.transforms import EvaluationTransform, TrainingTransform
@@ -122,8 +122,8 @@ class EvaluationSet(Dataset):
         superpixels = None
         if self.with_superpixels:
             check_provenance(item.superpixel, item.image, pixels)
-            mask = self.masks[item.image] if self.masks else None
-            superpixels = torch.from_numpy(read_regions(item.superpixel, mask).copy())
+            regions = read_regions(item.superpixel, mask_of(item, self.masks))
+            superpixels = torch.from_numpy(regions.copy())
         return index, image, maps[0] if maps else None, superpixels
 
 

@@ -17,7 +17,7 @@ from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.edges import check_edges
-from dataloader.ignore_mask import Masks, find_masks
+from dataloader.ignore_mask import Masks, find_masks, mask_of
 from dataloader.images import check_files
 from dataloader.label_check import check_labels
 from dataloader.loaders import evaluation_loader
@@ -69,7 +69,7 @@ class Domain:
 
     def mask(self, item: Item) -> str | None:
         """Path of the mask of an image's pixels that are never asked for; None without masks."""
-        return self.masks[item.image] if self.masks else None
+        return mask_of(item, self.masks)
 
     def area(self, regions: Mapping[str, Iterable[int]]) -> int:
         """Pixels of some regions, given as superpixel path -> region ids."""

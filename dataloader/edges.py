@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dataloader.datalist import Item
-from dataloader.ignore_mask import Masks, read_regions
+from dataloader.ignore_mask import Masks, mask_of, read_regions
 from dataloader.images import READ_ERRORS, read_edges, read_head, reason
 from dataloader.provenance import check_provenance
 from dataloader.regions import Regions, region_areas
@@ -59,7 +59,7 @@ def region_edges(
 
     def edge_shares(item: Item) -> np.ndarray:
         edges = read_edges(edge_path(item, root))
-        ids = read_regions(item.superpixel, masks[item.image] if masks else None)
+        ids = read_regions(item.superpixel, mask_of(item, masks))
         counts, areas = region_areas(ids[edges > 0]), regions[item.superpixel]
         return np.array([counts.get(region, 0) / area for region, area in areas.items()])
 

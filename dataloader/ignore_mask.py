@@ -28,6 +28,11 @@ MANY = 0.5  # of all pixels; a mask of more is warned of
 LOOKED_AT = 32  # masks of a dataset of which the content is read before a run
 
 
+def mask_of(item: Item, masks: Masks | None) -> str | None:
+    """Path of an image's mask; None for a dataset without masks."""
+    return masks[item.image] if masks else None
+
+
 def find_masks(items: Iterable[Item], root: str | Path, info: DatasetInfo) -> dict[str, str]:
     """The masks of images, which must be there, be of their images' sizes, and make sense.
 
@@ -44,13 +49,15 @@ def find_masks(items: Iterable[Item], root: str | Path, info: DatasetInfo) -> di
     if info.ignore_mask is None:
         return {}
     items = list(items)
-    masks = {item.image: str(Path(root).absolute() / _mask_of(item, root, info)) for item in items}
+    masks = {
+        item.image: str(Path(root).absolute() / _mask_path(item, root, info)) for item in items
+    }
     _check_heads(masks)
     _check_share(masks, info)
     return masks
 
 
-def _mask_of(item: Item, root: str | Path, info: DatasetInfo) -> str:
+def _mask_path(item: Item, root: str | Path, info: DatasetInfo) -> str:
     """Path of an image's mask below the root."""
     if not path_templates.placeholders(info.ignore_mask):
         return info.ignore_mask

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dataloader.datalist import Item
-from dataloader.ignore_mask import NO_REGION, Masks, read_regions
+from dataloader.ignore_mask import NO_REGION, Masks, mask_of, read_regions
 from dataloader.item import shown
 from dataloader.provenance import check_provenance
 from utils.errors import UserError
@@ -76,7 +76,7 @@ def check_maps(items: Sequence[Item], regions: Regions, masks: Masks | None = No
 
     def check(item: Item) -> None:
         check_provenance(item.superpixel, item.image)
-        found = _regions_of_map(item.superpixel, masks[item.image] if masks else None)
+        found = _regions_of_map(item.superpixel, mask_of(item, masks))
         check_areas(item.superpixel, found, regions[item.superpixel])
 
     with ThreadPoolExecutor(8) as pool:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from dataloader.item import shown
 from experiments.reporting import figures
 from experiments.reporting.chosen import ChosenRegion, chosen_regions, latest_datalist
@@ -18,10 +16,11 @@ from experiments.reporting.region_pictures import round_cards, style_of
 from experiments.reporting.run_files import Run, flags_of, read_runs
 from experiments.reporting.table import row_of, write_csv
 from experiments.reporting.target import Target, TargetFlags
-from utils.errors import UserError, one_line
-from utils.files import write_json, write_text
+from utils.errors import UserError
+from utils.files import write_json
+from utils.pages import write_page
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 PARTS = re.compile(r"index\.html|numbers\.json|figures|run\d+")
 """Names in the folder of a report; a folder that holds others is never replaced."""
 IMAGES = 8
@@ -114,17 +113,11 @@ def fill(folder: Path, runs: Sequence[Shown], images: int) -> list[str]:
         own = folder / f"run{place}"
         write_csv(own / "regions.csv", [row_of(one.run.name, region) for region in one.chosen])
         sections.append(section_of(one, strategies, own, images))
-    names = draw_figures(folder / "figures", numbers, strategies)
+    names = draw_figures(folder / "figures", runs, strategies)
     write_json(folder / "numbers.json", {"experiments": numbers}, indent=1)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plain"] = lambda text: one_line(str(text))
-    text = environment.get_template("report.html").render(
+    write_page(
+        folder / "index.html",
+        TEMPLATE,
         sections=sections,
         started=[section for section in sections if section["numbers"]["rounds"]],
         figures=names,
@@ -132,7 +125,6 @@ def fill(folder: Path, runs: Sequence[Shown], images: int) -> list[str]:
         settings=settings_table(numbers),
         dashes={name: STROKES[i % len(STROKES)] for i, name in enumerate(strategies)},
     )
-    write_text(folder / "index.html", text)
     return [f"{one.run.name}: {line}" for one in runs for line in one.problems]
 
 
@@ -185,17 +177,15 @@ def section_of(
     }
 
 
-def draw_figures(
-    folder: Path, numbers: Sequence[dict[str, Any]], strategies: Sequence[str | None]
-) -> set[str]:
+def draw_figures(folder: Path, runs: Sequence[Shown], strategies: Sequence[str | None]) -> set[str]:
     """Draw the figures for light and dark pages, and return their names."""
-    started = [one for one in numbers if one["rounds"]]
+    started = [one.numbers for one in runs if one.numbers["rounds"]]
     made: dict[str, Any] = {}
     if started:
         made["curve"] = lambda theme: figures.draw_curve(started, theme)
     if any(map(figures.has_changes, started)):
         made["classes"] = lambda theme: figures.draw_changes(started, theme)
-    for place, one in enumerate(numbers, 1):
+    for place, one in enumerate(runs, 1):
         made |= {f"run{place}_{name}": draw for name, draw in own_figures(one, strategies).items()}
     for name, draw in made.items():
         for theme in figures.THEMES:
@@ -203,10 +193,10 @@ def draw_figures(
     return set(made)
 
 
-def own_figures(one: dict[str, Any], strategies: Sequence[str | None]) -> dict[str, Any]:
+def own_figures(run: Shown, strategies: Sequence[str | None]) -> dict[str, Any]:
     """Return name -> function of a theme, of the figures that show one run alone."""
     made: dict[str, Any] = {}
-    people = one["settings"].get("train_ADA", {}).get("oracle") == "people"
+    one, people = run.numbers, run.run.asks_people
     if not one["rounds"] and any(v["round"] is None for v in one["validations"]):
         made["warmup"] = lambda theme: figures.draw_validations(one, theme)
     pixels = one["pixels_by_class"]

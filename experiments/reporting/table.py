@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from experiments.reporting.chosen import ChosenRegion
-from utils.files import atomic_write
+from utils.files import write_text
 
 COLUMNS = (
     *("experiment", "image", "region", "round", "strategy", "score", "predicted_class", "rank"),
@@ -29,5 +29,4 @@ def write_csv(path: Path, rows: Iterable[Sequence]) -> None:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     table.writerows(rows)
-    with atomic_write(path) as file:  # file names need not be UTF-8
-        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+    write_text(path, text.getvalue())
