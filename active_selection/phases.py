@@ -124,7 +124,8 @@ def run_phases(
         regions = read_selection(path, active_set)
         (active_set.ask if ask else active_set.label)(regions)
         pixels = sum(domain.regions[superpixel][region] for superpixel, region in regions)
-        void = len(oracle.void(regions)) if oracle else 0
+        counted = oracle.pixels_by_class(regions).values() if oracle else ()
+        void = sum(not counts[:-1].any() for counts in counted)
         results.append(PhaseResult(strategy, budget, pixels, len(regions), void))
         log.info("selection %02d: %s", round_index, asdict(results[-1]))
         STOP.check()

@@ -12,6 +12,7 @@ from active_selection.density import DensityOptions
 from active_selection.people import settle_answers
 from active_selection.phases import Phase, PhaseResult, plan_phases, run_phases, unlabelled_rows
 from active_selection.region_table import RegionTable, areas_only
+from active_selection.round_table import labelled_by_class, round_table
 from active_selection.run_folder import RunFolder
 from active_selection.schedule import budget_pixels
 from active_selection.strategies import Candidates, needs_of
@@ -72,6 +73,8 @@ class Experiment:
         self.source, self.target, self.active_set = load_domains(
             args, needs, datalist, target_labels=not self.people
         )
+        self.told = self.active_set.labelled_regions
+        """What was labelled when the last table was logged."""
         self.domains = {"src": self.source, "trg": self.target, "val": validation}
         self.oracle = GroundTruth(self.target)
         if self.people:
@@ -201,6 +204,17 @@ class Experiment:
         with self.recorder.timed(f"pass_{name}", Step(n)):
             return measure(f"round{n:02d}_{name}", domain, self.model, self.discriminator, options)
 
+    def _log_table(self, n: int, scores: Scores) -> None:
+        """Log the round's table; new in it is what was labelled after the table before."""
+        labelled = self.active_set.labelled_regions
+        names = self.target.info.class_names
+        counts = self.oracle.pixels_by_class(labelled)
+        now = labelled_by_class(counts.values(), names)
+        new = labelled_by_class((counts[one] for one in labelled - self.told), names)
+        self.told = labelled
+        lines = round_table(scores.percent(), self.folder.read_record(n - 1), now, new)
+        log.info("round %02d:\n%s", n, "\n".join(lines))
+
     def record(self, n: int, scores: Scores, results: list[PhaseResult]) -> None:
         """Log a round's results and write AL_record/round_XX.json, which marks it as done."""
         if not self.args.keep_features:  # including files that a killed process left
@@ -216,6 +230,7 @@ class Experiment:
         elif results:
             spent = (after - before, after, 100 * after / total)
             log.info("round %02d: spent %d px, %d px (%.2f %%) in total", n, *spent)
+        self._log_table(n, scores)
         for result in results:
             values = asdict(result)
             self.recorder.write("selection", Step(n), name=values.pop("strategy"), **values)

@@ -98,6 +98,11 @@ class ActiveSet:
         self.asked = {}
 
     @property
+    def labelled_regions(self) -> set[tuple[str, int]]:
+        """(superpixel path, region id) of all labelled regions."""
+        return {(path, region) for path, ids in self.labelled.items() for region in ids}
+
+    @property
     def labelled_items(self) -> list[Item]:
         """Target images with at least one labelled region, in datalist order."""
         return [item for item in self.target if item.superpixel in self.labelled]

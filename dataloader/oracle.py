@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dataloader.class_counts import count_classes
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.datasets import Sample
 from dataloader.domain import Domain
@@ -46,6 +47,7 @@ class GroundTruth:
 
     def __init__(self, domain: Domain):
         self.domain = domain
+        self._pixels: dict[tuple[str, int], np.ndarray] = {}
 
     def sample(self, item: Item, regions: Sequence[int]) -> Sample:
         """The training sample of an image with these regions labelled."""
@@ -62,22 +64,37 @@ class GroundTruth:
         """Pixels that labelled regions, superpixel path -> region ids, count for."""
         return self.domain.area(regions)
 
-    def void(self, regions: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-        """Those of some regions (superpixel path, region id) of which no pixel has a class."""
-        ids_of: dict[str, list[int]] = {}
-        for path, region in regions:
-            ids_of.setdefault(path, []).append(region)
+    def pixels_by_class(
+        self, regions: Iterable[tuple[str, int]]
+    ) -> dict[tuple[str, int], np.ndarray]:
+        """Pixels of labelled regions by class; files are read once for each region.
 
-        def look(item: Item) -> list[tuple[str, int]]:
+        Args:
+            regions: (superpixel path, region id) of each.
+
+        Returns:
+            Each region -> (C + 1,) int64 pixels by train id, those without a class last.
+
+        Raises:
+            UserError: a label or a superpixel map cannot be read.
+        """
+        regions = list(regions)
+        new: dict[str, list[int]] = {}
+        for path, region in regions:
+            if (path, region) not in self._pixels:
+                new.setdefault(path, []).append(region)
+
+        def look(item: Item) -> None:
             sample = self.sample(item, ())
             superpixels = read_regions(item.superpixel, sample.mask)
             label = fit_label(read_label(sample.item.label, sample.info), superpixels.shape)
-            with_class = set(np.unique(superpixels[label != IGNORE]).tolist())
-            return [(item.superpixel, i) for i in ids_of[item.superpixel] if i not in with_class]
+            counts = count_classes(superpixels, label, self.domain.info.num_classes)
+            for region in new[item.superpixel]:
+                self._pixels[item.superpixel, region] = counts[region].copy()
 
-        items = [item for item in self.domain.items if item.superpixel in ids_of]
         with ThreadPoolExecutor(8) as pool:
-            return [region for found in pool.map(look, items) for region in found]
+            list(pool.map(look, (item for item in self.domain.items if item.superpixel in new)))
+        return {region: self._pixels[region] for region in regions}
 
 
 class Annotations(GroundTruth):

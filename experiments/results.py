@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from dataloader.active_set import ActiveSet
+from dataloader.class_counts import count_classes
 from dataloader.datalist import Item
 from dataloader.dataset_info import DatasetInfo
-from dataloader.images import read_label, read_superpixels
+from dataloader.images import fit_label, read_label, read_superpixels
 from experiments.config import NOTE, Config, Run
 from utils.errors import UserError
 from utils.files import read_json
@@ -152,14 +152,9 @@ class LabelCounts:
         """Return (256, classes + 1) int32: pixels by region id and class; void is the last."""
         if item not in self._counts:
             superpixels = read_superpixels(item.superpixel)
-            label = read_label(item.label, self.info)
-            if label.shape != superpixels.shape:
-                size = superpixels.shape[::-1]
-                label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
-            columns = len(self.names)
-            cells = superpixels.astype(np.int64) * columns + np.minimum(label, columns - 1)
-            counts = np.bincount(cells.ravel(), minlength=256 * columns)
-            self._counts[item] = counts.reshape(256, columns).astype(np.int32)
+            label = fit_label(read_label(item.label, self.info), superpixels.shape)
+            counts = count_classes(superpixels, label, self.info.num_classes)
+            self._counts[item] = counts.astype(np.int32)
         return self._counts[item]
 
     def spent(self, active: ActiveSet) -> np.ndarray:

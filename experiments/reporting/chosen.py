@@ -12,6 +12,7 @@ import numpy as np
 from active_selection.phases import Reason, reasons_path
 from annotation.selected import read_entries, stored_images, superpixel_of
 from dataloader.active_set import ActiveSet
+from dataloader.class_counts import majority
 from dataloader.item import Item, image_key, shown
 from dataloader.relocation import Locator
 from experiments.reporting.target import RegionPixels, Target
@@ -120,18 +121,11 @@ def chosen_regions(datalist: Path, target: Target) -> tuple[list[ChosenRegion], 
                 selection,
                 target.class_name(selection.reason.pseudo_class),
                 area,
-                target.class_name(_majority(by_class)),
+                target.class_name(None if by_class is None else majority(by_class)),
                 by_class,
             )
         )
     return chosen, active.target
-
-
-def _majority(by_class: np.ndarray | None) -> int | None:
-    """The class of most pixels; None if none has a class, or it is not known."""
-    if by_class is None or not by_class[:-1].any():
-        return None
-    return int(by_class[:-1].argmax())
 
 
 def _shown_path(item: Item, root: str) -> str:

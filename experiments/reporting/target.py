@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dataloader.class_counts import count_classes
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.domain import Domain
-from dataloader.ignore_mask import NO_REGION, Masks, find_masks, read_regions
+from dataloader.ignore_mask import Masks, find_masks, read_regions
 from dataloader.item import Item
 from dataloader.oracle import Annotations, GroundTruth
 from dataloader.regions import region_areas
@@ -157,8 +158,7 @@ class Target:
         label = self._label(item, oracle, known)
         if label is None:
             return counted
-        inside = found != NO_REGION
-        by_class = count_classes(found[inside], label[inside], self.info.num_classes)
+        by_class = count_classes(found, label, self.info.num_classes)
         return counted | {r: counted[r]._replace(by_class=by_class[r].copy()) for r in known}
 
     def class_totals(self, items: Sequence[Item]) -> np.ndarray | None:
@@ -198,19 +198,3 @@ class Target:
             f"{count} {what}: {line} (see --trg_data_dir and --relocate)"
             for what, (count, line) in self.problems.items()
         ]
-
-
-def count_classes(superpixels: np.ndarray, label: np.ndarray, num_classes: int) -> np.ndarray:
-    """Count the pixels of each region by class.
-
-    Args:
-        superpixels: region ids of pixels, of any shape.
-        label: their train ids, uint8; what is no class counts as void.
-        num_classes: C.
-
-    Returns:
-        (256, C + 1) int64; the last column is void.
-    """
-    columns = num_classes + 1
-    cells = superpixels.astype(np.int32) * columns + np.minimum(label, num_classes)
-    return np.bincount(cells.ravel(), minlength=256 * columns).reshape(256, columns)

@@ -1,6 +1,7 @@
 """Where target labels come from: only asked regions are revealed, and void ones are counted."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,11 +37,20 @@ def test_only_asked_regions_are_revealed(domain):
     assert labels.tolist() == expected.tolist()
 
 
-def test_regions_without_a_class_are_void(domain):
+def test_pixels_of_regions_by_class(domain):
     (item,) = domain.items
     oracle = GroundTruth(domain)
-    regions = [(item.superpixel, region) for region in (3, 1, 0)]
-    assert oracle.void(regions) == [(item.superpixel, 1)]
+    regions = [(item.superpixel, region) for region in (3, 1)]
+    counts = oracle.pixels_by_class(regions)
+    assert {region: np.flatnonzero(n).tolist() for region, n in counts.items()} == {
+        regions[0]: [0],  # road
+        regions[1]: [19],  # void
+    }
+    assert [n.sum() for n in counts.values()] == [30, 30]
+    Path(item.label).unlink()
+    assert oracle.pixels_by_class(regions).keys() == counts.keys()  # read once
+    with pytest.raises(UserError, match="label"):
+        oracle.pixels_by_class([(item.superpixel, 2)])
     assert oracle.labelled_pixels({item.superpixel: [0, 1]}) == 60
 
 

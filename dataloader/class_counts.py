@@ -1,0 +1,28 @@
+"""Pixels of regions by class."""
+
+import numpy as np
+
+from dataloader.ignore_mask import NO_REGION
+
+
+def count_classes(regions: np.ndarray, label: np.ndarray, num_classes: int) -> np.ndarray:
+    """Count the pixels of each region of an image by class.
+
+    Args:
+        regions: (H, W) region ids of :func:`dataloader.ignore_mask.read_regions`; masked pixels,
+            which belong to no region, are not counted.
+        label: (H, W) uint8 train ids; what is no class counts as void.
+        num_classes: C.
+
+    Returns:
+        (256, C + 1) int64 by region id and class; the last column is void.
+    """
+    columns = num_classes + 1
+    cells = regions.astype(np.int32) * columns + np.minimum(label, num_classes)
+    cells = cells[regions != NO_REGION] if regions.dtype != np.uint8 else cells.ravel()
+    return np.bincount(cells, minlength=256 * columns).reshape(256, columns)
+
+
+def majority(counts: np.ndarray) -> int | None:
+    """The class of most pixels of a region, of its (C + 1,) counts; None if all are void."""
+    return int(counts[:-1].argmax()) if counts[:-1].any() else None
