@@ -50,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     path = args.out or default_path(root, args.split)
     write_datalist(path, found.items)
-    print(f"{len(found.items)} images in {path}{found.summary}")
+    blank = sum(not item.label for item in found.items)
+    labels = f", {blank} of them without a label" if blank else ""
+    print(f"{len(found.items)} images in {path}{labels}{found.summary}")
 
 
 if __name__ == "__main__":

@@ -179,20 +179,43 @@ def find_or_make_datalist(
     Args:
         info, root, split: as :func:`dataloader.scan.scan` takes them.
         path, moves, columns: as :func:`read_datalist` takes them.
-        need_label: False lists images without a label where none has one.
+        need_label: leave the images without a label out of the own list, which is logged; the
+            given list is taken as it is.
 
     Raises:
         UserError: there is no data, or the given list is not valid.
     """
     if path is not None:
         return read_datalist(path, root, moves, columns)
-    if default_path(root, split).is_file():
-        return read_datalist(default_path(root, split), root, moves, columns)
+    own = default_path(root, split)
+    if own.is_file():
+        items = read_datalist(own, root, moves, columns)
+    else:
+        items = _make_datalist(info, root, split)
+    if not need_label or columns == 1:
+        return items
+    labelled = [item for item in items if item.label]
+    if not labelled:
+        image, label, _ = item_of(info, split, "*")
+        raise UserError(
+            f"{root}: none of {len(items)} {info.name} {split} images has a label; expected "
+            f"{label} with {image}" + (f" (listed in {own})" if own.is_file() else "")
+        )
+    if left_out := len(items) - len(labelled):
+        first = next(item.image for item in items if not item.label)
+        log.warning(
+            "%s: %d %s images; left out: %d without a label (%s%s)",
+            *(root, len(labelled), split, left_out, shown(os.path.relpath(first, root))),
+            ", ..." if left_out > 1 else "",
+        )
+    return labelled
+
+
+def _make_datalist(info: DatasetInfo, root: str | Path, split: str) -> list[Item]:
+    """The items of a split on disk; they are kept as its own list, if that can be written."""
     if not Path(root).is_dir():
         raise UserError(f"{root}: no such folder; name the root of the {info.name} data")
     found = scan(info, root, split)
-    if not found.items and not need_label:
-        found = scan(info, root, split, need_label=False)
     if not found.items:
         image, label, _ = item_of(info, split, "*")
         raise UserError(

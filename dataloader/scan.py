@@ -55,16 +55,17 @@ def scan(
     root: str | Path,
     split: str,
     pattern: str = "*",
-    need_label: bool = True,
 ) -> Scan:
-    """The images of ``split`` below ``root``.
+    """The images of ``split`` below ``root``; the label of those without one is empty.
+
+    Where labels lie among the images, images without one are left out if others have one: they
+    could be labels whose image is gone.
 
     Args:
         info: the dataset, whose templates say where images and labels lie.
         root: the data root.
         split: train or val.
         pattern: shell glob for the image's path (relative to the root) or file name.
-        need_label: whether images without a label are left out; otherwise their label is empty.
 
     Raises:
         UserError: the dataset has no such split, a folder cannot be read, two files could be the
@@ -77,6 +78,7 @@ def scan(
     others = files.other_splits()
     candidates = files.candidates(found, [other.image_folder for other in others])
     labels = files.labels(candidates)
+    with_labels_only = files.has_labels_among_images and any(labels.values())
     maps = {*labels.values(), *(files.item(names).superpixel for names in candidates)}
     maps |= {files.mask(names) for names in candidates}
     for names, paths in candidates.items():
@@ -86,7 +88,7 @@ def scan(
             found.leave_out("that info.json excludes", images[0])
         elif not any(fnmatch(p, pattern) or fnmatch(Path(p).name, pattern) for p in images):
             found.leave_out("that --filter leaves out", images[0])
-        elif need_label and not labels[names]:
+        elif with_labels_only and not labels[names]:
             found.leave_out("without a label", images[0])
         else:
             template = files.item(names)
@@ -172,6 +174,11 @@ class _SplitFiles:
     def image_folder(self) -> Path:
         """The folder below which all images lie."""
         return self._folder(self.info.image)
+
+    @property
+    def has_labels_among_images(self) -> bool:
+        """Whether labels lie in the folder of the images."""
+        return self._folder(self.info.label) == self.image_folder
 
     def candidates(self, found: Scan, other_splits: Collection[Path]) -> dict[Names, list[str]]:
         """Names -> relative paths of the files that may be their image; the rest is left out.

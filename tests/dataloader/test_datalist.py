@@ -46,6 +46,11 @@ def test_cityscapes_layout(tmp_path):
             "gtFine/train/ulm/ulm_1_gtFine_labelIds.png",
             "superpixel/train/ulm/ulm_1_superpixel.png",
         ),
+        Item(
+            "leftImg8bit/train/ulm/unlabelled_leftImg8bit.png",
+            "",
+            "superpixel/train/ulm/unlabelled_superpixel.png",
+        ),
     ]
     assert len(scan(info, tmp_path, "val").items) == 1
     assert len(scan(info, tmp_path, "train", "ulm*").items) == 1
@@ -128,10 +133,10 @@ def test_any_usual_suffix_in_any_case_matches_a_template(tmp_path):
     touch(tmp_path, *(f"labels/{n}.png" for n in range(4)), "labels/4.PNG", "labels/5.tif")
     (tmp_path / "labels" / "6.jpg").touch()  # a lossy label is none
     found = scan(load_dataset("GTA5"), tmp_path, "train")
-    assert [item.image for item in found.items] == [f"images/{name}" for name in names[:6]]
-    assert [item.label for item in found.items[4:]] == ["labels/4.PNG", "labels/5.tif"]
+    assert [item.image for item in found.items] == [f"images/{name}" for name in names]
+    assert [item.label for item in found.items[4:]] == ["labels/4.PNG", "labels/5.tif", ""]
     assert found.items[3].superpixel == "superpixel/3.png"
-    assert found.left_out == {"without a label": ["images/6.webp"]}
+    assert not found.left_out
 
 
 def test_labels_are_found_whatever_case_and_accents_a_file_system_makes(tmp_path):
@@ -141,11 +146,11 @@ def test_labels_are_found_whatever_case_and_accents_a_file_system_makes(tmp_path
     touch(tmp_path, "images/A.png", "images/a.png", "labels/a.png")
     found = scan(load_dataset("GTA5"), tmp_path, "train")
     assert [(i.image, i.label) for i in found.items] == [
+        ("images/A.png", ""),  # a.png is the label of another
         ("images/IMG_1.JPG", "labels/img_1.png"),
         ("images/a.png", "labels/a.png"),
         ("images/e\u0301.png", "labels/\u00e9.png"),
     ]
-    assert found.left_out == {"without a label": ["images/A.png"]}  # a.png is the label of another
 
 
 def test_two_files_of_one_stem_are_never_chosen_from_silently(tmp_path):
@@ -175,6 +180,10 @@ def test_labels_and_maps_among_the_images_are_no_images(tmp_path):
     touch(tmp_path, "e/1.png", "e/1_L.png", "e/superpixel/1.png")
     found = scan(dataset("e/{stem}.png", "e/{stem}_L.png"), tmp_path, "train")
     assert [i[:2] for i in found.items] == [("e/1.png", "e/1_L.png")]
+    touch(tmp_path, "e/2_L.png")  # whose image is gone
+    found = scan(dataset("e/{stem}.png", "e/{stem}_L.png"), tmp_path, "train")
+    assert [i[:2] for i in found.items] == [("e/1.png", "e/1_L.png")]
+    assert "e/2_L.png" in found.left_out["without a label"]
 
 
 def test_every_file_that_is_left_out_is_counted(tmp_path, capsys, caplog):
@@ -188,9 +197,9 @@ def test_every_file_that_is_left_out_is_counted(tmp_path, capsys, caplog):
     (tmp_path / "leftImg8bit/train/ulm/._ulm_1_leftImg8bit.png").touch()  # as macOS leaves them
     make_datalist.main(["--dataset", "cityscapes", "--datadir", str(tmp_path)])
     said = capsys.readouterr().out
-    assert said.startswith(f"1 images in {tmp_path}/train.txt; left out: ")
+    listed = f"3 images in {tmp_path}/train.txt, 2 of them without a label; left out: "
+    assert said.startswith(listed)
     for part in (
-        f"2 without a label ({city}_2_leftImg8bit.png, ...)",
         f"1 with another suffix ({city}_6_leftImg8bit.heic)",
         f"1 not named *_leftImg8bit.png ({city}_4.png)",
         "1 of split 'test' (leftImg8bit/test/bonn/bonn_5_leftImg8bit.png)",
@@ -205,8 +214,22 @@ def test_every_file_that_is_left_out_is_counted(tmp_path, capsys, caplog):
     (tmp_path / "train.txt").unlink()
     with caplog.at_level(logging.WARNING):
         find_or_make_datalist(load_dataset("cityscapes"), tmp_path, "train")
-    assert "1 train images; left out: " in caplog.text
-    assert "2 without a label" in caplog.text
+    assert "3 train images; left out: " in caplog.text
+    assert f"1 train images; left out: 2 without a label ({city}_2" in caplog.text
+
+
+def test_a_target_of_which_some_images_have_labels_is_listed_whole(tmp_path, caplog):
+    info = load_dataset("GTA5")
+    touch(tmp_path, "images/1.png", "images/2.png", "labels/2.png")
+    for _ in range(2):  # made, and read again
+        everything = find_or_make_datalist(info, tmp_path, "train", need_label=False)
+        assert [bool(item.label) for item in everything] == [False, True]
+        assert find_or_make_datalist(info, tmp_path, "train") == everything[1:]
+        assert "1 train images; left out: 1 without a label (images/1.png)" in caplog.text
+        caplog.clear()
+    (tmp_path / "train.txt").write_text("images/1.png - superpixel/1.png\n")
+    with pytest.raises(UserError, match="none of 1 GTA5 train images has a label; expected label"):
+        find_or_make_datalist(info, tmp_path, "train")
 
 
 def test_a_split_inside_another_is_not_part_of_it(tmp_path):
@@ -302,7 +325,7 @@ def test_columns_that_nobody_reads_may_be_missing(tmp_path):
 
 def test_images_without_a_label(tmp_path):
     touch(tmp_path, "images/1.png", "images/2.png", "labels/2.png")
-    items = scan(load_dataset("GTA5"), tmp_path, "train", need_label=False).items
+    items = scan(load_dataset("GTA5"), tmp_path, "train").items
     assert items[0] == Item("images/1.png", "", "superpixel/1.png")
     write_datalist(tmp_path / "list.txt", items)
     assert (tmp_path / "list.txt").read_text().startswith("images/1.png - superpixel/1.png\n")

@@ -308,7 +308,7 @@ def test_masks_among_the_images_are_no_images(tmp_path):
         ("deep/b.png", ["a.png", "a_mask.png", "deep/b_mask.png", "hood.png"]),
     ):
         info = described(tmp_path, image="{stem}.png", ignore_mask=template)
-        found = scan(info, tmp_path, "train", need_label=False)
+        found = scan(info, tmp_path, "train")
         assert sorted(item.image for item in found.items) == sorted(expected)
 
 

@@ -311,9 +311,7 @@ def test_labels_and_maps_beside_the_images_are_no_images(load, tmp_path, image, 
     info = load({**change, "splits": {"train": "", "val": ""}})
     paths = [t.format(stem="a/x[1]") for t in (image, label, "{stem}_superpixel.png")]
     draw(tmp_path / "data", *paths)
-    for need_label in (True, False):
-        found = scan(info, tmp_path / "data", "train", need_label=need_label)
-        assert found.items == [tuple(paths)]
+    assert scan(info, tmp_path / "data", "train").items == [tuple(paths)]
 
 
 def test_groups_keep_equal_names_apart(load, tmp_path):
