@@ -29,7 +29,7 @@ from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.domain import agree_on_classes
-from dataloader.images import check_files, read_image, read_size
+from dataloader.images import check_files, read_image, read_size, warn_if_turned
 from dataloader.item import Item, check_name, shown
 from dataloader.loaders import evaluation_loader
 from dataloader.overlay import draw_overlay
@@ -117,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     load_model(args.trained_model_path, model)
     runtime.prepare(fold_batch_norm(model))
 
+    warn_if_turned(items, tuple(args.image_size))
     data = EvaluationSet(items, info, tuple(args.image_size))
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
     for index, labels in predict(model, loader, items, runtime):

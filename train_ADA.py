@@ -13,7 +13,7 @@ if __name__ == "__main__":
     end_at_interrupt()
 
 import logging
-from argparse import BooleanOptionalAction, Namespace
+from argparse import ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,10 +111,15 @@ def add_end_of_round_arguments(add: Callable[..., Any]) -> None:
 
 def size(text: str) -> float | str:
     """Parse a budget: a number of images, or a percentage, for example "1%" (an argparse type)."""
-    if text.endswith("%"):
-        number(float, 0, 100)(text[:-1])
-        return text
-    return NON_NEGATIVE(text)
+    try:
+        if text.endswith("%"):
+            number(float, 0, 100)(text[:-1])
+            return text
+        return NON_NEGATIVE(text)
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(
+            f"{text!r} is neither a number of images, such as 29, nor a percentage, such as 1%"
+        ) from error
 
 
 def main(argv: Sequence[str] | None = None) -> None:

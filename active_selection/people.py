@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from dataloader.active_set import ActiveSet
+from dataloader.item import image_key, shown
 from dataloader.oracle import Annotations
 from utils.errors import UserError
 
@@ -37,11 +38,13 @@ def settle_answers(
     missing = [(path, region) for path, region in asked if region not in oracle.answers(path)]
     if missing and not accept_partial:
         images = len({path for path, _ in missing})
-        path, region = missing[0]
+        domain, first = oracle.domain, missing[0][0]
+        item = next(item for item in domain.items if item.superpixel == first)
         raise UserError(
             f"{oracle.folder}: {len(missing)} of {len(asked)} regions in {images} images are not "
-            f"answered, the first region {region} of {path}; import more answers with "
-            "annotation/import.py, or put them back into the pool with --accept_partial"
+            f"answered, the first in {shown(image_key(item, domain.root))}; import more answers "
+            "with annotation/import.py, which lists those that are missing, or put them back into "
+            "the pool with --accept_partial"
         )
     status = {(p, r): oracle.answers(p)[r].status for p, r in asked if r in oracle.answers(p)}
     active_set.settle(lambda path, region: FATES[status.get((path, region), "missing")])

@@ -10,10 +10,12 @@ log = logging.getLogger(__name__)
 
 LARGE_SHARE = 0.1
 """Share of the target's pixels beyond which a round's budget is probably a mistake."""
+SMALL_SHARE = 0.001
+"""The same for one that is smaller."""
 
 
 def budget_pixels(size: float | str, pixels: int, images: int) -> int:
-    """The budget of ``--active_selection_size`` in pixels, with a warning where it is large.
+    """The budget of ``--active_selection_size`` in pixels, with a warning where it is unusual.
 
     Args:
         size: images' worth of pixels, or a percentage of the target's pixels such as "1%".
@@ -24,9 +26,9 @@ def budget_pixels(size: float | str, pixels: int, images: int) -> int:
         budget = float(size.removesuffix("%")) / 100 * pixels
     else:
         budget = size * pixels / images
-    if budget > LARGE_SHARE * pixels:
+    if budget > LARGE_SHARE * pixels or 0 < budget < SMALL_SHARE * pixels:
         log.warning(
-            "--active_selection_size %s: a round takes %.0f %% of the %d target images; the paper "
+            "--active_selection_size %s: a round takes %.3g %% of the %d target images; the paper "
             "takes 1 %%, which is --active_selection_size 1%%",
             *(size, min(100.0, 100 * budget / pixels), images),
         )

@@ -18,7 +18,7 @@ from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.edges import check_edges
 from dataloader.ignore_mask import Masks, find_masks, mask_of
-from dataloader.images import check_files
+from dataloader.images import check_files, warn_if_turned
 from dataloader.label_check import check_labels
 from dataloader.loaders import evaluation_loader
 from dataloader.regions import Regions, check_maps, load_regions
@@ -173,6 +173,7 @@ def make_validator(
     args: Namespace, domain: Domain, model: nn.Module, runtime: Runtime
 ) -> Callable[[], Scores]:
     """A function that validates ``model`` on the validation images, at --image_size."""
+    warn_if_turned(domain.items, tuple(args.image_size))
     data = EvaluationSet(domain.items, domain.info, tuple(args.image_size), label=True)
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
     names = padded_names(domain.info.class_names, args.num_classes)

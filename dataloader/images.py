@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from dataloader.datalist import Item
 from dataloader.dataset_info import DatasetInfo
 from dataloader.image_files import (
     READ_ERRORS,
@@ -29,6 +28,7 @@ from dataloader.image_files import (
     stored_values,
     upright,
 )
+from dataloader.item import Item, shown
 from utils.errors import UserError
 from utils.resources import resource_problem
 
@@ -281,6 +281,20 @@ def read_size(path: str | Path) -> tuple[int, int]:
     """(height, width) of what :func:`read_image` returns."""
     with _readable(path, "image"):
         return read_head(path, "image")[::-1]
+
+
+def warn_if_turned(items: Sequence[Item], size: tuple[int, int]) -> None:
+    """Warn if all of some images are wide and ``size``, (height, width), is upright, or reverse."""
+    found = [read_size(item.image) for item in spread(items, DEEP_IMAGES)]
+    wide = size[1] > size[0]
+    if found and size[0] != size[1] and all(h != w and (w > h) != wide for h, w in found):
+        (height, width), shape = found[0], ("upright", "wide")
+        logger.warning(
+            "--image_size %d %d: height and width of %s pictures, but the images are %s "
+            "(%s: %d x %d pixels); did you mean --image_size %d %d?",
+            *(*size, shape[wide], shape[not wide], shown(items[0].image), width, height),
+            *(size[1], size[0]),
+        )
 
 
 def _check_range(paths: Sequence[str]) -> None:

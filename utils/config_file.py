@@ -94,8 +94,11 @@ def _check_names(
             raise UserError(f"--config {path}: {where}{key} is a table in a table; no flag is")
         if key not in known:
             (near,) = get_close_matches(key.lower().replace("-", "_"), by_lower, 1, cutoff=0)
-            name = SHORT_NAMES.get(key, by_lower[near])
-            raise UserError(f"--config {path}: {where}{key}: {problem}; the nearest is {name}")
+            hint = f"the nearest is {SHORT_NAMES.get(key, by_lower[near])}"
+            if scripts := [name for name, flags in FLAGS.items() if key in flags]:
+                tables = " or ".join(f"[{name}]" for name in scripts)
+                hint = f"move it to {tables}, or above all tables"
+            raise UserError(f"--config {path}: {where}{key}: {problem}; {hint}")
 
 
 def command_words(action: Action, value: Any, text_only: bool) -> list[str]:

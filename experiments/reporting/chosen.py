@@ -137,12 +137,14 @@ def _measured(
     items: dict[str, Item], active: ActiveSet, target: Target
 ) -> dict[Region, RegionPixels]:
     """The pixels of all labelled and asked regions, as far as files can be read."""
-    oracle = target.oracle(list(items.values()))
+    domain = target.domain(list(items.values()))
+    oracle = target.oracle(domain)
 
     def measure(path: str) -> dict[int, RegionPixels]:
-        labelled = target.measure(items[path], oracle, active.labelled.get(path, ()))
+        item, mask = items[path], domain.mask(items[path])
+        labelled = target.measure(item, mask, oracle, active.labelled.get(path, ()))
         asked = active.asked.get(path)
-        return labelled | (target.measure(items[path], None, asked) if asked else {})
+        return labelled | (target.measure(item, mask, None, asked) if asked else {})
 
     paths = [path for path in items if path in active.labelled or path in active.asked]
     with ThreadPoolExecutor(8) as pool:

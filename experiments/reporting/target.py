@@ -112,9 +112,12 @@ class Target:
             return None
         return padded_names(self.info.class_names, train_id + 1)[train_id]
 
-    def oracle(self, items: Sequence[Item]) -> GroundTruth | None:
+    def domain(self, items: Sequence[Item]) -> Domain:
+        """Return images with their masks, as far as these can be read."""
+        return Domain(self.info, self.root, list(items), masks=self._masks(items))
+
+    def oracle(self, domain: Domain) -> GroundTruth | None:
         """Return where the labels of images come from; None if answers cannot be read."""
-        domain = Domain(self.info, self.root, list(items), masks=self._masks(items))
         if self.answers is None:
             return GroundTruth(domain)
         try:
@@ -131,12 +134,13 @@ class Target:
             return {}
 
     def measure(
-        self, item: Item, oracle: GroundTruth | None, regions: Sequence[int]
+        self, item: Item, mask: str | None, oracle: GroundTruth | None, regions: Sequence[int]
     ) -> dict[int, RegionPixels]:
         """Count the pixels of some regions of an image.
 
         Args:
             item: the image.
+            mask: path of its mask, if it has one; masked pixels are not counted.
             oracle: from :meth:`oracle`; None counts no classes.
             regions: region ids.
 
@@ -144,7 +148,7 @@ class Target:
             region id -> its pixels; empty if the superpixel map cannot be read.
         """
         try:
-            found = read_regions(item.superpixel, oracle and oracle.domain.mask(item))
+            found = read_regions(item.superpixel, mask)
         except UserError as error:
             self._tell("superpixel maps cannot be read, so their regions are not counted", error)
             return {}
@@ -162,20 +166,23 @@ class Target:
         return counted | {r: counted[r]._replace(by_class=by_class[r].copy()) for r in known}
 
     def class_totals(self, items: Sequence[Item]) -> np.ndarray | None:
-        """Count the pixels of all images by class, (C + 1,) int64, void last.
+        """Count the unmasked pixels of all images by class, (C + 1,) int64, void last.
 
         None if labels come from people, or the label of an image is not there.
         """
         if self.answers is not None or not all(item.label for item in items):
             return None
-        oracle = self.oracle(items)
+        domain = self.domain(items)
+        oracle = self.oracle(domain)
 
         def count(item: Item) -> np.ndarray | None:
             label = self._label(item, oracle, range(256))
             if label is None:
                 return None
-            classes = np.minimum(label, self.info.num_classes).ravel()
-            return np.bincount(classes, minlength=self.info.num_classes + 1)
+            regions = np.zeros_like(label)
+            if mask := domain.mask(item):
+                regions = read_regions(item.superpixel, mask)
+            return count_classes(regions, label, self.info.num_classes).sum(0)
 
         with ThreadPoolExecutor(8) as pool:
             counts = list(pool.map(count, items))

@@ -89,8 +89,18 @@ def test_budgets_in_images_and_in_per_cent(caplog):
     assert not caplog.text
 
 
-@pytest.mark.parametrize(("size", "share"), [(4.1, 10), ("11%", 11), (29.0, 72), (400.0, 100)])
-def test_a_budget_of_more_than_a_tenth_is_warned_of(caplog, size, share):
+@pytest.mark.parametrize(
+    ("size", "share"),
+    [
+        (4.1, "10.2"),
+        ("11%", "11"),
+        (29.0, "72.5"),
+        (400.0, "100"),
+        (0.01, "0.025"),
+        ("0.05%", "0.05"),
+    ],
+)
+def test_a_budget_of_more_than_a_tenth_or_of_hardly_anything_is_warned_of(caplog, size, share):
     """The default, 29 images' worth of pixels, is 1 % of 2975 images only."""
     budget_pixels(size, pixels=8000, images=40)
     (record,) = caplog.records

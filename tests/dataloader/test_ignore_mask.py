@@ -29,6 +29,7 @@ from dataloader.item import Item
 from dataloader.oracle import GroundTruth
 from dataloader.regions import check_maps
 from dataloader.scan import scan
+from experiments.reporting.chosen import chosen_regions
 from experiments.reporting.target import Target
 from models.deeplab import FEATURES
 from models.discriminator import Discriminator
@@ -141,6 +142,27 @@ def test_regions_without_a_class_outside_of_their_mask_are_void(camera):
     assert [int(n.sum()) for n in counts.values()] == [len(inside) for inside in places.values()]
 
 
+@pytest.mark.parametrize("state", ["label", "ask"])
+def test_reports_and_tables_of_regions_count_no_masked_pixel(camera, tmp_path, state):
+    active = ActiveSet(camera.items, camera.items, camera.regions)
+    everything = [(path, region) for path, areas in camera.regions.items() for region in areas]
+    getattr(active, state)(everything)
+    active.save(tmp_path / "datalist_00.pkl")
+    target = Target(camera.info, camera.root)
+    found, items = chosen_regions(tmp_path / "datalist_00.pkl", target)
+    assert {(one.item.superpixel, one.region): one.pixels for one in found} == {
+        (path, region): camera.regions[path][region] for path, region in everything
+    }
+    totals = np.zeros(4, int)
+    for item in camera.items:
+        places, label = counted(item, camera.root), pixels_of(item.label)
+        for place in set().union(*places.values()):
+            totals[label[place]] += 1
+    assert target.class_totals(items).tolist() == totals.tolist()
+    if state == "label":
+        assert sum(one.by_class for one in found).tolist() == totals.tolist()
+
+
 class Net(torch.nn.Module):
     """Features and logits of single pixels, at half of the size."""
 
@@ -234,16 +256,18 @@ def test_packages_ask_for_no_masked_pixel(camera, tmp_path):
 
 def test_reports_count_no_masked_pixel(camera):
     target = Target(camera.info, camera.root)
-    oracle = target.oracle(camera.items)
+    domain = target.domain(camera.items)
+    oracle = target.oracle(domain)
     for item in camera.items:
         places, label = counted(item, camera.root), pixels_of(item.label)
-        found = target.measure(item, oracle, list(places))
+        found = target.measure(item, domain.mask(item), oracle, list(places))
         for region, (area, by_class) in found.items():
             values = Counter(int(label[place]) for place in places[region])
             assert area == sum(values.values()) == camera.regions[item.superpixel][region]
             assert by_class.tolist() == [values[0], values[1], values[2], 0]
     Path(camera.masks[camera.items[0].image]).unlink()
-    area, _ = target.measure(item, target.oracle(camera.items), list(places))[region]
+    domain = target.domain(camera.items)
+    area, _ = target.measure(item, domain.mask(item), target.oracle(domain), list(places))[region]
     assert area == 64
     assert any("ignore masks cannot be read" in problem for problem in target.problems)
 

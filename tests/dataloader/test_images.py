@@ -24,6 +24,7 @@ from dataloader.images import (
     read_size,
     read_superpixels,
     read_train_ids,
+    warn_if_turned,
 )
 from utils.errors import UserError
 
@@ -457,3 +458,20 @@ def test_damaged_files_are_read_or_refused(tmp_path, suffix):
                 read(path)
             except UserError as error:
                 assert path.name in str(error)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((128, 96), "did you mean --image_size 96 128?"), ((96, 128), ""), ((64, 64), "")],
+)
+def test_height_and_width_in_the_wrong_order_are_warned_of(tmp_path, caplog, size, expected):
+    items = [Item(str(tmp_path / f"{n}.png"), "", "") for n in range(3)]
+    for item in items:
+        OTHER.save(item.image)
+    warn_if_turned(items, size)
+    assert caplog.text.strip().endswith(expected)
+    assert bool(caplog.text) == bool(expected)
+    caplog.clear()
+    OTHER.rotate(90, expand=True).save(items[1].image)  # some cameras stand upright
+    warn_if_turned(items, size)
+    assert not caplog.text
