@@ -148,7 +148,7 @@ def run_rounds(args: Namespace, folder: RunFolder) -> None:
         folder.clean_up()
         log.info("the rounds in %s are finished", folder.path)
         return
-    log.info("%s", vars(args))
+    log.info("flags beside the defaults: %s", parser().changed(args))
     experiment = Experiment(args, folder, first_round)
     if not continued:
         folder.forget_open_round()

@@ -100,7 +100,7 @@ def warm_up(args: Namespace) -> None:
     if continued and checkpoint.is_file() and not state_file.path.is_file():
         log.info("the warm-up in %s is finished", folder)
         return
-    log.info("%s", vars(args))
+    log.info("flags beside the defaults: %s", parser().changed(args))
     torch.manual_seed(args.seed)
     runtime = Runtime.from_args(args)
     domains = load_domains(args)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,7 +127,11 @@ def run_phases(
         counted = oracle.pixels_by_class(regions).values() if oracle else ()
         void = sum(not counts[:-1].any() for counts in counted)
         results.append(PhaseResult(strategy, budget, pixels, len(regions), void))
-        log.info("selection %02d: %s", round_index, asdict(results[-1]))
+        log.info(
+            "selection %02d: %s takes %d regions, %d px of a budget of %d px%s",
+            *(round_index, strategy, len(regions), pixels, budget),
+            f"; {void} regions are void throughout" if oracle else "",
+        )
         STOP.check()
     return results
 

@@ -123,6 +123,14 @@ class Parser(argparse.ArgumentParser):
         kept = {name: value for name, value in values.items() if name not in but}
         write_config(path, self.script, kept)
 
+    def changed(self, args: argparse.Namespace) -> str:
+        """Return the flags that are not at their defaults, for the log."""
+        return "  ".join(
+            f"--{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
+            for name, value in self.values(args).items()
+            if getattr(args, name) != self.get_default(name)
+        )
+
     def error(self, message: str) -> NoReturn:
         shown = LONG_WORD.sub(r"\1...", message)
         raise UserError(f"{shown}; see {self.prog} --help")

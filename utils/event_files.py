@@ -21,6 +21,8 @@ from utils.recorder import Step
 
 LEFT_OUT = ("stage",)
 """Kinds of lines that are no curves."""
+TABLES = ("confusion",)
+"""Values that are no curves; reports show them."""
 Pictures = Callable[[], Iterable[tuple[str, np.ndarray]]]
 
 
@@ -73,7 +75,8 @@ class EventFiles:
         if self.path is None:
             self._begin(place)
         name = values.get("name")
-        found = _numbers(f"{kind}/{name}" if name else kind, values)
+        shown = {key: value for key, value in values.items() if key not in TABLES}
+        found = _numbers(f"{kind}/{name}" if name else kind, shown)
         summaries = [scalar(_unicode(tag), value) for tag, value in found]
         if kind == "validation":
             summaries += [

@@ -24,13 +24,17 @@ def test_rounds_follow_one_another_with_losses_rates_classes_and_pictures(tmp_pa
     recorder = start(tmp_path)
     for number in (1, 2):
         recorder.write("train", Step(number, 5), loss=number / 2, lr=[0.25, 2.5])
-        recorder.write("validation", Step(number, 10), mIoU=40.0, IoU={"road": 50.0, "sky": None})
+        recorder.write(
+            *("validation", Step(number, 10)),
+            **{"mIoU": 40.0, "IoU": {"road": 50.0, "sky": None}, "confusion": [[1, 0], [0, 1]]},
+        )
     assert curve(tmp_path, "train/loss") == [(5, 0.5), (15, 1.0)]
     assert curve(tmp_path, "train/lr/1") == [(5, 2.5), (15, 2.5)]
     assert curve(tmp_path, "validation/IoU/road") == [(10, 50.0), (20, 50.0)]
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [image.step for image in events.Images("predictions/scene")] == [10, 20]
-    assert "validation/IoU/sky" not in events.Tags()["scalars"]
+    tags = {"train/loss", "train/lr/0", "train/lr/1", "validation/mIoU", "validation/IoU/road"}
+    assert set(events.Tags()["scalars"]) == tags
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == 4
 
 
