@@ -70,7 +70,7 @@ class Locator:
         Raises:
             UserError: the path holds a control character.
         """
-        if path != path.strip() and not _exists(os.path.join(self.root, path)):
+        if path != path.strip() and not _is_file(os.path.join(self.root, path)):
             path = path.strip()  # spaces that an editor or a script left
         if not path:
             return ""
@@ -96,7 +96,7 @@ class Locator:
             literal = _moved(path, old, new)
             slashes = _moved(_with_slashes(path), _with_slashes(old), new)
             if literal or slashes:
-                found = literal if literal and (_exists(literal) or not slashes) else slashes
+                found = literal if literal and (_is_file(literal) or not slashes) else slashes
                 return os.path.abspath(found)
         return None
 
@@ -113,7 +113,7 @@ class Locator:
             form = _with_slashes(path) if windows else path
             for old, new in ((SAME, SAME), ("", self.root), ("", str(Path.cwd()))):
                 rule = _Rule(old, new, windows)
-                if (located := rule.apply(path)) and _exists(located):
+                if (located := rule.apply(path)) and _is_file(located):
                     return rule
             if (old := _old_root(form, self.root, self.located)) is not None:
                 return _Rule(old, self.root, windows)
@@ -155,10 +155,11 @@ def _old_root(path: str, root: str, taken: Collection[str]) -> str | None:
     parts = Path(posixpath.normpath(path)).parts
     for start in range(1, len(parts) - 1):
         rest = os.path.join(root, *parts[start:])
-        if parts[start] != ".." and _exists(rest) and rest not in taken:
+        if parts[start] != ".." and _is_file(rest) and rest not in taken:
             return str(Path(*parts[:start]))
     return None
 
 
-def _exists(path: str) -> bool:
-    return os.path.exists(path)  # noqa: PTH110 - Path.exists may raise
+def _is_file(path: str) -> bool:
+    """Whether there is a file; a folder is not one: a file named "\\" is not the root folder."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file may raise

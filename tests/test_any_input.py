@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 import train_ADA
@@ -46,6 +46,7 @@ def check_line(tally):
 @given(
     st.lists(st.tuples(PATH, PATH, PATH), min_size=1, unique_by=(lambda t: t[0], lambda t: t[2]))
 )
+@example([("0", "0", "\\")])  # with slashes for backslashes, a folder that exists
 def test_lists_round_trip(tmp_path, monkeypatch, paths):
     (tmp_path / "empty").mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / "empty")  # a path that is in the working directory is found there
