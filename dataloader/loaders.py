@@ -78,17 +78,29 @@ class Loader(DataLoader):
     def __iter__(self) -> Iterator:
         try:
             yield from super().__iter__()
-        except RuntimeError as error:
-            died = re.match(r"DataLoader worker \(pid[^)]*\) [^.\n]*", str(error))
-            if not died:
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            death = self.num_workers and _death_of_worker(error)
+            if not death:
                 raise
             STOP.check()  # who stops a whole group of processes stops workers, too
             if resource_problem(error):
                 raise
             raise UserError(
-                f"a data worker died (out of memory?): {died[0]}; "
-                "run again with fewer --num_workers"
+                f"a data worker died (out of memory?): {death}; run again with fewer --num_workers"
             ) from error
+
+
+def _death_of_worker(error: Exception) -> str | None:
+    """Return how torch noticed that a worker had died; None for other errors.
+
+    The tensors of a queued batch are fetched from the worker that made them. One that has just died
+    refuses the connection, and may not yet count as dead.
+    """
+    if isinstance(error, RuntimeError):
+        died = re.match(r"DataLoader worker \(pid[^)]*\) [^.\n]*", str(error))
+        return died[0] if died else None
+    raised_by_worker = str(error).startswith("Caught ")
+    return None if raised_by_worker else f"{type(error).__name__} while fetching its batch"
 
 
 class TrainingLoader(Loader):

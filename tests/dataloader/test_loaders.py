@@ -2,15 +2,38 @@
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from dataloader import loaders
 from dataloader.loaders import Loader
 from utils.errors import UserError
 
 
-def test_a_worker_that_cannot_send_a_batch_ends():
+def test_a_worker_that_cannot_send_a_batch_ends(monkeypatch):
+    look = _MultiProcessingDataLoaderIter._try_get_data
+    monkeypatch.setattr(look, "__defaults__", (0.2,))  # not each 5 s whether workers are alive
     with pytest.raises(UserError, match=r"a data worker died"):
         list(Loader([b"a", b"b"], 1, batch_size=None, collate_fn=memoryview))  # cannot be pickled
+
+
+@pytest.mark.parametrize("kind", [ConnectionRefusedError, EOFError])
+def test_a_worker_may_be_dead_before_torch_knows(monkeypatch, kind):
+    """Then its last batches cannot be fetched, which torch reports in other errors."""
+    said = ""
+
+    def fetch(_):
+        raise kind(said)
+        yield
+
+    monkeypatch.setattr(DataLoader, "__iter__", fetch)
+    with pytest.raises(UserError, match=rf"a data worker died.*{kind.__name__}.*--num_workers"):
+        list(Loader([b"a"], 1))
+    with pytest.raises(kind):  # without workers, it is an error of reading the data
+        list(Loader([b"a"], 0))
+    said = f"Caught {kind.__name__} in DataLoader worker process 0."
+    with pytest.raises(kind):
+        list(Loader([b"a"], 1))
 
 
 def test_workers_share_batches_before_they_queue_them(monkeypatch):
