@@ -8,7 +8,9 @@ from PIL import Image
 
 ROUNDS = 2
 SIZE = 0.3  # images' worth of pixels a round
-NETWORK = "-m deeplabv3plus_mobilenet --image_size 64 128 --num_workers 0 --device cpu"
+NETWORK = (
+    "-m deeplabv3plus_mobilenet --separable_conv --image_size 32 64 --num_workers 0 --device cpu"
+)
 
 
 def flags(city: Path, source: str = "GTA5") -> str:

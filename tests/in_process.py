@@ -34,12 +34,13 @@ def call(command: str) -> Ended:
     """Run ``python <command>`` from the repository's root, as a function of this process.
 
     It ends as :func:`utils.errors.run` has it, except that an exception which would be a traceback
-    is raised.
+    is raised, and that it does not wait for the disk, which no test can tell.
     """
     script, *argv = shlex.split(command)
     module = import_module(script.removesuffix(".py").replace("/", "."))
     out, err, code = io.StringIO(), io.StringIO(), 0
-    with restored_process(), redirect_stdout(out), redirect_stderr(err):
+    no_wait = patch.object(os, "fsync", lambda _: None)
+    with restored_process(), no_wait, redirect_stdout(out), redirect_stderr(err):
         sys.argv = [script, *argv]
         os.chdir(ROOT)
         logging.getLogger().handlers = []  # not pytest's own, which a script would close

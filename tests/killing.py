@@ -1,17 +1,21 @@
-"""Scripts in forked processes that get a signal just before a change of a file.
+"""Scripts in forked processes, some of which get a signal just before a change of a file.
 
 On disk, a run that is killed at any time is in the state before its next change of a file, so that
 these moments stand for all. The processes are forked from a server that has imported torch and the
 scripts: a start takes a fraction of a second.
 """
 
+import gc
 import os
 import re
+import runpy
+import shlex
 import signal
 import sys
+import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -22,13 +26,14 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from tests.in_process import Ended, call
+from tests.in_process import ROOT, Ended, call
 
 EVENTS = ("open", "os.rename", "os.remove")
 OCCURRENCES = (1, 4)
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+PRELOAD = ["tests.in_process", "warmup", "train_ADA", "inference", "sklearn.cluster"]
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.in_process", "warmup", "train_ADA"])
+CONTEXT.set_forkserver_preload(PRELOAD)
 
 
 class Moment(NamedTuple):
@@ -61,6 +66,16 @@ class Signal:
     folder: Path
     at: Moment | None = None
     past: Collection[Moment] = ()
+
+
+def run_forked(command: str, prepare: Callable[[], None] | None = None) -> Ended:
+    """Run ``python <command>`` in a forked process, which first calls ``prepare``."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = CONTEXT.Process(target=_run_as_main, args=(command, folder, prepare))
+        process.start()
+        process.join()
+        out, err = (Path(folder, name).read_text() for name in ("out", "err"))
+    return Ended(process.exitcode, out, err)
 
 
 def run_signalled(command: str, signal_: Signal) -> Moment | Ended:
@@ -114,9 +129,26 @@ def _start(command: str, signal_: Signal | None) -> tuple[BaseProcess, Connectio
     return process, ours
 
 
+def _begin() -> None:
+    tqdm.set_lock(RLock())  # its own has a semaphore, which a killed process would leave
+    gc.freeze()  # no need to look through the server's modules
+
+
+def _run_as_main(command: str, folder: str, prepare: Callable[[], None] | None) -> None:
+    """In the forked process: become the script, with files for what it prints."""
+    _begin()
+    for descriptor, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT), descriptor)
+    os.chdir(ROOT)
+    sys.argv = shlex.split(command)
+    if prepare:
+        prepare()
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
 def _run(command: str, signal_: Signal | None, connection: Connection) -> None:
     """In the forked process: run the script, and tell how it ended."""
-    tqdm.set_lock(RLock())  # its own has a semaphore, which a killed process would leave
+    _begin()
     if signal_:
         _watch(signal_, connection)
     try:

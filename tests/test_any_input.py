@@ -18,7 +18,7 @@ from utils.errors import UserError
 from utils.safe_pickle import load_pickle
 
 inputs = settings(
-    max_examples=200,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

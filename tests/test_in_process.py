@@ -44,9 +44,3 @@ def test_a_script_leaves_no_trace(toy_city, tmp_path, monkeypatch, capsys):
     assert call("warmup.py --total_itrs nothing").code == 2
     assert state() == before
     assert capsys.readouterr() == ("", "")
-
-
-def test_a_script_ends_as_its_process_does(script):
-    """The same line, whichever way; and it looks for files from the repository's root."""
-    for command in ("warmup.py --total_itrs nothing", "evaluation.py --pred_dir x --root_dir no"):
-        assert script(command, fails=True) == script(command, fails=True, process=True)

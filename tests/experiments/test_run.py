@@ -8,14 +8,17 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import experiments.run
 from experiments.config import read_config
 from experiments.plot import against_first
 from experiments.results import Curve, Results
+from tests.experiment import NETWORK
 from tests.in_process import call
 from tests.processes import start
 from utils.errors import UserError
@@ -27,8 +30,8 @@ SEEDS = (0, 1)
 def config(toy_city, tmp_path_factory):
     path = tmp_path_factory.mktemp("config") / "tiny.json"
     network = (
-        "-m deeplabv3plus_mobilenet --image_size 64 128 --num_workers 0 --no-freeze_bn "
-        "--train_batch_size 2 --src_data_dir {data}/GTA5 --trg_data_dir {data}/Cityscapes"
+        f"{NETWORK} --no-freeze_bn --train_batch_size 2 "
+        "--src_data_dir {data}/GTA5 --trg_data_dir {data}/Cityscapes"
     )
     value = {
         "prepare": ["data_preprocessing/toy_city.py --root {data} --images 6 --size 64 128"],
@@ -64,10 +67,16 @@ class InProcess:
     wait = poll
 
 
+def run_in_this_process(monkeypatch):
+    """Have experiments/run.py run the scripts in this process, and wait for none."""
+    monkeypatch.setattr(subprocess, "Popen", InProcess)
+    monkeypatch.setattr(experiments.run, "time", SimpleNamespace(sleep=lambda _: None))
+
+
 @pytest.fixture()
 def in_process(monkeypatch):
-    """Have experiments/run.py run the scripts in this process."""
-    monkeypatch.setattr(subprocess, "Popen", InProcess)
+    """See :func:`run_in_this_process`."""
+    run_in_this_process(monkeypatch)
 
 
 def where(config, city):
@@ -76,17 +85,24 @@ def where(config, city):
 
 @pytest.fixture(scope="module")
 def stopped(config, toy_city):
-    """An experiment of which a process was asked to stop in the rounds of the first seed."""
-    one = config.parent / "one.json"
-    one.write_text(json.dumps({"like": config.name, "seeds": SEEDS[:1]}))
+    """An experiment of which a process was asked to stop in the rounds of the first seed.
+
+    The runs before them were done in this process, and the data was there.
+    """
+    one, exp = config.parent / "one.json", config.parent / "exp"
+    one.write_text(json.dumps({"like": config.name, "seeds": SEEDS[:1], "prepare": []}))
+    settings = read_config(one, toy_city, exp)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        run_in_this_process(monkeypatch)
+        assert not experiments.run.run_all([settings.warmup(0), settings.bound(0)], 1)
     process = start(f"experiments/run.py {where(one, toy_city)} --jobs 2")
-    first = config.parent / "exp" / "seed0" / "RIPU" / "log_train.txt"
+    first = exp / "seed0" / "RIPU" / "log_train.txt"
     while not first.is_file():
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) == 128 + signal.SIGTERM
-    return config.parent / "exp"
+    return exp
 
 
 def test_an_experiment_stopped_goes_on_and_is_drawn(stopped, script, config, toy_city, in_process):

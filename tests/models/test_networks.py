@@ -54,8 +54,27 @@ def golden_superpixels():
     return torch.from_numpy((5 * i // 128) * 8 + ((j + i // 4) % 256) * 8 // 256)
 
 
+@pytest.fixture
+def quick_weights(monkeypatch):
+    """Networks begin with repeats of some random numbers: drawing all of them takes longer."""
+    rng = torch.Generator().manual_seed(0)
+    normal, uniform = torch.randn(2**16, generator=rng), torch.rand(2**16, generator=rng)
+
+    def repeat(numbers, like):
+        return numbers.repeat(like.numel() // len(numbers) + 1)[: like.numel()].view_as(like)
+
+    def normal_(tensor, mean=0, std=1, **_):
+        return tensor.copy_(repeat(normal, tensor) * std + mean)
+
+    def uniform_(tensor, low=0, high=1, **_):
+        return tensor.copy_(repeat(uniform, tensor) * (high - low) + low)
+
+    monkeypatch.setattr(torch.Tensor, "normal_", normal_)
+    monkeypatch.setattr(torch.Tensor, "uniform_", uniform_)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_network_equals_the_published_one(name):
+def test_network_equals_the_published_one(quick_weights, name):
     fixture = np.load(GOLDEN / f"{name}_os16.npz")
     expected = json.loads((GOLDEN / f"{name}_os16.state_dict.json").read_text())
     expected = expected.items() if isinstance(expected, dict) else expected
@@ -87,7 +106,7 @@ def test_network_equals_the_published_one(name):
 
 @pytest.mark.parametrize("output_stride", [8, 16])
 @pytest.mark.parametrize("name", MODEL_NAMES)
-def test_sizes_of_features_and_logits(name, output_stride):
+def test_sizes_of_features_and_logits(quick_weights, name, output_stride):
     net = build(name, output_stride)
     x = torch.randn(2, 3, 32, 64)
     stride = 4 if "v3plus" in name else output_stride
@@ -220,7 +239,7 @@ def test_imagenet_weights_have_the_backbones_names():
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
-def test_folded_batch_norm_changes_nothing_in_float32(name):
+def test_folded_batch_norm_changes_nothing_in_float32(quick_weights, name):
     torch.manual_seed(0)
     net = build(name).eval()
     for module in net.modules():

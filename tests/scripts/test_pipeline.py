@@ -68,12 +68,12 @@ def test_selection_looks_through_the_checkpoint_that_was_kept(
     """Not through the weights of the last iteration."""
     root = toy_city / "Cityscapes"
     items = read_datalist(root / "train.txt", root)
-    model = get_model("deeplabv3plus_mobilenet", 19, pretrained_backbone=False)
+    model = get_model("deeplabv3plus_mobilenet", 19, 16, True, pretrained_backbone=False)
     load_model(experiment / f"checkpoint{number:02d}.tar", model)
     runtime = Runtime(torch.device("cpu"))
     domain = Domain(load_dataset("cityscapes"), str(root), items).with_regions("train")
     kept = np.load(experiment / "features" / f"round{number:02d}_target_feature.npy")
-    options = PassOptions((64, 128), 4, 0, runtime, tmp_path)
+    options = PassOptions((32, 64), 4, 0, runtime, tmp_path)
     table = measure("again", domain, model, None, options)
     np.testing.assert_allclose(table.feature, kept, rtol=1e-4, atol=1e-5)
 

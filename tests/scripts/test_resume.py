@@ -1,21 +1,26 @@
 """Runs that are killed, stopped or starved end where an unbroken run ends, bit for bit."""
 
+import ctypes
 import json
 import os
 import pickle
 import random
-import shlex
+import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.in_process import ROOT
-from tests.killing import Moment, Signal, run_killed_after, run_signalled, run_with_kills
+from tests.killing import (
+    Moment,
+    Signal,
+    run_forked,
+    run_killed_after,
+    run_signalled,
+    run_with_kills,
+)
 from tests.processes import children, name_of, start, wait_for
 from utils.recorder import read_metrics
 
@@ -38,10 +43,18 @@ def commands(city: Path, exp: Path, workers: int = 0) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(script, toy_city, tmp_path_factory) -> Path:
+def warmed_up(script, toy_city, tmp_path_factory) -> Path:
+    """An experiment after its warm-up; to be copied."""
+    exp = tmp_path_factory.mktemp("warmed_up")
+    script(commands(toy_city, exp)[0])
+    return exp
+
+
+@pytest.fixture(scope="module")
+def unbroken(script, toy_city, warmed_up, tmp_path_factory) -> Path:
     exp = tmp_path_factory.mktemp("unbroken")
-    for command in commands(toy_city, exp):
-        script(command)
+    shutil.copytree(warmed_up, exp, dirs_exist_ok=True)
+    script(commands(toy_city, exp)[1])
     return exp
 
 
@@ -110,9 +123,9 @@ def test_a_finished_run_is_extended_and_killed_again(toy_city, unbroken, tmp_pat
         assert (exp / name).is_file()
 
 
-def test_selection_of_another_pool_is_no_traceback(toy_city, unbroken, tmp_path, script):
-    warmup, rounds = commands(toy_city, tmp_path)
-    script(warmup)
+def test_selection_of_another_pool_is_no_traceback(toy_city, warmed_up, unbroken, tmp_path, script):
+    shutil.copytree(warmed_up, tmp_path, dirs_exist_ok=True)
+    _, rounds = commands(toy_city, tmp_path)
     selection = tmp_path / "density_selection_00.pkl"
     moment = Moment("os.rename", selection.name)
     assert run_signalled(rounds, Signal(signal.SIGKILL, tmp_path, moment)) == moment
@@ -153,11 +166,12 @@ def test_asked_to_stop_saves_first(toy_city, unbroken, tmp_path, script):
 
 
 @pytest.mark.parametrize(("step", "signum"), [(0, signal.SIGINT), (1, signal.SIGTERM)])
-def test_a_process_that_is_asked_to_stop(toy_city, unbroken, tmp_path, script, step, signum):
-    everything = commands(toy_city, tmp_path)
-    for before in everything[:step]:
-        script(before)
-    command = everything[step].replace("--save_period 1", "--save_period 100000")
+def test_a_process_that_is_asked_to_stop(
+    toy_city, warmed_up, unbroken, tmp_path, script, step, signum
+):
+    if step:
+        shutil.copytree(warmed_up, tmp_path, dirs_exist_ok=True)
+    command = commands(toy_city, tmp_path)[step].replace("--save_period 1", "--save_period 100000")
     process = start(command)
     assert wait_for(process, "iteration " if step == 0 else "round 01: fine-tuning")
     process.send_signal(signum)
@@ -215,52 +229,50 @@ def test_dead_data_worker_is_named(toy_city, tmp_path):
     workers = data_workers(process.pid)
     assert workers
     os.kill(workers[0], signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2, errors
     assert "a data worker died" in errors.splitlines()[-1]
     assert "Traceback" not in errors
+
+
+def limit_files() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
+
+
+def give_up_privileges() -> None:
+    """Those of root, who may write anywhere, as every other user has none."""
+    version_and_process, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert ctypes.CDLL(None).capset(version_and_process, none) == 0
 
 
 def test_full_disk_is_one_line_and_earlier_results_stay(script, toy_city, unbroken, tmp_path):
     """A limit on the size of files stands for a disk that fills up."""
     for command in commands(toy_city, tmp_path):
         before = {path: path.read_bytes() for path in tmp_path.glob("*.tar")}
-        limited = f"ulimit -f 4000; exec {shlex.quote(sys.executable)} {command}"  # 4 MB
-        result = subprocess.run(
-            ["bash", "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=120
-        )
-        assert result.returncode == 2, result.stderr
-        assert "Traceback" not in result.stderr
-        assert "cannot be written (File too large)" in result.stderr.splitlines()[-1]
+        ended = run_forked(command, limit_files)
+        assert ended.code == 2, ended.err
+        assert "Traceback" not in ended.err
+        assert "cannot be written (File too large)" in ended.err.splitlines()[-1]
         assert all(path.read_bytes() == content for path, content in before.items())
         assert not list(tmp_path.rglob("*.tmp"))
         script(f"{command} --resume")
     assert_same_results(tmp_path, unbroken)
 
 
-def test_read_only_folder_is_one_line_and_earlier_results_stay(script, toy_city, tmp_path):
+def test_read_only_folder_is_one_line_and_earlier_results_stay(toy_city, warmed_up, tmp_path):
     """A folder that may be read but not written, at the start and after a warm-up."""
     warmup, rounds = commands(toy_city, tmp_path / "exp")
-    (tmp_path / "exp").mkdir()
-    script(warmup)
+    shutil.copytree(warmed_up, tmp_path / "exp")
     for command, folder in ((rounds, tmp_path / "exp"), (warmup, tmp_path / "exp")):
         before = {path: path.read_bytes() for path in folder.iterdir()}
         paths = [folder, *folder.iterdir()]
         for path in paths:
             path.chmod(0o555 if path.is_dir() else 0o444)
-        # root may write anywhere, unless it gives up its privileges
-        shed = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
-        result = subprocess.run(
-            [*shed, sys.executable, *shlex.split(command)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        ended = run_forked(command, give_up_privileges)
         for path in paths:
             path.chmod(0o755 if path.is_dir() else 0o644)
-        assert result.returncode == 2, result.stderr
-        assert "cannot be written (Permission denied)" in result.stderr.splitlines()[-1]
+        assert ended.code == 2, ended.err
+        assert "cannot be written (Permission denied)" in ended.err.splitlines()[-1]
         assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 

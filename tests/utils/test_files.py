@@ -68,6 +68,15 @@ def test_planted_links_are_not_followed(tmp_path):
     assert names(tmp_path) == ["b.txt", "mine.txt"]
 
 
+def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    path, synced = tmp_path / "b.txt", []
+    monkeypatch.setattr(
+        os, "fsync", lambda file: synced.append((os.fstat(file).st_size, path.exists()))
+    )
+    write_text(path, "new")
+    assert synced == [(3, False)]
+
+
 def test_a_folder_in_the_way_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/b\.txt: cannot be written"):
