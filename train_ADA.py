@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from active_selection.mixture import COVARIANCES
 from active_selection.people import next_steps
 from active_selection.region_table import UNCERTAINTIES
 from active_selection.rounds import Experiment
@@ -74,6 +75,10 @@ def parser() -> Parser:
     add("--uncertainty", default=UNCERTAINTIES[0], choices=UNCERTAINTIES, help=uncertainty_help)
     components_help = "components of each mixture (default: 1 to 10, by the number of regions)"
     add("--components", type=POSITIVE_INT, help=components_help)
+    covariance_help = (
+        "estimate of the mixtures' covariances; oas shrinks those of few regions"
+    )
+    add("--covariance", default="full", choices=COVARIANCES, help=covariance_help)
     add(
         "--max_source_regions",
         type=count_or_all,

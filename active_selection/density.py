@@ -45,6 +45,7 @@ class DensityOptions:
             d(z).
         skip_classes: pseudo-classes that are ranked last, because the source does not have them.
         class_names: by which the log calls the classes; numbers where there are none.
+        covariance: how the mixtures' covariances are estimated, of :data:`COVARIANCES`.
         mixtures_file: ``.npz`` file to which the mixtures' parameters are written; None for none.
     """
 
@@ -53,6 +54,7 @@ class DensityOptions:
     class_balance: bool = True
     skip_classes: Collection[int] = ()
     class_names: Sequence[str] = ()
+    covariance: str = "full"
     mixtures_file: Path | None = None
 
     def name(self, train_id: int) -> str:
@@ -189,7 +191,7 @@ def fit_mixtures(
 
     def fit(key: tuple[str, int]) -> Mixture:
         table, rows, components = fits[key]
-        return fit_mixture(table.feature[rows], components, seed, device)
+        return fit_mixture(table.feature[rows], components, seed, device, options.covariance)
 
     def cost(key: tuple[str, int]) -> int:
         _, rows, components = fits[key]

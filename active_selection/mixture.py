@@ -1,8 +1,9 @@
-"""Full-covariance Gaussian mixtures in double precision, fitted by expectation maximisation.
+"""Gaussian mixtures in double precision, fitted by expectation maximisation.
 
-Initialisation (one k-means), steps and stopping rule are those of scikit-learn's
-``GaussianMixture``, and so are the results, to rounding. What differs is the amount of work: in 256
-dimensions nearly every row belongs to one component alone, so
+Covariances are full, as published, or estimated from fewer numbers where regions are few
+(:data:`COVARIANCES`). Initialisation (one k-means), steps and stopping rule are those of
+scikit-learn's ``GaussianMixture``, and so are the results, to rounding. What differs is the amount
+of work: in 256 dimensions nearly every row belongs to one component alone, so
 
 - the E-step first computes the distances to all components in single precision, which tells the
   components that have a responsibility for a row; only these are computed in double precision;
@@ -32,6 +33,10 @@ from active_selection.clustering import k_means
 
 log = logging.getLogger(__name__)
 
+COVARIANCES = ("full", "oas", "diagonal")
+"""How covariances are estimated: of maximum likelihood; shrunk towards a sphere by the Oracle
+Approximating Shrinkage of Chen, Wiesel, Eldar & Hero (2010), more so the fewer rows a component
+has; or of variances alone."""
 TOLERANCE = 1e-3
 MAX_ITERATIONS = 200
 FIRST_REGULARISER, LAST_REGULARISER = 1e-6, 1e6
@@ -123,7 +128,11 @@ class Mixture:
 
 
 def fit_mixture(
-    features: np.ndarray, components: int, seed: int = 0, device: torch.device | str = "cpu"
+    features: np.ndarray,
+    components: int,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    covariance: str = "full",
 ) -> Mixture:
     """Fit a mixture by expectation maximisation from a k-means initialisation.
 
@@ -134,6 +143,7 @@ def fit_mixture(
         components: number of components; at most n are used.
         seed: seed of the k-means initialisation.
         device: device of the computation; it must support float64.
+        covariance: one of :data:`COVARIANCES`.
     """
     components, device = min(components, len(features)), torch.device(device)
     labels = np.zeros(len(features), np.int64)
@@ -145,7 +155,7 @@ def fit_mixture(
         regulariser = FIRST_REGULARISER
         while True:
             try:
-                return expectation_maximisation(rows, labels, components, regulariser)
+                return expectation_maximisation(rows, labels, components, regulariser, covariance)
             except IllConditioned:
                 if regulariser >= LAST_REGULARISER:
                     raise
@@ -156,7 +166,7 @@ def fit_mixture(
 
 
 def expectation_maximisation(
-    rows: Tensor, labels: Tensor, components: int, regulariser: float
+    rows: Tensor, labels: Tensor, components: int, regulariser: float, covariance: str = "full"
 ) -> Mixture:
     """Alternate E-steps and M-steps until the mean log density changes by less than 1e-3.
 
@@ -165,16 +175,17 @@ def expectation_maximisation(
         labels: (n,) int64, the component that each row belongs to at first.
         components: number of components.
         regulariser: added to the variances.
+        covariance: one of :data:`COVARIANCES`.
 
     Raises:
         IllConditioned: see :class:`Mixture`.
     """
     since, log_densities = time.monotonic(), [-math.inf]
     responsibilities = torch.nn.functional.one_hot(labels, components).double()
-    mixture = m_step(rows, responsibilities, regulariser)
+    mixture = m_step(rows, responsibilities, regulariser, covariance)
     for _ in range(MAX_ITERATIONS):
         log_densities.append(e_step(rows, mixture, responsibilities))
-        mixture = m_step(rows, responsibilities, regulariser)
+        mixture = m_step(rows, responsibilities, regulariser, covariance)
         if abs(log_densities[-1] - log_densities[-2]) < TOLERANCE:
             break
     iterations, seconds = len(log_densities) - 1, time.monotonic() - since
@@ -193,8 +204,13 @@ def e_step(rows: Tensor, mixture: Mixture, responsibilities: Tensor) -> float:
     return float(torch.cat(log_densities).mean())
 
 
-def m_step(rows: Tensor, responsibilities: Tensor, regulariser: float) -> Mixture:
-    """The mixture of maximum likelihood, given responsibilities (n, K) for rows (n, d)."""
+def m_step(
+    rows: Tensor, responsibilities: Tensor, regulariser: float, covariance: str = "full"
+) -> Mixture:
+    """The mixture of maximum likelihood, given responsibilities (n, K) for rows (n, d).
+
+    ``covariance``, of :data:`COVARIANCES`, may replace its covariances by other estimates.
+    """
     dims, components = rows.shape[1], responsibilities.shape[1]
     counts = responsibilities.sum(0) + 10 * torch.finfo(responsibilities.dtype).eps
     means = responsibilities.new_zeros(components, dims)
@@ -205,8 +221,28 @@ def m_step(rows: Tensor, responsibilities: Tensor, regulariser: float) -> Mixtur
     add = _add_all_scatter if on_accelerator(rows.device) else _add_members_scatter
     add(covariances, rows, responsibilities, means)
     covariances /= counts[:, None, None]
+    if covariance == "oas":
+        shrink(covariances, counts)
+    elif covariance == "diagonal":
+        covariances = covariances.diagonal(dim1=1, dim2=2).diag_embed()
     covariances.diagonal(dim1=1, dim2=2).add_(regulariser)
     return Mixture(counts / counts.sum(), means, covariances)
+
+
+def shrink(covariances: Tensor, counts: Tensor) -> None:
+    """Shrink covariances S (K, d, d) of ``counts`` (K,) rows towards (tr S / d) I, in place.
+
+    By Chen et al. (2010), eq. 23, for large d as scikit-learn computes it: with n rows, the share
+    of the sphere is (tr S^2 + tr^2 S) / ((n + 1) (tr S^2 - tr^2 S / d)), at most 1.
+    """
+    dims = covariances.shape[1]
+    trace = covariances.diagonal(dim1=1, dim2=2).sum(1)
+    squared = covariances.square().sum((1, 2))  # tr S^2 of a symmetric S
+    sphere = squared + trace.square()
+    sphere /= (counts + 1) * (squared - trace.square() / dims)
+    sphere = sphere.nan_to_num(nan=1.0).clamp(0, 1)
+    covariances *= (1 - sphere)[:, None, None]
+    covariances.diagonal(dim1=1, dim2=2).add_((sphere * trace / dims)[:, None])
 
 
 def _add_members_scatter(

@@ -187,6 +187,7 @@ class Experiment:
             components=args.components,
             max_source_regions=args.max_source_regions,
             class_balance=args.class_balance,
+            covariance=args.covariance,
             skip_classes=self.source.info.missing_classes,
             class_names=self.source.info.class_names,
             mixtures_file=self.folder.features / f"round{n:02d}_mixtures.npz"

@@ -38,8 +38,8 @@ FLAGS: dict[str, frozenset[str]] = {
         "warmup": f"{_TRAINING} warmup backbone_weights ramp_itrs",
         "train_ADA": f"""{_TRAINING} datalist_path save_feat_dir keep_features init_iteration
             max_iterations finetune_itrs finetune_lr active_selection_size active_mode active_method
-            uncertainty components max_source_regions class_balance alpha beta oracle accept_partial
-            report""",
+            uncertainty components covariance max_source_regions class_balance alpha beta oracle
+            accept_partial report""",
         "inference": f"""{_MODEL} {_MACHINE} {_VALIDATION} trained_model_path image_dir save_dir
             label_ids overlay""",
         "evaluation": "root_dir pred_dir val_datalist_dir dataset json confusion relocate",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from sklearn.covariance import OAS
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
@@ -316,3 +317,38 @@ def test_the_log_names_the_classes(caplog):
     for name in ("soil", "weed", "class 3"):
         assert f"{name}: 2 target and 2 source regions" in caplog.text
         assert f"{name}: mean d " in caplog.text
+
+
+@pytest.mark.parametrize("rows", [40, 400])
+def test_covariances_are_shrunk_as_scikit_learn_does(rows):
+    features = np.random.default_rng(0).normal(size=(rows, 64)) * np.linspace(0.1, 3, 64)
+    expected = OAS().fit(features).covariance_
+    found = fit_mixture(features, 1, covariance="oas").covariances[0].numpy()
+    assert np.allclose(found, expected + 1e-6 * np.eye(64), rtol=1e-9, atol=1e-12)
+
+
+def test_shrunk_components_weigh_their_own_rows():
+    """Each component of two far groups is shrunk by its own number of rows."""
+    rng = np.random.default_rng(1)
+    groups = [rng.normal(size=(30, 16)), 1000 + rng.normal(size=(300, 16)) * np.arange(1, 17)]
+    mixture = fit_mixture(np.concatenate(groups), 2, covariance="oas")
+    found = sorted(mixture.covariances.numpy(), key=np.trace)
+    for covariance, group in zip(found, groups, strict=True):
+        expected = OAS().fit(group).covariance_ + 1e-6 * np.eye(16)
+        assert np.allclose(covariance, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_shrinkage_raises_held_out_densities_of_few_rows():
+    rng = np.random.default_rng(2)
+    train, test = (rng.normal(size=(n, 128)) for n in (150, 500))
+    full, oas = (
+        fit_mixture(train, 1, covariance=kind).log_density(test).mean() for kind in ("full", "oas")
+    )
+    assert oas > full + 100
+
+
+def test_diagonal_covariances_are_those_of_scikit_learn():
+    features = np.random.default_rng(3).normal(size=(300, 8)) ** 3
+    expected = GaussianMixture(2, covariance_type="diag", random_state=0).fit(features)
+    found = fit_mixture(features, 2, covariance="diagonal")
+    assert np.allclose(found.log_density(features), expected.score_samples(features), rtol=1e-4)
