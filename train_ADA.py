@@ -75,9 +75,7 @@ def parser() -> Parser:
     add("--uncertainty", default=UNCERTAINTIES[0], choices=UNCERTAINTIES, help=uncertainty_help)
     components_help = "components of each mixture (default: 1 to 10, by the number of regions)"
     add("--components", type=POSITIVE_INT, help=components_help)
-    covariance_help = (
-        "estimate of the mixtures' covariances; oas shrinks those of few regions"
-    )
+    covariance_help = "estimate of the mixtures' covariances; oas shrinks those of few regions"
     add("--covariance", default="full", choices=COVARIANCES, help=covariance_help)
     add(
         "--max_source_regions",
