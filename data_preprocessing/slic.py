@@ -10,6 +10,8 @@ import numpy as np
 from skimage import segmentation
 from skimage.measure import label
 
+from dataloader.images import fit_label
+
 COPY_PIXELS = 60_000
 SIGMA = 1.0  # of the Gaussian blur before the cut, in pixels of the copy
 MIN_SIZE_FACTOR = 0.1  # smaller pieces, as a share of the mean region, join a neighbour
@@ -45,9 +47,7 @@ def slic(image: np.ndarray, num_segments: int = 40, compactness: float = 10.0) -
     regions = _merge_smallest(_cut(copy, num_segments, compactness), num_segments)
     # No side of the copy is longer than the image's, so that every pixel of the copy becomes a
     # rectangle of at least one pixel: no region is lost, and all stay connected.
-    return cv2.resize(
-        regions.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
-    )
+    return fit_label(regions.astype(np.uint8), (height, width))
 
 
 def _cut(image: np.ndarray, num_segments: int, compactness: float) -> np.ndarray:

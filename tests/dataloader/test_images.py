@@ -3,6 +3,7 @@
 import os
 import struct
 import zlib
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -407,6 +408,15 @@ def test_labels_of_another_scale_are_brought_to_their_images_size():
     assert fit_label(MAP, (24, 40)) is MAP
     assert np.array_equal(fit_label(MAP.repeat(2, 0).repeat(2, 1), (24, 40)), MAP)
     assert np.array_equal(fit_label(MAP, (48, 80)), MAP.repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.parametrize(("old", "new"), [(1024, 700), (63_003, 70_001), (20_000, 65_537)])
+def test_labels_are_taken_from_the_nearest_pixel_at_any_size(old, new):
+    """Exactly, and along both sides; OpenCV 4 fills those of more than 32,768 pixels with noise."""
+    label = np.random.default_rng(0).integers(0, 256, (1, old), np.uint8)
+    nearest = [label[0, int(Fraction(2 * i + 1, 2) * old / new)] for i in range(new)]
+    assert fit_label(label, (1, new)).tolist() == [nearest]
+    assert fit_label(label.T, (new, 1)).T.tolist() == [nearest]
 
 
 # Files
