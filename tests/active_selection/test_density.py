@@ -278,15 +278,16 @@ def test_source_mixtures_are_fitted_to_20000_regions_by_default():
 
 
 @pytest.mark.parametrize(
-    ("rows", "components"), [(2, 1), (2, 2), (40, 1), (90, 3), (700, 7), (5000, 10)]
+    ("rows", "components", "size"),
+    [(2, 1, 64), (2, 2, 64), (40, 1, 64), (90, 3, 64), (700, 7, 64), (5000, 10, 24)],
 )
-def test_mixtures_equal_scikit_learns(rows, components):
+def test_mixtures_equal_scikit_learns(rows, components, size):
     """Initialisation, steps and stopping rule are the same, so results agree to rounding."""
     rng = np.random.default_rng(rows)
-    centres = rng.normal(size=(12, 64)) * 0.5
-    spread = rng.normal(size=(20, 64)) * 0.3
+    centres = rng.normal(size=(12, size)) * 0.5
+    spread = rng.normal(size=(20, size)) * 0.3
     features = centres[rng.integers(0, 12, rows)] + rng.normal(size=(rows, 20)) @ spread
-    features = np.maximum(features + 0.3 * rng.normal(size=(rows, 64)), 0).astype(np.float32)
+    features = np.maximum(features + 0.3 * rng.normal(size=(rows, size)), 0).astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         theirs = GaussianMixture(components, max_iter=200, random_state=3).fit(
