@@ -261,6 +261,10 @@ def test_compiled_network_is_the_same_in_training_and_selection(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     plain = get_model("deeplabv3plus_mobilenet", 19, 16, True, pretrained_backbone=False)
+    for parent in list(plain.backbone.modules()):
+        for name, block in parent.named_children():
+            if getattr(block, "use_res_connect", False):  # half of the blocks, for a faster trace
+                setattr(parent, name, nn.Identity())
     compiled = copy.deepcopy(plain)
     Runtime(CPU, compiled=True).prepare(compiled)
     image = torch.randn(2, 3, 64, 128, generator=torch.Generator().manual_seed(0))
