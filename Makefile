@@ -5,10 +5,13 @@ READY := $(VENV)/.ready
 LOWEST := .venv-lowest
 TEST_DEVICE ?= cuda
 
-.PHONY: demo test test-lowest test-gpu fuzz bench lint clean
+.PHONY: demo test test-ranks test-lowest test-gpu fuzz bench lint clean
 
 test: $(READY)  ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+test-ranks: $(READY)  ## some minutes: runs of two processes that are killed at every moment
+	TEST_RANKS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal tests/several_ranks
 
 test-lowest: $(LOWEST)/.ready  ## the suite with the lowest versions that pyproject.toml names
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto --dist worksteal

@@ -14,12 +14,14 @@ if __name__ == "__main__":
 
 import logging
 from argparse import ArgumentTypeError, BooleanOptionalAction, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from active_selection.mixture import COVARIANCES
 from active_selection.people import next_steps
+from active_selection.phases import PhaseResult
 from active_selection.region_table import UNCERTAINTIES
 from active_selection.rounds import Experiment
 from active_selection.run_folder import RunFolder
@@ -40,6 +42,7 @@ from utils.common import (
     number,
     training_parser,
 )
+from utils.distributed import World, joined
 from utils.errors import UserError, one_line, run
 from utils.files import locked_folder
 from utils.logs import start_log
@@ -129,50 +132,67 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags = parser()
     args = flags.parse_args(argv)
     check_arguments(args)
-    folder = RunFolder(args)
-    adopted = folder.checkpoint(args.init_iteration)  # a copy, in case the original is gone
+    given = flags.given(argv)
+    with joined(args, parser) as world:
+        args = world.complete_flags(complete, args, given)
+        folder = RunFolder(args)
+        STOP.listen()
+        start_log(folder.log, silent=not world.is_main)
+        if "train_lr" in flags.typed(argv):  # in a config file it may be there for warmup.py
+            log.warning("--train_lr is that of the warm-up; rounds are trained with --finetune_lr")
+        with ExitStack() as folders:
+            if world.is_main:
+                folders.enter_context(locked_folder(folder.path, "-p"))
+                folders.enter_context(feature_folder(folder.features, folder.path))
+            run_rounds(args, folder, world)
+
+
+def complete(args: Namespace, given: Collection[str]) -> Namespace:
+    """Set the flags that the user left out from the checkpoint and the datasets."""
+    adopted = RunFolder(args).checkpoint(args.init_iteration)  # a copy, if the original is gone
     start = args.init_checkpoint if Path(args.init_checkpoint).is_file() else adopted
-    facts = take_facts(args, flags.given(argv), start)
+    facts = take_facts(args, given, start)
     agree_on_classes(args, "src", "trg", "val", network=facts.get("class_names"))
-    STOP.listen()
-    start_log(folder.log)
-    if "train_lr" in flags.typed(argv):  # in a config file it may be there for warmup.py
-        log.warning("--train_lr is that of the warm-up; rounds are trained with --finetune_lr")
-    with locked_folder(folder.path, "-p"), feature_folder(folder.features, folder.path):
-        run_rounds(args, folder)
+    return args
 
 
-def run_rounds(args: Namespace, folder: RunFolder) -> None:
+def run_rounds(args: Namespace, folder: RunFolder, world: World) -> None:
     """Run all rounds, or those that a stopped run has not finished."""
-    settings = RunSettings(args, "train_ADA", parser().get_default)
-    continued = settings.check(args.resume, folder.planned())
-    first_round = folder.first_open_round() if continued else args.init_iteration
+    settings = RunSettings(args, "train_ADA", parser().get_default, world.size)
+    continued = world.on_main(settings.check, args.resume, folder.planned())
+    first_round = args.init_iteration
+    if continued:
+        first_round = world.on_main(folder.first_open_round)
     if first_round > args.max_iterations:
-        folder.clean_up()
+        if world.is_main:
+            folder.clean_up()
         log.info("the rounds in %s are finished", folder.path)
         return
     log.info("flags beside the defaults: %s", parser().changed(args))
-    experiment = Experiment(args, folder, first_round)
-    if not continued:
-        folder.forget_open_round()
-    folder.remove_temporaries()
-    settings.write(check_and_describe(experiment.domains, settings.data))
-    parser().write_config(folder.path / "train_ADA.toml", args)
+    experiment = Experiment(args, folder, first_round, world)
+    data = check_and_describe(experiment.domains, settings.data, world)
+    if world.is_main:
+        if not continued:
+            folder.forget_open_round()
+        folder.remove_temporaries()
+        settings.write(data)
+        parser().write_config(folder.path / "train_ADA.toml", args)
     for n in range(first_round, args.max_iterations + 1):
         experiment.take_answers(n)
         scores = experiment.adopt(n) if n == args.init_iteration else experiment.finetune(n)
         results = experiment.select(n) if n < args.max_iterations else []
+        if world.is_main:
+            if experiment.active_set.asked:
+                ask_people(args, experiment, n)
+            experiment.record(n, scores, results)
+            if args.report:
+                report(args)
         if experiment.active_set.asked:
-            ask_people(args, experiment, n)
-        experiment.record(n, scores, results)
-        if args.report:
-            report(args)
-        if experiment.active_set.asked:
-            package = folder.annotation / f"round_{n:02d}"
-            regions, pixels = (sum(getattr(r, k) for r in results) for k in ("regions", "pixels"))
-            print(next_steps(n, package, regions, pixels, folder.path))
+            if world.is_main:
+                tell_next_steps(folder, n, results)
             return
-    folder.clean_up()
+    if world.is_main:
+        folder.clean_up()
     log.info("done: rounds %d to %d in %s", args.init_iteration, args.max_iterations, folder.path)
 
 
@@ -188,6 +208,13 @@ def report(args: Namespace) -> None:
         log.info("report: %s", out / "index.html")
     except Exception as error:
         log.warning("the report could not be written, the run goes on: %s", one_line(str(error)))
+
+
+def tell_next_steps(folder: RunFolder, n: int, results: Sequence[PhaseResult]) -> None:
+    """Print what people are to do after a round that asked them."""
+    package = folder.annotation / f"round_{n:02d}"
+    regions, pixels = (sum(getattr(r, key) for r in results) for key in ("regions", "pixels"))
+    print(next_steps(n, package, regions, pixels, folder.path))
 
 
 def ask_people(args: Namespace, experiment: Experiment, n: int) -> None:

@@ -11,7 +11,8 @@ if __name__ == "__main__":
 
 import logging
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -31,6 +32,7 @@ from models.discriminator import Discriminator
 from models.facts import network_facts, take_facts
 from utils.checkpoint import load_model
 from utils.common import COUNT, Parser, check_training, training_parser
+from utils.distributed import World, joined
 from utils.engine import Training, TrainingPlan
 from utils.errors import run
 from utils.files import locked_folder
@@ -78,40 +80,49 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags = parser()
     args = flags.parse_args(argv)
     check_training(args)
-    facts = {}
-    if args.init_checkpoint:
-        facts = take_facts(args, flags.given(argv), args.init_checkpoint)
+    with joined(args, parser) as world:
+        args = world.complete_flags(complete, args, flags.given(argv))
+        STOP.listen()
+        start_log(args.model_save_dir / "log_train.txt", silent=not world.is_main)
+        with locked_folder(args.model_save_dir, "-p") if world.is_main else nullcontext():
+            warm_up(args, world)
+
+
+def complete(args: Namespace, given: Collection[str]) -> Namespace:
+    """Set the flags that the user left out from --init_checkpoint and the datasets."""
+    facts = take_facts(args, given, args.init_checkpoint) if args.init_checkpoint else {}
     agree_on_classes(args, *DOMAINS[args.warmup], "val", network=facts.get("class_names"))
-    STOP.listen()
-    start_log(args.model_save_dir / "log_train.txt")
-    with locked_folder(args.model_save_dir, "-p"):
-        warm_up(args)
+    return args
 
 
-def warm_up(args: Namespace) -> None:
+def warm_up(args: Namespace, world: World) -> None:
     """Train, or continue a stopped run; one with a checkpoint and no state is finished."""
     folder = args.model_save_dir
     checkpoint, state_file = (
         folder / "checkpoint.tar",
         StateFile(folder / "warmup_state.tar", "warm-up"),
     )
-    settings = RunSettings(args, "warmup", parser().get_default)
-    continued = settings.check(args.resume, [checkpoint, state_file.path])
-    if continued and checkpoint.is_file() and not state_file.path.is_file():
+    settings = RunSettings(args, "warmup", parser().get_default, world.size)
+    continued = world.on_main(settings.check, args.resume, [checkpoint, state_file.path])
+    finished = checkpoint.is_file() and not state_file.path.is_file()
+    if continued and world.broadcast(finished):
         log.info("the warm-up in %s is finished", folder)
         return
     log.info("flags beside the defaults: %s", parser().changed(args))
     torch.manual_seed(args.seed)
-    runtime = Runtime.from_args(args)
-    domains = load_domains(args)
-    model = runtime.prepare(start_model(args))
-    validation = load_domain(args, "val", "val", "image", "label")
+    runtime = Runtime.from_args(args, world)
+    with world.first_on_each_machine():
+        domains = load_domains(args)
+        validation = load_domain(args, "val", "val", "image", "label")
+    model = runtime.prepare(start_model(args, world))
     validate = make_validator(args, validation, model, runtime)
     step = build_step(args, model, domains, runtime)
     plan = TrainingPlan.from_args(args, args.total_itrs, ramp_itrs=args.ramp_itrs)
     named = dict(zip(DOMAINS[args.warmup], domains, strict=True)) | {"val": validation}
-    settings.write(check_and_describe(named, settings.data))
-    parser().write_config(folder / "warmup.toml", args)
+    data = check_and_describe(named, settings.data, world)
+    if world.is_main:
+        settings.write(data)
+        parser().write_config(folder / "warmup.toml", args)
     recorder = start_recorder(
         *(args, folder / "metrics.jsonl", "warmup", args.total_itrs), validation, model, runtime
     )
@@ -121,16 +132,19 @@ def warm_up(args: Namespace) -> None:
         training = Training(step, plan, validate, checkpoint, state_file, recorder, None, facts)
         best = training.run()
     log.info("best mIoU %.2f in %s", 100 * best.miou, checkpoint)
-    state_file.remove()
+    if world.is_main:
+        state_file.remove()
 
 
-def start_model(args: Namespace) -> nn.Module:
+def start_model(args: Namespace, world: World) -> nn.Module:
     """Return the network from --init_checkpoint, or with its backbone from --backbone_weights."""
     model = get_model(args.model, args.num_classes, args.output_stride, args.separable_conv, False)
     if args.init_checkpoint:
-        load_model(args.init_checkpoint, model)
+        load_model(args.init_checkpoint, model, world)
     else:
-        load_backbone(model, args.backbone_weights)
+        if world.is_main:
+            load_backbone(model, args.backbone_weights)
+        model.load_state_dict(world.broadcast(model.state_dict()))
     return model
 
 
@@ -157,16 +171,20 @@ def build_step(
             args.train_batch_size,
             args.seed + number,
             args.num_workers,
+            args.grad_accum,
+            runtime.world,
         )
         for number, domain in enumerate(domains)
     ]
     optimizer = segmentation_optimizer(model, args.train_lr, args.weight_decay)
     supervised = (model, optimizer, batches[0], args.loss_type, runtime)
     if args.warmup != "uda_warmup":
-        return SupervisedStep(*supervised, focal_gamma=args.focal_gamma)
+        options = {"focal_gamma": args.focal_gamma, "grad_accum": args.grad_accum}
+        return SupervisedStep(*supervised, **options)
     discriminator = runtime.prepare(Discriminator(args.num_classes))
     adam = discriminator_optimizer(discriminator, args.train_lr_D)
-    return AdversarialStep(*supervised, discriminator, adam, batches[1], args.focal_gamma)
+    adversarial = (discriminator, adam, batches[1], args.focal_gamma, args.grad_accum)
+    return AdversarialStep(*supervised, *adversarial)
 
 
 if __name__ == "__main__":

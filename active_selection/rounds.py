@@ -27,6 +27,7 @@ from models import get_model
 from models.discriminator import Discriminator
 from models.facts import network_facts
 from utils.checkpoint import load_discriminator, load_model
+from utils.distributed import SINGLE, World
 from utils.engine import Training, TrainingPlan
 from utils.files import copy_file, write_json
 from utils.optim import segmentation_optimizer
@@ -45,33 +46,36 @@ class Experiment:
         args: the flags of ``train_ADA.py``.
         folder: folder of the run.
         first_round: number of the round to begin with, see :class:`RunFolder`.
+        world: the ranks; only rank 0 reads and writes the files of the run.
     """
 
-    def __init__(self, args: Namespace, folder: RunFolder, first_round: int):
+    def __init__(self, args: Namespace, folder: RunFolder, first_round: int, world: World = SINGLE):
         self.args = args
         self.folder = folder
+        self.world = world
         checkpoint, datalist = folder.start_of(first_round)
-        self.runtime = Runtime.from_args(args)
+        self.runtime = Runtime.from_args(args, world)
         needs = needs_of(phase.strategy for phase in self._plan(1, 0))
         self.model = get_model(
             args.model, args.num_classes, args.output_stride, args.separable_conv, False
         )
-        load_model(checkpoint, self.model)
+        load_model(checkpoint, self.model, world)
         self.runtime.prepare(self.model)
         self.discriminator = None
         if "discriminator" in needs:
             self.discriminator = self.runtime.prepare(Discriminator(args.num_classes)).eval()
-            load_discriminator(checkpoint, self.discriminator)
-        validation = load_domain(args, "val", "val", "image", "label")
+            load_discriminator(checkpoint, self.discriminator, world)
+        self.people = args.oracle == "people"
+        self.returned_pixels = 0  # of the last selection, as people skipped their regions
+        with world.first_on_each_machine():
+            validation = load_domain(args, "val", "val", "image", "label")
+        self.source, self.target, self.active_set = load_domains(
+            args, needs, datalist, target_labels=not self.people, world=world
+        )
         self.validate = make_validator(args, validation, self.model, self.runtime)
         self.recorder = start_recorder(
             *(args, folder.metrics, "train_ADA", args.finetune_itrs),
             *(validation, self.model, self.runtime),
-        )
-        self.people = args.oracle == "people"
-        self.returned_pixels = 0  # of the last selection, as people skipped their regions
-        self.source, self.target, self.active_set = load_domains(
-            args, needs, datalist, target_labels=not self.people
         )
         self.told = self.active_set.labelled_regions
         """What was labelled when the last table was logged."""
@@ -88,7 +92,7 @@ class Experiment:
     def adopt(self, n: int) -> Scores:
         """Use --init_checkpoint as the network of the first round, and validate it."""
         source, checkpoint = Path(self.args.init_checkpoint), self.folder.checkpoint(n)
-        if source.resolve() != checkpoint.resolve():
+        if self.world.is_main and source.resolve() != checkpoint.resolve():
             copy_file(source, checkpoint)
         log.info("round %02d: %s", n, source)
         with self.recorder.timed("validate", Step(n)):
@@ -102,12 +106,14 @@ class Experiment:
         torch.manual_seed(args.seed + n)
         optimizer = segmentation_optimizer(self.model, args.finetune_lr, args.weight_decay)
         loader = training_loader(
-            self._training_set(), args.train_batch_size, args.seed + n, args.num_workers
+            *(self._training_set(), args.train_batch_size, args.seed + n, args.num_workers),
+            *(args.grad_accum, self.world),
         )
         step = SupervisedStep(
             *(self.model, optimizer, loader, args.loss_type, self.runtime),
             discriminator=self.discriminator,
             focal_gamma=args.focal_gamma,
+            grad_accum=args.grad_accum,
         )
         plan = TrainingPlan.from_args(args, args.finetune_itrs, args.finetune_itrs * 2 / 3)
         log.info("round %02d: fine-tuning on %d images", n, len(loader.dataset))
@@ -117,7 +123,7 @@ class Experiment:
         training = Training(step, plan, self.validate, checkpoint, state, self.recorder, n, facts)
         with self.recorder.timed("finetune", Step(n)):
             scores = training.run()
-        load_model(checkpoint, self.model)
+        load_model(checkpoint, self.model, self.world)
         return scores
 
     def _training_set(self) -> TrainingSet:
@@ -136,6 +142,13 @@ class Experiment:
         The record and datalist of the round before then hold the outcome, so that later imports
         change nothing of it.
         """
+        if self.world.is_main:
+            self._take_answers(n)
+        self.active_set, self.returned_pixels = self.world.broadcast(
+            (self.active_set, self.returned_pixels)
+        )
+
+    def _take_answers(self, n: int) -> None:
         record = self.folder.read_record(n - 1) or {}
         answers = record.get("answers", {})
         if self.active_set.asked:
@@ -146,7 +159,15 @@ class Experiment:
         self.returned_pixels = answers.get("skipped_pixels", 0)
 
     def select(self, n: int) -> list[PhaseResult]:
-        """Select regions up to the budget, label them, and write the datalist."""
+        """Select regions up to the budget, label them, and write the datalist.
+
+        Rank 0 decides and writes; the others wait for what it has decided.
+        """
+        results = self._select(n) if self.world.is_main else []
+        results, self.active_set = self.world.broadcast((results, self.active_set))
+        return results
+
+    def _select(self, n: int) -> list[PhaseResult]:
         size = self.args.active_selection_size
         budget = budget_pixels(size, self.target.pixels, len(self.target.items))
         budget += self.returned_pixels

@@ -147,6 +147,35 @@ def check_data(name: str, items: Sequence[Item], now: dict[str, Any], before: An
         )
 
 
+def check_rank(name: str, items: Sequence[Item], ours: dict, theirs: dict, rank: int) -> None:
+    """Refuse to work on data that differ between ranks, as they do on machines of unlike copies.
+
+    Args:
+        name: of the domain, for the error line: src, trg or val.
+        items: its images.
+        ours: record of the data on rank 0.
+        theirs: record of the data on another rank.
+        rank: number of that rank.
+
+    Raises:
+        UserError: they differ; names the rank, the domain and the first image that differs.
+    """
+    remedy = "all machines need the same copy"
+    if theirs["classes"] != ours["classes"]:
+        raise UserError(
+            f"rank {rank}: label ids or classes of --{name}_dataset are not those of rank 0; "
+            f"{remedy}"
+        )
+    if theirs["data"] != ours["data"]:
+        images = len(theirs["each_data"]) // DIGITS
+        first = _first_other(items, ours["each_data"], theirs["each_data"])
+        raise UserError(
+            f"rank {rank}: the data in --{name}_data_dir are not those of rank 0 ({images} images, "
+            f"there {len(items)}); the first image that differs, in itself, its label or its "
+            f"superpixel map, is {first}; {remedy}"
+        )
+
+
 def _first_other(items: Sequence[Item], now: str, before: Any) -> str:
     """Path of the first image whose digest differs."""
     before = before if isinstance(before, str) else ""

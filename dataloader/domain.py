@@ -1,6 +1,7 @@
 """One domain (source, target or validation): a dataset, its root, images and regions."""
 
 import logging
+import os
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.utils.data import Subset
 
 from dataloader.active_set import ActiveSet
-from dataloader.data_record import check_data, describe_data
+from dataloader.data_record import check_data, check_rank, describe_data
 from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
@@ -22,6 +24,7 @@ from dataloader.images import check_files, warn_if_turned
 from dataloader.label_check import check_labels
 from dataloader.loaders import evaluation_loader
 from dataloader.regions import Regions, check_maps, load_regions
+from utils.distributed import SINGLE, World
 from utils.errors import UserError
 from utils.metrics import padded_names
 from utils.runtime import Runtime
@@ -148,33 +151,46 @@ def load_domain(
 
 
 def check_and_describe(
-    domains: Mapping[str, Domain], before: Mapping[str, Any]
+    domains: Mapping[str, Domain], before: Mapping[str, Any], world: World = SINGLE
 ) -> dict[str, dict[str, Any]]:
     """A record of the domains' data, which must be those that a run began with.
 
     Args:
         domains: by the prefix of their flags: src, trg or val.
         before: the records when the run began; domains that are not in it are not compared.
+        world: the ranks, which must all have the same data. One of each machine makes the records;
+            those of rank 0 are returned there.
 
     Raises:
-        UserError: the data have changed since; names the first image that differs.
+        UserError: the data have changed since, or differ between ranks; names the first image that
+            differs.
     """
     records = {}
-    for prefix, domain in domains.items():
-        records[prefix] = describe_data(
-            domain.items, domain.root, domain.info, *domain.columns, masks=domain.masks
-        )
-        if prefix in before:
-            check_data(prefix, domain.items, records[prefix], before[prefix])
+    if world.local_rank == 0:  # for all ranks of the machine
+        records = {
+            prefix: describe_data(d.items, d.root, d.info, *d.columns, masks=d.masks)
+            for prefix, d in domains.items()
+        }
+    for prefix in before:
+        if prefix in records:
+            check_data(prefix, domains[prefix].items, records[prefix], before[prefix])
+    for rank, theirs in enumerate(world.gather_on_main(records)):
+        for prefix, record in theirs.items():
+            check_rank(prefix, domains[prefix].items, records[prefix], record, rank)
+    world.barrier()  # nobody works before rank 0 has compared
     return records
 
 
 def make_validator(
     args: Namespace, domain: Domain, model: nn.Module, runtime: Runtime
 ) -> Callable[[], Scores]:
-    """A function that validates ``model`` on the validation images, at --image_size."""
+    """A function that validates ``model`` on the validation images, at --image_size.
+
+    Ranks divide the batches of one process, so that scores do not depend on their number.
+    """
     warn_if_turned(domain.items, tuple(args.image_size))
-    data = EvaluationSet(domain.items, domain.info, tuple(args.image_size), label=True)
+    whole = EvaluationSet(domain.items, domain.info, tuple(args.image_size), label=True)
+    data = Subset(whole, runtime.world.shard(len(whole), args.val_batch_size))
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
     names = padded_names(domain.info.class_names, args.num_classes)
     source = load_dataset(args.src_dataset)
@@ -191,7 +207,11 @@ def make_validator(
 
 
 def load_domains(
-    args: Namespace, needs: Collection[str], datalist: Path | None, target_labels: bool = True
+    args: Namespace,
+    needs: Collection[str],
+    datalist: Path | None,
+    target_labels: bool = True,
+    world: World = SINGLE,
 ) -> tuple[Domain, Domain, ActiveSet]:
     """Source, target and what is labelled: that of a datalist, else every region in the pool.
 
@@ -200,25 +220,35 @@ def load_domains(
         needs: of "network", "source" and "edges", what selection will look at.
         datalist: to go on from.
         target_labels: whether the target's images have label files.
+        world: the ranks, of which rank 0 reads the datalist.
 
     Raises:
         UserError: names the first files that cannot be used.
     """
     listed = None
+    roots = args.src_data_dir, args.trg_data_dir
+    places = world.gather_on_main([os.path.abspath(root) for root in roots])
+    for rank, theirs in enumerate(places):
+        if theirs != places[0]:  # what rank 0 selects is named by paths
+            raise UserError(
+                f"rank {rank}: images in {', '.join(theirs)}, on rank 0 in {', '.join(places[0])}; "
+                "all machines need the same paths"
+            )
     if datalist:
-        listed = ActiveSet.load(datalist, args.src_data_dir, args.trg_data_dir, args.relocate)
-    columns = ("image", "label", "superpixel")
-    source_columns = columns if "source" in needs else columns[:2]
-    source = load_domain(args, "src", "train", *source_columns, items=listed and listed.source)
-    target_columns = columns if target_labels else ("image", "superpixel")
-    target = load_domain(args, "trg", "train", *target_columns, items=listed and listed.target)
-    target = target.with_regions("train")
-    if "source" in needs:
-        source = source.with_regions("train")
-    if "network" not in needs:  # a pass over the images would check this
-        check_maps(target.items, target.regions, target.masks)
-    if "edges" in needs:
-        check_edges(target.items, target.root)
+        listed = world.on_main(ActiveSet.load, datalist, *roots, args.relocate)
+    with world.first_on_each_machine():
+        columns = ("image", "label", "superpixel")
+        source_columns = columns if "source" in needs else columns[:2]
+        source = load_domain(args, "src", "train", *source_columns, items=listed and listed.source)
+        target_columns = columns if target_labels else ("image", "superpixel")
+        target = load_domain(args, "trg", "train", *target_columns, items=listed and listed.target)
+        target = target.with_regions("train")
+        if "source" in needs:
+            source = source.with_regions("train")
+        if "network" not in needs:  # a pass over the images would check this
+            check_maps(target.items, target.regions, target.masks)
+        if "edges" in needs:
+            check_edges(target.items, target.root)
     if listed is None:
         return source, target, ActiveSet(source.items, target.items, target.regions)
     if dropped := listed.drop_unknown(target.regions):

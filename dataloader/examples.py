@@ -33,14 +33,18 @@ def start_recorder(
 ) -> Recorder:
     """Return the recorder of a run, with TensorBoard's event files beside it if --tensorboard.
 
+    On ranks other than 0 it records nothing.
+
     Args:
         args: the flags.
         path: file of the metrics.
         script: name of the folder of event files, below "tensorboard" beside ``path``.
         total_itrs: iterations of a round, or of the warm-up.
         validation: the domain that pictures are taken from.
-        model, runtime: the network that is trained, and how it runs.
+        model, runtime: the network that is trained, how it runs, and the ranks.
     """
+    if not runtime.world.is_main:
+        return Recorder(None)
     if not args.tensorboard:
         return Recorder(path)
     pictures = partial(prediction_pictures, validation, model, runtime, tuple(args.image_size))

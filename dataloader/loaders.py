@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from dataloader.datasets import SeededIndex, TrainingSet
+from utils.distributed import SINGLE, World
 from utils.errors import UserError
 from utils.resources import resource_problem
 from utils.stopping import STOP
@@ -27,23 +28,41 @@ from utils.workers import end_with_main_process, worker_context
 class InfiniteSampler(Sampler):
     """Endless batches of draws: one shuffled pass over the data after another.
 
-    The draws depend only on ``seed``, so a run that continues at iteration ``start`` sees exactly
-    the draws that it would have seen without the stop.
+    The draws depend only on ``seed``, so a run that continues at batch ``start`` sees exactly the
+    draws that it would have seen without the stop. Several ranks divide the sequence: together,
+    their batches of one number are the batch of one process that is as large as theirs together.
+
+    Args:
+        length: number of images.
+        batch_size: draws in a batch.
+        seed: of order and augmentation.
+        start: number of the batch to begin with.
+        rank, size: which of how many ranks this is.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, start: int = 0):
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        size: int = 1,
+    ):
         self.length = length
         self.batch_size = batch_size
         self.seed = seed
         self.start = start
+        self.rank = rank
+        self.size = size
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def __iter__(self) -> Iterator[list[SeededIndex]]:
         return map(self.batch, itertools.count(self.start))
 
-    def batch(self, iteration: int) -> list[SeededIndex]:
-        """Return the draws of an iteration."""
-        first = iteration * self.batch_size
+    def batch(self, number: int) -> list[SeededIndex]:
+        """Return the draws of a batch."""
+        first = (number * self.size + self.rank) * self.batch_size
         return [self.draw(position) for position in range(first, first + self.batch_size)]
 
     def draw(self, position: int) -> SeededIndex:
@@ -104,23 +123,47 @@ def _death_of_worker(error: Exception) -> str | None:
 
 
 class TrainingLoader(Loader):
-    """Endless batches (images (N, 3, H, W) float32, labels (N, H, W) uint8)."""
+    """Endless batches (images (N, 3, H, W) float32, labels (N, H, W) uint8).
+
+    Attributes:
+        per_step: batches that an iteration takes.
+    """
+
+    per_step = 1
 
     def start_at(self, iteration: int) -> None:
-        """Let the next pass begin with the batch of this iteration."""
-        self.batch_sampler.start = iteration
+        """Let the next pass begin with the first batch of this iteration."""
+        self.batch_sampler.start = iteration * self.per_step
 
     def names(self, iteration: int) -> list[str]:
-        """Return the paths of the images in an iteration's batch."""
-        return [self.dataset.path(draw.index) for draw in self.batch_sampler.batch(iteration)]
+        """Return the paths of the images in an iteration's batches."""
+        first = iteration * self.per_step
+        batches = map(self.batch_sampler.batch, range(first, first + self.per_step))
+        return [self.dataset.path(draw.index) for batch in batches for draw in batch]
 
 
 def training_loader(
-    data: TrainingSet, batch_size: int, seed: int, num_workers: int
+    data: TrainingSet,
+    batch_size: int,
+    seed: int,
+    num_workers: int,
+    per_step: int = 1,
+    world: World = SINGLE,
 ) -> TrainingLoader:
-    """Return the data loader of a training, which begins at iteration 0."""
-    sampler = InfiniteSampler(len(data), batch_size, seed)
-    return TrainingLoader(data, num_workers, batch_sampler=sampler)
+    """Return the data loader of a training, which begins at iteration 0.
+
+    Args:
+        data: the images.
+        batch_size: images per batch.
+        seed: of order and augmentation.
+        num_workers: data loading processes.
+        per_step: batches that an iteration takes.
+        world: the ranks that divide the draws.
+    """
+    sampler = InfiniteSampler(len(data), batch_size, seed, 0, world.rank, world.size)
+    loader = TrainingLoader(data, num_workers, batch_sampler=sampler)
+    loader.per_step = per_step
+    return loader
 
 
 def evaluation_loader(data: Dataset, batch_size: int, num_workers: int) -> Loader:

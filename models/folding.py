@@ -6,6 +6,8 @@ from itertools import pairwise
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
+
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
     """Fold each BatchNorm into the convolution that is defined just before it, in place.
@@ -16,7 +18,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     model.eval()
     for parent in list(model.modules()):
         for (name, module), (next_name, following) in pairwise(list(parent.named_children())):
-            if isinstance(module, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+            if isinstance(module, nn.Conv2d) and isinstance(following, BATCH_NORMS):
                 setattr(parent, name, fuse_conv_bn_eval(module, following))
                 setattr(parent, next_name, nn.Identity())
     return model

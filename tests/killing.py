@@ -60,12 +60,14 @@ class Signal:
         folder: whose files are watched, with those below it.
         at: the moment; the first one that is not among ``past`` if None.
         past: moments at which no signal is sent.
+        pid: of the process that gets it; by default the one whose files are watched.
     """
 
     signum: int
     folder: Path
     at: Moment | None = None
     past: Collection[Moment] = ()
+    pid: int | None = None
 
 
 def run_forked(command: str, prepare: Callable[[], None] | None = None) -> Ended:
@@ -150,7 +152,7 @@ def _run(command: str, signal_: Signal | None, connection: Connection) -> None:
     """In the forked process: run the script, and tell how it ended."""
     _begin()
     if signal_:
-        _watch(signal_, connection)
+        watch(signal_, connection.send)
     try:
         ended = call(command)
     except Exception:
@@ -158,9 +160,10 @@ def _run(command: str, signal_: Signal | None, connection: Connection) -> None:
     connection.send(ended)
 
 
-def _watch(signal_: Signal, connection: Connection) -> None:
-    """Send the process its signal when a change of a file is due."""
+def watch(signal_: Signal, tell: Callable[[Moment], None] = lambda _: None) -> None:
+    """Send a process its signal, once, when a change of a file is due; ``tell`` of kills before."""
     counts: Counter[tuple[str, str]] = Counter()
+    sent: list[Moment] = []
 
     def before(event: str, args: tuple) -> None:
         name = _changed(event, args, str(signal_.folder))
@@ -170,13 +173,14 @@ def _watch(signal_: Signal, connection: Connection) -> None:
         moment = Moment(event, name, counts[event, name])
         due = moment == signal_.at if signal_.at else moment not in signal_.past
         again = event != "os.rename" and name.endswith(("npy", "lock"))  # one stands for all
-        if moment.occurrence not in OCCURRENCES[: 1 if again else None] or not due:
+        if moment.occurrence not in OCCURRENCES[: 1 if again else None] or not due or sent:
             return
+        sent.append(moment)
         if signal_.signum == signal.SIGKILL:
-            if event == "os.rename":
+            if event == "os.rename" and signal_.pid is None:
                 os.truncate(args[0], Path(args[0]).stat().st_size // 2)
-            connection.send(moment)
-        os.kill(os.getpid(), signal_.signum)
+            tell(moment)
+        os.kill(signal_.pid or os.getpid(), signal_.signum)
 
     sys.addaudithook(before)
 

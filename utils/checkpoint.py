@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from utils.distributed import SINGLE, World
 from utils.errors import UserError
 from utils.tensor_file import read_plain, write_tensors
 
@@ -170,23 +171,28 @@ def fit_names(weights: Mapping[str, Tensor], expected: Iterable[str]) -> dict[st
     return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
-def load_model(path: str | Path, model: nn.Module) -> None:
-    """Load a network's weights from a checkpoint.
+def load_model(path: str | Path, model: nn.Module, world: World = SINGLE) -> None:
+    """Load a network's weights from a checkpoint, which rank 0 alone reads.
 
     Raises:
         UserError: it belongs to another network, or holds NaN; says which tensor.
     """
     remedy = "check -m, --num_classes and --separable_conv"
-    load_weights(path, read_checkpoint(path)["model_state_dict"], model, remedy)
+    load_weights(path, world.on_main(read_weights, path, "model_state_dict"), model, remedy)
 
 
-def load_discriminator(path: str | Path, discriminator: nn.Module) -> None:
-    """Load the discriminator of an adversarial warm-up from a checkpoint.
+def read_weights(path: str | Path, key: str) -> Any:
+    """Read what a checkpoint holds below a key; None if there is nothing."""
+    return read_checkpoint(path).get(key)
+
+
+def load_discriminator(path: str | Path, discriminator: nn.Module, world: World = SINGLE) -> None:
+    """Load the discriminator of an adversarial warm-up from a checkpoint, read by rank 0 alone.
 
     Raises:
         UserError: there is none in it, one of other classes, or one with NaN.
     """
-    weights = read_checkpoint(path).get("model_D")
+    weights = world.on_main(read_weights, path, "model_D")
     if not _are_weights(weights):
         raise UserError(
             f"{path}: no discriminator (model_D) in it, which AADA needs; "

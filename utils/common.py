@@ -233,6 +233,16 @@ def add_machine_arguments(parser: Parser, num_workers: int = 4) -> None:
     )
 
 
+def add_rank_arguments(parser: Parser) -> None:
+    """Add the flag for runs of several processes, see :mod:`utils.distributed`."""
+    parser.add_argument_group("several processes (torchrun)").add_argument(
+        "--dist_timeout",
+        type=POSITIVE,
+        default=600,
+        help="seconds that a process waits for the others before it takes them for lost",
+    )
+
+
 def add_domain_arguments(parser: Parser, prefix: str, dataset: str, root: str) -> None:
     """Add the flags for the data of one domain; ``prefix`` is src, trg or val."""
     domain = {"src": "source", "trg": "target", "val": "validation"}[prefix]
@@ -266,12 +276,14 @@ def training_parser(description: str, model_names: Sequence[str], script: str) -
     add_domain_arguments(parser, "val", "cityscapes", "./data/Cityscapes")
     add_relocation_argument(parser)
     add = parser.add_argument_group("continuing and watching").add_argument
-    add("--resume", action="store_true", help="continue the run in -p where it stopped")
+    resume_help = "continue the run in -p where it stopped, if one is there"
+    add("--resume", action="store_true", help=resume_help)
     board_help = "write curves and a few predictions for TensorBoard, to tensorboard in -p"
     add("--tensorboard", action="store_true", help=board_help)
     add("--save_period", type=POSITIVE_INT, default=1000, help="iterations between saved states")
     add_training_arguments(parser)
     add_machine_arguments(parser)
+    add_rank_arguments(parser)
     return parser
 
 
@@ -285,7 +297,10 @@ def add_training_arguments(parser: Parser) -> None:
         help="keep BatchNorm statistics and affine parameters as they are",
     )
     add("--ignore_idx", type=int, default=255, choices=(255,), help="train id of ignored pixels")
-    add("--train_batch_size", type=BATCH_SIZE, default=1, help="images per batch, per domain")
+    batch_help = "images per batch, per domain; with torchrun, in each process"
+    add("--train_batch_size", type=BATCH_SIZE, default=1, help=batch_help)
+    accum_help = "batches whose gradients are added up in each iteration, as if they were one batch"
+    add("--grad_accum", type=BATCH_SIZE, default=1, help=accum_help)
     batch_help = "images per batch, in validation and selection"
     add("--val_batch_size", type=BATCH_SIZE, default=4, help=batch_help)
     decay_help = "weight decay of the segmentation network (SGD)"
@@ -304,5 +319,6 @@ def check_training(args: argparse.Namespace) -> None:
     """Raise a :class:`UserError` for flags that cannot be used, or not together."""
     if args.tensorboard:
         check_tensorboard()
-    if not args.freeze_bn and args.train_batch_size < 2 and "deeplabv3" in args.model:
+    together = args.train_batch_size * int(os.environ.get("WORLD_SIZE", 1))  # SyncBatchNorm
+    if not args.freeze_bn and together < 2 and "deeplabv3" in args.model:
         raise UserError("--no-freeze_bn: image pooling needs --train_batch_size 2 or more")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from utils.checkpoint import save_checkpoint
@@ -19,7 +20,7 @@ from utils.progress import progress as progress_bar
 from utils.recorder import Recorder, Step
 from utils.resume import Progress, StateFile
 from utils.steps import SupervisedStep, train_mode
-from utils.stopping import STOP, Stopped
+from utils.stopping import Stopped
 from utils.validation import Scores
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class Training:
         self.recorder = recorder
         self.round_index = round_index
         self.network = network
+        self.world = step.runtime.world
         self.progress = Progress()
 
     @property
@@ -112,11 +114,13 @@ class Training:
 
         Raises:
             UserError: a loss or a weight is NaN or infinite.
-            Stopped: a signal asked to stop; the state is saved.
+            Stopped: a signal asked to stop, at this step on all ranks; the state is saved.
         """
         step, plan = self.step, self.plan
         self.progress = progress = self.state_file.restore(step)
         self.state_file.save(step, progress)
+        train_mode(step.model, plan.freeze_bn)
+        step.connect()
         self.meter = Meter(
             step, plan.total_itrs, self.recorder, self.round_index, progress.iteration
         )
@@ -131,7 +135,6 @@ class Training:
                 if progress.iteration == plan.total_itrs:
                     self.state_file.save(step, progress)
                     return progress.best
-                STOP.check()
                 train_mode(step.model, plan.freeze_bn)
                 for optimizer in step.optimizers:
                     set_rates(optimizer, progress.iteration)
@@ -145,6 +148,7 @@ class Training:
                     self._save()
         except Stopped:
             self._save()
+            self.world.barrier()  # nobody ends, which would end all, before rank 0 has saved
             raise
 
     def _validate(self) -> None:
@@ -157,13 +161,14 @@ class Training:
             self.recorder.write("validation", at, **scores.measured())
             if scores.miou > progress.best.miou:
                 progress.best = scores
-                save_checkpoint(
-                    self.checkpoint,
-                    step.model,
-                    step.optimizers[0],
-                    step.discriminator,
-                    self.network,
-                )
+                if self.world.is_main:
+                    save_checkpoint(
+                        self.checkpoint,
+                        step.model,
+                        step.optimizers[0],
+                        step.discriminator,
+                        self.network,
+                    )
         progress.validated = True
 
     def _save(self) -> None:
@@ -186,7 +191,10 @@ def check_weights(step: SupervisedStep, iteration: int) -> None:
 
 
 class Meter:
-    """Losses and speed since the last report; initially, since iteration ``start``."""
+    """Losses and speed since the last report; initially, since iteration ``start``.
+
+    All ranks must call :meth:`check` and :meth:`report` at the same iterations.
+    """
 
     def __init__(
         self,
@@ -215,23 +223,38 @@ class Meter:
         self.since += time.monotonic() - began
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each loss."""
-        count = len(self.losses)
-        names = self.losses[0] if count else ()
-        return {name: float(sum(losses[name] for losses in self.losses)) / count for name in names}
+        """Return the mean of each loss, over iterations and ranks."""
+        if not self.losses:
+            return {}
+        names, world = list(self.losses[0]), self.step.runtime.world
+        sums = torch.stack([sum(losses[name] for losses in self.losses) for name in names])
+        count = len(self.losses) * world.size
+        values = world.sum(sums).tolist()
+        return {name: value / count for name, value in zip(names, values, strict=True)}
 
-    def check(self) -> None:
-        """Raise a :class:`UserError` that names the first iteration whose loss is not finite."""
-        if all(map(math.isfinite, self.means().values())):
-            return
+    def check(self) -> dict[str, float]:
+        """Return the mean of each loss.
+
+        Raises:
+            UserError: names the first iteration whose loss is not finite.
+        """
+        means = self.means()
+        if not all(map(math.isfinite, means.values())):
+            found = filter(None, self.step.runtime.world.gather(self._first_not_finite()))
+            raise UserError(min(found)[1])
+        return means
+
+    def _first_not_finite(self) -> tuple[int, str] | None:
+        """Return the first iteration whose loss is not finite on this rank, and an error line."""
         for iteration, losses in enumerate(self.losses, self.start):
             for name, loss in losses.items():
                 if not math.isfinite(float(loss)):
-                    raise UserError(
+                    return iteration, (
                         f"the loss ({name}) became {float(loss)} in iteration {iteration + 1}"
                         f"{image_names(self.step, iteration)}; lower the learning rate "
                         "(weights saved so far are finite)"
                     )
+        return None
 
     def report(self) -> dict[str, float]:
         """Check the losses, log and record their means, and reset the meter.
@@ -239,8 +262,7 @@ class Meter:
         Returns:
             The means, and the learning rate of the backbone.
         """
-        self.check()
-        count, means = len(self.losses), self.means()
+        count, means = len(self.losses), self.check()
         done = self.start + count
         seconds = time.monotonic() - self.since
         waiting = 100 * (self.step.waited - self.waited) / max(seconds, 1e-9)

@@ -81,18 +81,31 @@ def run(main: Callable[[], None], parser: Callable[[], ArgumentParser] | None = 
     try:
         main()
         sys.stdout.flush()
-    except UserError as error:  # what reads or writes a file may take lack of memory for a fault
-        problem = error.__cause__ and _resource_problem(error.__cause__, parser)
-        _end(f"error: {problem or error.line}", 2)
-    except Stopped as stopped:
-        _end(str(stopped), stopped.exit_code)
-    except KeyboardInterrupt:
-        _end("stopped by SIGINT", 128 + signal.SIGINT)
-    except Exception as error:
-        problem = _resource_problem(error, parser) or _file_problem(error)
-        if problem is None:
+    except BaseException as error:
+        line, code = ending_of(error, parser)
+        if line is None:
             raise
-        _end(f"error: {problem}", 2)
+        _end(line, code)
+
+
+def ending_of(
+    error: BaseException, parser: Callable[[], ArgumentParser] | None = None
+) -> tuple[str | None, int]:
+    """Return the line and the exit code with which an exception ends a script.
+
+    The line is None for errors of the program itself, which end it with a traceback.
+    """
+    if isinstance(error, UserError):  # what reads a file may take lack of memory for a fault of it
+        problem = error.__cause__ and _resource_problem(error.__cause__, parser)
+        return f"error: {problem or error.line}", 2
+    if isinstance(error, Stopped):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by SIGINT", 128 + signal.SIGINT
+    problem = None
+    if isinstance(error, Exception):
+        problem = _resource_problem(error, parser) or _file_problem(error)
+    return (f"error: {problem}", 2) if problem else (None, 1)
 
 
 def _resource_problem(
@@ -122,5 +135,6 @@ def _file_problem(error: Exception) -> str | None:
 def _end(line: str, code: int) -> None:
     # Half-made objects, such as a data loader without its workers, complain when they are removed.
     sys.unraisablehook = lambda _: None
-    print(line, file=sys.stderr)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # once, of several processes that torchrun started
+        print(line, file=sys.stderr)
     sys.exit(code)

@@ -28,22 +28,26 @@ class _LogFile(logging.FileHandler):
         )
 
 
-def start_log(path: Path | None = None) -> None:
+def start_log(path: Path | None = None, silent: bool = False) -> None:
     """Log to the terminal and, if a path is given, append to that file.
+
+    Args:
+        path: the file.
+        silent: log nothing but errors, to the terminal alone: on ranks other than 0.
 
     Raises:
         UserError: the file cannot be written.
     """
     logging.raiseExceptions = False  # a log line that cannot be written must not end the run
     handlers: list[logging.Handler] = [_Terminal()]
-    if path is not None:
+    if path is not None and not silent:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handlers.append(_LogFile(path))
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror}); see -p") from error
     logging.basicConfig(
-        level=logging.INFO,
+        level=logging.ERROR if silent else logging.INFO,
         format="%(asctime)s %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",
         handlers=handlers,

@@ -53,11 +53,11 @@ class Recorder:
     """Appends lines to a metrics file.
 
     Args:
-        path: the file; the first line creates it.
+        path: the file; the first line creates it. None records nothing, on ranks other than 0.
         sink: gets every line after it is written.
     """
 
-    def __init__(self, path: Path, sink: Sink | None = None):
+    def __init__(self, path: Path | None, sink: Sink | None = None):
         self.path = path
         self.sink = sink
         self._checked = False
@@ -73,6 +73,8 @@ class Recorder:
         Raises:
             UserError: the file cannot be written.
         """
+        if self.path is None:
+            return
         values = _finite(values)
         line = json.dumps({"kind": kind, **step._asdict(), **values})
         try:

@@ -20,6 +20,7 @@ from torch import Tensor
 from utils.checkpoint import load_weights, read_plain, require_keys, write_tensors
 from utils.errors import UserError
 from utils.files import read_json, remove_temporaries, write_json
+from utils.runtime import Runtime
 from utils.steps import SupervisedStep
 from utils.validation import Scores
 
@@ -38,6 +39,7 @@ FREE_FLAGS = {
     "keep_features",
     "accept_partial",
     "report",
+    "dist_timeout",
 }
 """Flags that may differ between a run and its continuation, since they change no result."""
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "opencv-python-headless")
@@ -55,13 +57,17 @@ class RunSettings:
         args: the flags.
         script: its name.
         default: value of a flag that is not given, by its name.
+        ranks: number of processes, which share a batch: what counts is the size of the whole batch.
     """
 
-    def __init__(self, args: Namespace, script: str, default: Callable[[str], Any]):
+    def __init__(self, args: Namespace, script: str, default: Callable[[str], Any], ranks: int = 1):
         self.default = default
+        self.ranks = ranks
         self.before: dict[str, Any] = {}
         self.path = args.model_save_dir / f"{script}_settings.json"
         self.flags = {k: str(v) for k, v in vars(args).items() if k not in FREE_FLAGS}
+        if ranks > 1:
+            self.flags["train_batch_size"] = str(args.train_batch_size * ranks)
 
     def check(self, resume: bool, results: Iterable[Path]) -> bool:
         """Whether a run is continued.
@@ -92,7 +98,8 @@ class RunSettings:
             data: what the run's data are (:mod:`dataloader.data_record`), for its continuations.
         """
         remove_temporaries(self.path.parent)
-        value = {"flags": self.flags, "machine": machine_facts(), "data": data or {}}
+        machine = machine_facts() | {"processes": str(self.ranks)}
+        value = {"flags": self.flags, "machine": machine, "data": data or {}}
         write_json(self.path, value, indent=1)
 
     @property
@@ -111,6 +118,10 @@ class RunSettings:
         for name, value in self.flags.items():
             old = flags.get(name, str(self.default(name)))  # a flag that was not there then
             if old != value:
+                if name == "train_batch_size":
+                    machine = before.get("machine")
+                    ranks = machine.get("processes", 1) if isinstance(machine, dict) else 1
+                    value, old = _together(value, self.ranks), _together(old, ranks)
                 raise UserError(
                     f"--resume: --{name} is {value}, but the run in {self.path.parent} had {old}"
                 )
@@ -118,7 +129,8 @@ class RunSettings:
 
     def _warn_of_another_machine(self) -> None:
         """Sums depend on the number of threads and on versions: files may differ in last digits."""
-        machine, now = self.before.get("machine"), machine_facts()
+        machine = self.before.get("machine")
+        now = machine_facts() | {"processes": str(self.ranks)}
         for name, value in (machine if isinstance(machine, dict) else {}).items():
             if now.get(name, value) != value:
                 log.warning(
@@ -126,6 +138,11 @@ class RunSettings:
                     "the same to the last digit",
                     *(name, now[name], value, self.path.parent),
                 )
+
+
+def _together(images: str, ranks: int | str) -> str:
+    """Return the images in a batch and, if several processes share it, their number."""
+    return images if str(ranks) == "1" else f"{images} ({ranks} processes together)"
 
 
 def machine_facts() -> dict[str, str]:
@@ -165,7 +182,9 @@ class StateFile:
         self.name = name
 
     def save(self, step: SupervisedStep, progress: Progress) -> None:
-        """Save a training step's networks and optimisers, and how far it has come."""
+        """Save a training step's networks and optimisers, and how far it has come; on rank 0."""
+        if not step.runtime.world.is_main:
+            return
         state = {
             "name": self.name,
             "iteration": progress.iteration,
@@ -185,11 +204,8 @@ class StateFile:
         Raises:
             UserError: the file is damaged, or no state of such a step.
         """
-        if not self.path.is_file():
-            return Progress()
-        state = read_plain(self.path)
-        require_keys(self.path, state, STATE_KEYS, REMEDY)
-        if state["name"] != self.name:
+        state = step.runtime.world.on_main(self._read)
+        if state is None:
             return Progress()
         for name, net in step.networks.items():
             load_weights(self.path, state["networks"].get(name, {}), net, REMEDY)
@@ -203,13 +219,30 @@ class StateFile:
             raise UserError(
                 f"{self.path}: no state of this training ({error}); {REMEDY}"
             ) from error
-        if state["random_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["random_cuda"])
+        set_random_cuda(state["random_cuda"], step.runtime)
         for loader in step.loaders:
             loader.start_at(state["iteration"])
         log.info("%s: resumed after iteration %d", self.name, state["iteration"])
         return Progress(state["iteration"], state["validated"], best)
 
+    def _read(self) -> dict[str, Any] | None:
+        """Read the state; None if there is none of this training."""
+        if not self.path.is_file():
+            return None
+        state = read_plain(self.path)
+        require_keys(self.path, state, STATE_KEYS, REMEDY)
+        return state if state["name"] == self.name else None
+
     def remove(self) -> None:
         """Remove the file; the training has come to its end."""
         self.path.unlink(missing_ok=True)
+
+
+def set_random_cuda(states: list[Tensor], runtime: Runtime) -> None:
+    """Set the random states of all GPUs or, of several ranks, that of rank 0 on each one's GPU."""
+    if not states or not torch.cuda.is_available():
+        return
+    if runtime.world.size == 1:
+        torch.cuda.set_rng_state_all(states)
+    else:  # rank 0 uses the first GPU of its machine, and all ranks draw alike
+        torch.cuda.set_rng_state(states[0], runtime.device)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from utils.distributed import SINGLE, World
 from utils.errors import UserError
+from utils.parallel import parallel, share_layers
 
 COMPILERS = (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")
 AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -46,6 +48,7 @@ class Runtime:
         amp: value of ``--amp``: "none" (float32), "bf16", or "fp16" with loss scaling.
         channels_last: keep weights, and thereby activations, in channels-last order.
         compiled: run networks through ``torch.compile``.
+        world: the processes that run networks together.
     """
 
     def __init__(
@@ -54,19 +57,22 @@ class Runtime:
         amp: str = "none",
         channels_last: bool = False,
         compiled: bool = False,
+        world: World = SINGLE,
     ):
         self.device = device
         self.compiled = compiled
+        self.world = world
         self.dtype = AMP_TYPES[amp]
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
 
     @classmethod
-    def from_args(cls, args: Namespace) -> "Runtime":
+    def from_args(cls, args: Namespace, world: World = SINGLE) -> "Runtime":
         """Create a runtime from --device, --amp, --channels_last, --compile and --deterministic.
 
         Raises:
-            UserError: this machine lacks the device or, for --compile, a C++ compiler.
+            UserError: this machine lacks the device or, for --compile, a C++ compiler; or BatchNorm
+                should learn on CPUs in several processes.
         """
         if args.deterministic:
             # Set before CUDA starts; operations without a deterministic kernel only warn.
@@ -75,7 +81,15 @@ class Runtime:
         torch.backends.cudnn.benchmark = not args.deterministic  # sizes hardly ever change here
         if args.compile and not any(map(shutil.which, COMPILERS)):
             raise UserError("--compile: no C++ compiler found; install g++ or leave the flag out")
-        return cls(get_device(args.device), args.amp, args.channels_last, args.compile)
+        device = get_device(world.device(args.device))
+        if device.type == "cuda" and world.size > 1:
+            torch.cuda.set_device(device)
+        elif world.size > 1 and not getattr(args, "freeze_bn", True):
+            raise UserError(
+                "--no-freeze_bn: several processes can learn BatchNorm together only on GPUs (by "
+                "SyncBatchNorm); use --freeze_bn, or a single process"
+            )
+        return cls(device, args.amp, args.channels_last, args.compile, world)
 
     @property
     def float64_device(self) -> torch.device:
@@ -84,11 +98,16 @@ class Runtime:
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Move a network to the device, in the memory format; --compile acts on its first run."""
+        model = share_layers(model, self.world, self.device)
         model.to(self.device, memory_format=self.memory_format)
         if self.compiled:  # forward calls forward_features, and selection calls it directly
             name = "forward_features" if hasattr(model, "forward_features") else "forward"
             setattr(model, name, torch.compile(getattr(model, name)))
         return model
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """Return the network to call in training, see :func:`utils.parallel.parallel`."""
+        return parallel(model, self.world, self.device)
 
     def autocast(self) -> AbstractContextManager:
         """Return the autocast context that networks run in."""

@@ -1,16 +1,21 @@
 """The two kinds of training step: supervised, and adversarial between two domains."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.optim import Optimizer
 
 from utils.losses import LOSSES
+from utils.metrics import IGNORE
+from utils.parallel import without_averaging
 from utils.runtime import Runtime
+from utils.stopping import Stopped
 
 ADVERSARIAL_WEIGHT = 0.0005
 SOURCE, TARGET = 0.0, 1.0
@@ -36,9 +41,10 @@ class SupervisedStep:
         optimizer: optimiser of its parameters.
         batches: endless batches (images (N, 3, H, W), labels (N, H, W) of any integer type).
         loss: name of the loss, a key of :data:`LOSSES`.
-        runtime: device and precision.
+        runtime: device, precision and ranks.
         discriminator: saved in checkpoints beside the network; not trained here.
         focal_gamma: exponent of the focal loss.
+        grad_accum: batches whose gradients a step adds up, as if they were one batch.
 
     Attributes:
         networks: the networks that are trained, by name.
@@ -56,35 +62,78 @@ class SupervisedStep:
         runtime: Runtime,
         discriminator: nn.Module | None = None,
         focal_gamma: float = 2.0,
+        grad_accum: int = 1,
     ):
         self.model = model
         self.discriminator = discriminator
         self.networks = {"model": model}
+        self.parallel = self.networks
         self.optimizers = [optimizer]
         self.loaders = [batches]
-        self.batches = iter(batches)
+        self.batches = [iter(batches)]
         self.loss = LOSSES[loss]
         if loss == "focal_loss":
             self.loss = partial(self.loss, gamma=focal_gamma)
         self.runtime = runtime
+        self.grad_accum = grad_accum
         self.waited = 0.0
 
-    def load(self, batches: Iterator[Batch]) -> Batch:
-        """Return the next batch on the device; the time spent waiting adds to ``waited``."""
+    def connect(self) -> None:
+        """Let ranks average gradients, and draw the same dropout, from now on.
+
+        Parameters that do not learn are frozen already.
+        """
+        self.runtime.world.share_random_state(self.runtime.device)
+        self.parallel = {name: self.runtime.parallel(net) for name, net in self.networks.items()}
+
+    def load(self) -> Iterator[tuple[Batch, ...]]:
+        """Wait for the batches of a step; yield them on the device, one of each loader at a time.
+
+        Of images with labels there may be different numbers on different ranks and in different
+        batches. The loss averages over all that the step sees, so they are counted first.
+
+        Raises:
+            Stopped: a signal asked to stop, at this step on all ranks.
+        """
         since = time.monotonic()
-        batch = next(batches)
+        try:
+            loaded = [[next(it) for it in self.batches] for _ in range(self.grad_accum)]
+        except Stopped:  # of a loader on one rank; the others are told below
+            loaded = []
         self.waited += time.monotonic() - since
+        ranks = self.runtime.world.size
+        labels = [first[1] for first, *_ in loaded] if ranks * self.grad_accum > 1 else []
+        counted = sum(int((part != IGNORE).flatten(1).any(1).sum()) for part in labels)
+        counted = self.runtime.world.check_stop(counted)
+        self.images = max(counted, 1) / ranks if labels else None
+        for batches in loaded:
+            yield tuple(map(self.to_device, batches))
+
+    def to_device(self, batch: Batch) -> Batch:
+        """Return images and labels on the device."""
         images, labels = (values.to(self.runtime.device, non_blocking=True) for values in batch)
         return images, labels.long()
 
-    def __call__(self) -> dict[str, Tensor]:
-        images, labels = self.load(self.batches)
+    def averaged(self, name: str, number: int) -> AbstractContextManager:
+        """Return the context of a network's pass on batch ``number``; the last one averages."""
+        last = number == self.grad_accum - 1
+        return nullcontext() if last else without_averaging(self.parallel[name])
+
+    def supervise(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the gradients of the segmentation loss; return the loss and the logits."""
         with self.runtime.autocast():
-            logits = self.model(images)
-        loss = self.loss(logits, labels)
+            logits = self.parallel["model"](images)
+        loss = self.loss(logits, labels, self.images)
         self.runtime.backward(loss)
+        return loss.detach(), logits.detach()
+
+    def __call__(self) -> dict[str, Tensor]:
+        losses = []
+        for number, ((images, labels),) in enumerate(self.load()):
+            with self.averaged("model", number):
+                losses.append(self.supervise(images, labels)[0])
         self.runtime.update(*self.optimizers)
-        return {"loss": loss.detach()}
+        return {"loss": sum(losses)}
 
 
 class AdversarialStep(SupervisedStep):
@@ -105,40 +154,56 @@ class AdversarialStep(SupervisedStep):
         discriminator_optimizer: Optimizer,
         target_batches: Iterable[Batch],
         focal_gamma: float = 2.0,
+        grad_accum: int = 1,
     ):
-        super().__init__(model, optimizer, batches, loss, runtime, discriminator, focal_gamma)
+        supervised = (model, optimizer, batches, loss, runtime, discriminator)
+        super().__init__(*supervised, focal_gamma, grad_accum)
         self.networks = {"model": model, "discriminator": discriminator}
+        self.parallel = self.networks
         self.optimizers = [optimizer, discriminator_optimizer]
         self.loaders = [batches, target_batches]
-        self.target_batches = iter(target_batches)
+        self.batches = [iter(batches), iter(target_batches)]
+        # The same weights, which get no gradients: DistributedDataParallel requires of parameters
+        # that they learn in every pass, or never.
+        weights = {name: value.detach() for name, value in discriminator.named_parameters()}
+        self.fixed_discriminator = partial(functional_call, discriminator, weights)
 
     def __call__(self) -> dict[str, Tensor]:
-        source, labels = self.load(self.batches)
-        target, _ = self.load(self.target_batches)
-
-        self.discriminator.requires_grad_(False)
-        with self.runtime.autocast():
-            source_logits = self.model(source)
-        loss = self.loss(source_logits, labels)
-        self.runtime.backward(loss)
-        with self.runtime.autocast():
-            target_logits = self.model(target)
-        adversarial = self.domain_loss(target_logits, SOURCE)
-        self.runtime.backward(ADVERSARIAL_WEIGHT * adversarial)
-
-        self.discriminator.requires_grad_(True)
-        source_loss = self.domain_loss(source_logits.detach(), SOURCE)
-        target_loss = self.domain_loss(target_logits.detach(), TARGET)
-        loss_d = (source_loss + target_loss) / 2
-        self.runtime.backward(loss_d)
-
+        losses = []
+        for number, ((source, labels), (target, _)) in enumerate(self.load()):
+            with without_averaging(self.parallel["model"]):  # the target's pass averages both
+                loss, source_logits = self.supervise(source, labels)
+            with self.averaged("model", number):
+                adversarial, target_logits = self.deceive(target)
+            with self.averaged("discriminator", number):
+                loss_d = self.discriminate(source_logits, target_logits)
+            losses.append(torch.stack([loss, adversarial, loss_d]))
         self.runtime.update(*self.optimizers)
-        return {"loss": loss.detach(), "adv": adversarial.detach(), "D": loss_d.detach()}
+        return dict(zip(("loss", "adv", "D"), sum(losses), strict=True))
 
-    def domain_loss(self, logits: Tensor, domain: float) -> Tensor:
-        """Return the discriminator's binary cross-entropy for logits (N, C, H, W) and a domain."""
+    def deceive(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the network's gradients of the adversarial loss; return that loss and the logits."""
         with self.runtime.autocast():
-            domain_logits = self.discriminator(F.softmax(logits.float(), dim=1)).float()
+            logits = self.parallel["model"](target)
+        loss = self.domain_loss(self.fixed_discriminator, logits, SOURCE) / self.grad_accum
+        self.runtime.backward(ADVERSARIAL_WEIGHT * loss)
+        return loss.detach(), logits.detach()
+
+    def discriminate(self, source_logits: Tensor, target_logits: Tensor) -> Tensor:
+        """Add the discriminator's gradients; return its loss."""
+        discriminator = self.parallel["discriminator"]
+        source_loss = self.domain_loss(discriminator, source_logits, SOURCE)
+        target_loss = self.domain_loss(discriminator, target_logits, TARGET)
+        loss = (source_loss + target_loss) / 2 / self.grad_accum
+        self.runtime.backward(loss)
+        return loss.detach()
+
+    def domain_loss(
+        self, discriminator: Callable[[Tensor], Tensor], logits: Tensor, domain: float
+    ) -> Tensor:
+        """Return a discriminator's binary cross-entropy for logits (N, C, H, W) and a domain."""
+        with self.runtime.autocast():
+            domain_logits = discriminator(F.softmax(logits.float(), dim=1)).float()
         return F.binary_cross_entropy_with_logits(
             domain_logits, torch.full_like(domain_logits, domain)
         )

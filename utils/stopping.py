@@ -1,7 +1,9 @@
 """Stopping on request: SIGTERM and Ctrl-C end a script only after its state is saved."""
 
+import math
 import os
 import signal
+import time
 from types import FrameType
 from typing import NoReturn
 
@@ -33,19 +35,30 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """Remembers the first signal; a second one of the same kind ends the process at once."""
+    """Remembers the first signal; a later one of the same kind ends the process at once.
+
+    Attributes:
+        signum: of the signal that has asked to stop; None if there was none.
+        patience: seconds after the first signal in which another one changes nothing. torchrun
+            passes on to its processes what a terminal or a scheduler has sent to all of them.
+    """
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self.patience = 0.0
+        self._since = math.inf
 
     def listen(self) -> None:
         """Handle SIGTERM and Ctrl-C from now on."""
+        self._since = math.inf
         for signum in SIGNALS:
             signal.signal(signum, self._remember)
 
     def _remember(self, signum: int, _: FrameType | None) -> None:
         self.signum = signum
-        signal.signal(signum, signal.SIG_DFL)
+        self._since = min(self._since, time.monotonic())
+        if time.monotonic() - self._since >= self.patience:
+            signal.signal(signum, signal.SIG_DFL)
 
     def check(self) -> None:
         """Raise :class:`Stopped` if a signal has arrived."""

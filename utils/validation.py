@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from utils.errors import UserError
 from utils.metrics import ConfusionMatrix, percent
 from utils.progress import progress
 from utils.runtime import Runtime
-from utils.stopping import STOP
+from utils.stopping import STOP, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +64,9 @@ def validate(
 
     Args:
         model: the network, with one class per name.
-        loader: batches (_, images (N, 3, H, W), labels (N, H, W) uint8, _).
+        loader: this rank's batches (_, images (N, 3, H, W), labels (N, H, W) uint8, _).
         class_names: one name per class.
-        runtime: device and precision.
+        runtime: device, precision and ranks.
         missing, star, absent: train ids of classes, see :func:`validation_line`.
 
     Raises:
@@ -87,14 +88,21 @@ def validate(
 def confusion_of(
     model: nn.Module, loader: Iterable, num_classes: int, runtime: Runtime
 ) -> ConfusionMatrix:
-    """Return the confusion matrix of a network over the batches of :func:`validate`."""
+    """Return the confusion matrix of a network over the batches of all ranks.
+
+    Raises:
+        Stopped: a signal asked to stop, on all ranks.
+    """
     model.eval()
     confusion = ConfusionMatrix(num_classes)
-    for _, images, labels, _ in progress(loader, desc="validate", unit="batch", leave=False):
-        STOP.check()
-        with runtime.autocast():
-            logits = model(images.to(runtime.device, non_blocking=True))
-        confusion.add(labels.numpy(), logits.argmax(1).to(torch.uint8).cpu().numpy())
+    with suppress(Stopped):  # on this rank; below, all ranks agree
+        for _, images, labels, _ in progress(loader, desc="validate", unit="batch", leave=False):
+            STOP.check()
+            with runtime.autocast():
+                logits = model(images.to(runtime.device, non_blocking=True))
+            confusion.add(labels.numpy(), logits.argmax(1).to(torch.uint8).cpu().numpy())
+    runtime.world.check_stop()
+    confusion.counts = runtime.world.sum_array(confusion.counts)
     return confusion
 
 

@@ -1,0 +1,217 @@
+"""Several processes (gloo) give what one process with all their images gives."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.experiment import load
+from tests.in_process import Ended
+from tests.killing import Moment, Signal
+from tests.ranks import Ranks, run_ranks
+from utils.recorder import read_metrics
+
+
+@pytest.fixture(scope="module")
+def city(toy_city, tmp_path_factory) -> Path:
+    """The toy city with images of which few pixels, or none at all, are labelled."""
+    root = tmp_path_factory.mktemp("uneven") / "city"
+    shutil.copytree(toy_city, root)
+    labels = sorted((root / "GTA5" / "labels").glob("*.png"))
+    labels += sorted((root / "Cityscapes" / "gtFine" / "train").rglob("*_labelIds.png"))
+    for number, path in enumerate(labels):
+        label = np.asarray(Image.open(path).convert("L")).copy()
+        height = (0, 8, 64)[number % 3]  # rows that keep their labels
+        label[height:] = 0
+        Image.fromarray(label).save(path)
+    return root
+
+
+def command(city: Path, exp: Path, script: str, flags: str) -> str:
+    return (
+        f"{script} -p {exp} -m deeplabv3plus_mobilenet --separable_conv --image_size 32 64 "
+        f"--device cpu --num_workers 0 --val_batch_size 2 --src_data_dir {city}/GTA5 "
+        f"--trg_data_dir {city}/Cityscapes --val_data_dir {city}/Cityscapes {flags}"
+    )
+
+
+def weights(checkpoint: Path, key: str = "model_state_dict") -> torch.Tensor:
+    """All numbers of a network in one vector."""
+    tensors = torch.load(checkpoint, weights_only=True)[key]
+    return torch.cat([tensor.double().flatten() for _, tensor in sorted(tensors.items())])
+
+
+def assert_same_weights(checkpoint: Path, expected: Path, start: Path) -> None:
+    """What was learned from ``start`` on is the same, but for the rounding of sums."""
+    ours, theirs, before = map(weights, (checkpoint, expected, start))
+    assert (theirs - before).norm() > 1e-3
+    assert (theirs - ours).norm() < 1e-6 * (theirs - before).norm()
+
+
+def measured(exp: Path, kind: str, name: str) -> list[float]:
+    return [e[name] for e in read_metrics(exp / "metrics.jsonl") if e["kind"] == kind]
+
+
+@pytest.fixture(scope="module")
+def start(city, script, tmp_path_factory) -> Path:
+    """A checkpoint to start from, hardly trained."""
+    exp = tmp_path_factory.mktemp("start")
+    flags = "--backbone_weights none --warmup sup_warmup --total_itrs 1 --train_lr 1e-9"
+    script(command(city, exp, "warmup.py", flags))
+    return exp / "checkpoint.tar"
+
+
+WARMUPS = [
+    # warm-up, flags of one process, and of several by their number
+    ("uda_warmup", "6", {2: "3", 3: "2"}),
+    ("sup_warmup", "6", {3: "2"}),
+    ("target_supervised", "4 --loss_type focal_loss", {2: "2 --loss_type focal_loss"}),
+]
+
+
+@pytest.mark.parametrize(("warmup", "one", "several"), WARMUPS)
+def test_warm_ups(city, start, script, tmp_path, warmup, one, several):
+    flags = f"--init_checkpoint {start} --total_itrs 3 --ramp_itrs 1 --train_lr 1e-2 --val_period 3"
+    flags += f" --warmup {warmup} --train_lr_D 1e-4 --train_batch_size "
+    script(command(city, tmp_path / "one", "warmup.py", flags + one))
+    for ranks, batch in several.items():
+        exp = tmp_path / str(ranks)
+        run_ranks(command(city, exp, "warmup.py", flags + batch), ranks, tmp_path)
+        files = [path / "checkpoint.tar" for path in (exp, tmp_path / "one")]
+        assert_same_weights(*files, start)
+        adversarial = warmup == "uda_warmup"
+        if adversarial:
+            ours, theirs = (weights(file, "model_D") for file in files)
+            # Adam divides gradients by their size, and so enlarges what is but rounding.
+            assert torch.isclose(ours, theirs, 1e-3, 1e-6).double().mean() > 0.98
+        for name in ("loss", "adv", "D") if adversarial else ("loss",):
+            ours, theirs = (measured(file.parent, "train", name) for file in files)
+            assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_gradients_of_several_batches_are_those_of_one(city, script, tmp_path):
+    """In one process and in two; DeepLabV2 draws no dropout."""
+
+    def run(name: str, flags: str, ranks: int = 1) -> Path:
+        base = command(city, tmp_path / name, "warmup.py", "--backbone_weights none --val_period 2")
+        base = base.replace("deeplabv3plus_mobilenet --separable_conv", "deeplabv2_mobilenet")
+        base += f" --train_lr 1e-2 --ramp_itrs 1 {flags}"
+        script(base) if ranks == 1 else run_ranks(base, ranks, tmp_path)
+        return tmp_path / name / "checkpoint.tar"
+
+    start = run("start", "--total_itrs 1 --train_lr 1e-9")
+    one = run("one", "--total_itrs 2 --train_batch_size 4")
+    several = run("accumulated", "--total_itrs 2 --train_batch_size 1 --grad_accum 4")
+    assert_same_weights(several, one, start)
+    two = run("two", "--total_itrs 2 --train_batch_size 1 --grad_accum 2", ranks=2)
+    assert_same_weights(two, one, start)
+    for name in ("loss", "adv", "D"):
+        losses = [measured(file.parent, "train", name) for file in (several, two, one)]
+        assert losses[0] == pytest.approx(losses[2], rel=1e-5)
+        assert losses[1] == pytest.approx(losses[2], rel=1e-5)
+
+
+def rounds(city: Path, exp: Path, start: Path, batch: int) -> str:
+    flags = f"--init_checkpoint {start} --max_iterations 1 --finetune_itrs 4 --val_period 1 "
+    flags += "--finetune_lr 1e-2 --active_selection_size 0.3 --uncertainty softmax_margin "
+    flags += f"--train_batch_size {batch} --save_period 1"
+    return command(city, exp, "train_ADA.py", flags)
+
+
+@pytest.fixture(scope="module")
+def two(city, start, tmp_path_factory) -> Path:
+    """Rounds 0 and 1 by two processes."""
+    exp = tmp_path_factory.mktemp("ranks") / "two"
+    run_ranks(rounds(city, exp, start, 3), 2, exp.parent)
+    return exp
+
+
+def test_rounds(city, start, script, tmp_path, two):
+    """Fine-tuning, validation of three images, selection: the same regions and records."""
+    script(rounds(city, tmp_path / "one", start, 6))
+    run_ranks(rounds(city, tmp_path / "three", start, 2), 3, tmp_path)
+    one = tmp_path / "one"
+    for exp in (two, tmp_path / "three"):
+        assert_same_weights(exp / "checkpoint01.tar", one / "checkpoint01.tar", start)
+        assert load(exp / "datalist_00.pkl") == load(one / "datalist_00.pkl")
+        for name in ("round_00.json", "round_01.json"):
+            ours, theirs = (json.loads((f / "AL_record" / name).read_text()) for f in (exp, one))
+            assert ours == theirs
+        names = [{p.name for p in folder.iterdir()} for folder in (exp, one)]
+        assert names[0] == names[1]
+        assert measured(exp, "validation", "confusion") == measured(one, "validation", "confusion")
+
+
+def one_line(ended: list[Ended]) -> str:
+    """The line of a job that failed on all ranks that were not killed; one of them printed it."""
+    assert {rank.code for rank in ended} <= {2, -signal.SIGKILL}
+    printed = "".join(rank.err for rank in ended)
+    assert "Traceback" not in printed
+    [line] = [line for line in printed.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_killed_and_resumed(city, start, tmp_path, two):
+    """A rank that is killed ends the job with a line that names it; what resumes ends alike."""
+    base = rounds(city, tmp_path / "exp", start, 3) + " --resume"
+    kills = [(1, "datalist_00.pkl", 1), (0, "round_state.tar", 4), (1, "checkpoint01.tar", 1)]
+    for victim, name, occurrence in kills:
+        moment = Moment("os.rename", name, occurrence)
+        signal_ = Signal(signal.SIGKILL, tmp_path / "exp", moment)
+        job = Ranks(base, 2, tmp_path, victim=victim, signal_=signal_)
+        ended = job.wait()
+        assert ended[victim].code == -signal.SIGKILL
+        pid = job.processes[victim].pid
+        assert one_line(ended).startswith(f"error: rank {victim} (process {pid} on ")
+    run_ranks(base, 2, tmp_path)
+    for path in sorted(two.iterdir()):
+        ours = tmp_path / "exp" / path.name
+        if path.suffix in (".pkl", ".tar"):
+            assert ours.read_bytes() == path.read_bytes(), path
+    names = [{p.name for p in folder.iterdir()} for folder in (tmp_path / "exp", two)]
+    assert names[0] == names[1]
+
+
+def test_asked_to_stop_and_resumed_by_another_number_of_processes(city, start, script, tmp_path):
+    """SIGTERM to one rank stops all, saved; what goes on must have as many images in a batch."""
+    flags = f"--init_checkpoint {start} --total_itrs 4 --ramp_itrs 1 --train_lr 1e-2 --val_period 1"
+    flags += " --warmup sup_warmup --train_batch_size "
+    exp, one = tmp_path / "exp", tmp_path / "one"
+    base = command(city, exp, "warmup.py", flags)
+    moment = Signal(signal.SIGTERM, exp, Moment("open", "metrics.jsonl", 4))
+    ended = Ranks(f"{base} 2", 2, tmp_path, victim=1, signal_=moment).wait()
+    assert [rank.code for rank in ended] == [128 + signal.SIGTERM] * 2
+    printed = "".join(rank.err for rank in ended)
+    assert printed.count("stopped by SIGTERM; go on with --resume") == 1
+    line = script(f"{base} 2 --resume", fails=True)
+    assert "--train_batch_size is 2, but the run" in line
+    assert line.endswith("had 4 (2 processes together)")
+    line = one_line(Ranks(f"{base} 1 --resume", 2, tmp_path).wait())
+    assert "--train_batch_size is 2 (2 processes together), but the run" in line
+    assert "resumed after iteration 2" in script(f"{base} 4 --resume")
+    script(command(city, one, "warmup.py", f"{flags} 4"))
+    assert_same_weights(exp / "checkpoint.tar", one / "checkpoint.tar", start)
+    assert measured(exp, "train", "loss") == pytest.approx(measured(one, "train", "loss"), rel=1e-5)
+
+
+def test_what_ranks_do_not_have_alike(city, start, tmp_path):
+    """Flags, data, and what no rank can do: named in one line, on no rank a hang."""
+    base = command(city, tmp_path / "exp", "warmup.py", f"--init_checkpoint {start}")
+    ended = Ranks(f"{base} --seed 1", 2, tmp_path, changed={1: ("--seed 1", "--seed 2")}).wait()
+    assert "--seed is 2 on rank 1 but 1 on rank 0" in one_line(ended)
+    ended = Ranks(f"{base} --no-freeze_bn --train_batch_size 2", 2, tmp_path).wait()
+    assert "--no-freeze_bn: several processes can learn BatchNorm" in one_line(ended)
+    other = tmp_path / "city"
+    shutil.copytree(city, other)
+    image = sorted((other / "GTA5" / "images").glob("*.png"))[1]
+    image.write_bytes(image.read_bytes() + b" ")
+    ended = Ranks(base.replace(f"{city}/", ""), 2, tmp_path, machines=[city, other]).wait()
+    line = one_line(ended)
+    assert "rank 1: the data in --src_data_dir are not those of rank 0" in line
+    assert f"GTA5/images/{image.name}; all machines need the same copy" in line
+    assert not (tmp_path / "exp" / "checkpoint.tar").exists()
