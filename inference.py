@@ -3,7 +3,7 @@
 For each image, <image file name> holds 8-bit train ids at the image's own size (always as PNG), and
 <stem>_color.png shows them in colours. With --image_dir, --save_dir mirrors the folders below it;
 with a list, it does so only if two images have the same name. inference.toml beside them
-repeats the run with --config.
+repeats the run with --config. With torchrun, each process predicts a part of the images.
 """
 
 if __name__ == "__main__":
@@ -14,16 +14,16 @@ if __name__ == "__main__":
 import logging
 import os
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
@@ -35,6 +35,7 @@ from dataloader.loaders import evaluation_loader
 from dataloader.overlay import draw_overlay
 from dataloader.predictions import color_path, list_targets, mirrored_targets, overlay_path
 from dataloader.scan import IMAGE_SUFFIXES, walk_files
+from dataloader.shared_files import check_same_images, warn_of_other_folders
 from models import MODEL_NAMES, get_model
 from models.facts import take_facts
 from models.folding import fold_batch_norm
@@ -45,9 +46,11 @@ from utils.common import (
     add_domain_arguments,
     add_machine_arguments,
     add_model_arguments,
+    add_rank_arguments,
     add_relocation_argument,
     number,
 )
+from utils.distributed import World, joined
 from utils.errors import UserError, run
 from utils.files import remove_temporaries, write_png
 from utils.logs import start_log
@@ -56,6 +59,8 @@ from utils.progress import progress
 from utils.runtime import Runtime
 
 log = logging.getLogger(__name__)
+
+CONFIG = "inference.toml"
 
 
 def parser() -> Parser:
@@ -88,13 +93,55 @@ def parser() -> Parser:
     add_domain_arguments(result, "val", "cityscapes", "./data/Cityscapes")
     add_relocation_argument(result)
     add_machine_arguments(result)
+    add_rank_arguments(result)
     return result
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     flags = parser()
     args, given = flags.parse_args(argv), flags.given(argv)
-    start_log()
+    with joined(args, parser) as world:
+        start_log(silent=not world.is_main)
+        work = world.on_main(plan_work, args, given)
+        args = world.complete_flags(lambda _: work.args, args)
+        check_same_images(work.items, world)
+        share = world.shard(len(work.items), args.val_batch_size)
+        check_files([work.items[i] for i in share], work.info, "image")
+        world.barrier()  # nothing is written before all ranks have checked their images
+        if world.is_main:
+            warn_if_turned(work.items, tuple(args.image_size))
+            for folder in {target.parent for target in work.targets}:
+                remove_temporaries(folder)
+            flags.write_config(args.save_dir / CONFIG, args, *work.left_out)
+        warn_of_other_folders("--save_dir", args.save_dir / CONFIG, world)
+        write_predictions(args, work, share, world)
+        world.barrier()
+        if world.is_main:
+            print(f"{len(work.items)} predictions in {args.save_dir}")
+
+
+class Work(NamedTuple):
+    """What is to be predicted, the same on all ranks.
+
+    Attributes:
+        args: the flags, completed from the checkpoint and the dataset.
+        left_out: flags that the config file does not repeat.
+        info: the dataset whose classes are predicted.
+        items: the images.
+        targets: the files of the predictions.
+        values: (256,) uint8, what is written for each train id.
+    """
+
+    args: Namespace
+    left_out: list[str]
+    info: DatasetInfo
+    items: list[Item]
+    targets: list[Path]
+    values: np.ndarray
+
+
+def plan_work(args: Namespace, given: Collection[str]) -> Work:
+    """Find the images, and check that no prediction overwrites a file of somebody else."""
     facts = take_facts(args, given, args.trained_model_path)
     own_classes = args.image_dir is not None and "val_dataset" not in given and not args.label_ids
     info = dataset_of(args, facts, own_classes)
@@ -103,31 +150,29 @@ def main(argv: Sequence[str] | None = None) -> None:
             "--overlay: no pictures are written with --label_ids; leave one of them out"
         )
     items, targets = images_to_predict(args, info)
-    check_files(items, info, "image")
     check_targets(items, [outputs(target, args) for target in targets], args.label_ids)
-    for folder in {target.parent for target in targets}:
-        remove_temporaries(folder)
-    flags.write_config(
-        args.save_dir / "inference.toml", args, *(["val_dataset"] if own_classes else [])
-    )
-    ids = label_ids(info) if args.label_ids else np.arange(256, dtype=np.uint8)
+    values = label_ids(info) if args.label_ids else np.arange(256, dtype=np.uint8)
+    return Work(args, ["val_dataset"] if own_classes else [], info, items, targets, values)
 
-    runtime = Runtime.from_args(args)
+
+def write_predictions(args: Namespace, work: Work, share: Sequence[int], world: World) -> None:
+    """Predict this rank's images, and write what the flags ask for."""
+    items, info = work.items, work.info
+    runtime = Runtime.from_args(args, world)
     model = get_model(args.model, args.num_classes, args.output_stride, args.separable_conv, False)
-    load_model(args.trained_model_path, model)
+    load_model(args.trained_model_path, model, world)
     runtime.prepare(fold_batch_norm(model))
 
-    warn_if_turned(items, tuple(args.image_size))
-    data = EvaluationSet(items, info, tuple(args.image_size))
+    data = Subset(EvaluationSet(items, info, tuple(args.image_size)), share)
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
     for index, labels in predict(model, loader, items, runtime):
-        write_png(targets[index], cv2.LUT(labels, ids))
+        target = work.targets[index]
+        write_png(target, cv2.LUT(labels, work.values))
         if not args.label_ids:
-            write_png(color_path(targets[index]), info.colors(labels))
+            write_png(color_path(target), info.colors(labels))
         if args.overlay:
             drawn = draw_overlay(read_image(items[index].image), labels, info, args.overlay)
-            write_png(overlay_path(targets[index]), drawn)
-    print(f"{len(items)} predictions in {args.save_dir}")
+            write_png(overlay_path(target), drawn)
 
 
 def dataset_of(args: Namespace, facts: dict[str, Any], own_classes: bool) -> DatasetInfo:

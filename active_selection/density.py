@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from active_selection import clustering
+from active_selection.fitting import Fit, fit_all
 from active_selection.mixture import Mixture, fit_mixture
 from active_selection.ranking import Ranking, largest_first
 from active_selection.region_table import RegionTable
 from active_selection.schedule import turn_order
+from utils.distributed import SINGLE, World
 from utils.files import write_npz
 from utils.threads import map_in_threads
 
@@ -109,6 +110,7 @@ def rank_by_density(
     options: DensityOptions = DensityOptions(),
     seed: int = 0,
     device: torch.device | str = "cpu",
+    world: World = SINGLE,
 ) -> Ranking:
     """Rank the unlabelled target regions by d(z), classes taking turns.
 
@@ -123,11 +125,13 @@ def rank_by_density(
         options: see :class:`DensityOptions`.
         seed: seed of the k-means initialisation and of the sample of source regions.
         device: device on which mixtures are fitted; it must support float64.
+        world: the ranks, of which rank 0 calls this and the others
+            :func:`active_selection.fitting.help_to_fit`.
     """
     classes = target.pseudo_class
     sizes = np.bincount(classes)
     rankable = [c for c in np.flatnonzero(sizes >= 2).tolist() if c not in options.skip_classes]
-    mixtures = fit_mixtures(source, target, rankable, options, seed, device)
+    mixtures = fit_mixtures(source, target, rankable, options, seed, device, world)
     if options.mixtures_file is not None:
         write_npz(options.mixtures_file, **_parameters(mixtures))
     ratios = map_in_threads(
@@ -161,8 +165,9 @@ def fit_mixtures(
     options: DensityOptions,
     seed: int,
     device: torch.device | str,
+    world: World = SINGLE,
 ) -> dict[tuple[str, int], Mixture]:
-    """Fit p_T(z|c) and p_S(z|c) of each class, in parallel on all cores.
+    """Fit p_T(z|c) and p_S(z|c) of each class, in parallel on all cores of all ranks.
 
     Args:
         source: all source regions.
@@ -171,6 +176,7 @@ def fit_mixtures(
         options: see :class:`DensityOptions`.
         seed: seed of the k-means initialisation and of the sample of source regions.
         device: device of the computation; it must support float64.
+        world: see :func:`rank_by_density`.
 
     Returns:
         ("target", c) and ("source", c) -> mixture; no ("source", c) for a class with fewer than two
@@ -182,23 +188,14 @@ def fit_mixtures(
         in_target, in_source = (np.flatnonzero(of == c) for of in (target_class, source_class))
         in_source = draw_rows(in_source, options.max_source_regions, seed)
         components = options.components or components_of(len(in_target))
-        fits["target", c] = target, in_target, components
+        how = components, seed, options.covariance
+        fits["target", c] = Fit(target.feature, in_target, *how)
         if len(in_source) >= 2:
-            fits["source", c] = source, in_source, components
+            fits["source", c] = Fit(source.feature, in_source, *how)
         sizes = len(in_target), len(in_source), components
         name = options.name(c)
         log.info("%s: %d target and %d source regions, %d components", name, *sizes)
-
-    def fit(key: tuple[str, int]) -> Mixture:
-        table, rows, components = fits[key]
-        return fit_mixture(table.feature[rows], components, seed, device, options.covariance)
-
-    def cost(key: tuple[str, int]) -> int:
-        _, rows, components = fits[key]
-        return len(rows) * components
-
-    clustering.load()
-    return dict(zip(fits, map_in_threads(fit, list(fits), cost), strict=True))
+    return dict(zip(fits, fit_all(list(fits.values()), device, world), strict=True))
 
 
 def draw_rows(rows: np.ndarray, count: int | None, seed: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from active_selection.region_table import RegionTable, areas_only
 from active_selection.round_table import labelled_by_class, round_table
 from active_selection.run_folder import RunFolder
 from active_selection.schedule import budget_pixels
-from active_selection.strategies import Candidates, needs_of
+from active_selection.strategies import STRATEGIES, Candidates, needs_of
 from active_selection.table_pass import PassOptions, measure
 from dataloader.datasets import Sample, TrainingSet
 from dataloader.domain import Domain, load_domain, load_domains, make_validator
@@ -161,13 +161,30 @@ class Experiment:
     def select(self, n: int) -> list[PhaseResult]:
         """Select regions up to the budget, label them, and write the datalist.
 
-        Rank 0 decides and writes; the others wait for what it has decided.
+        All ranks measure the region tables and fit mixtures. Rank 0 decides and writes, and the
+        others wait for what it has decided.
         """
-        results = self._select(n) if self.world.is_main else []
+        plan, rest = self.world.on_main(self._open_phases, n)
+        results: list[PhaseResult] = []
+        with self.recorder.timed("select", Step(n)):
+            tables = self._measure_tables(n, needs_of(rest)) if rest else None
+            if self.world.is_main:
+                candidates = self._candidates(n, needs_of(rest), *tables) if tables else None
+                results = run_phases(
+                    *(plan, candidates, self.active_set, self.target, self.folder.path, n),
+                    ask=self.people,
+                    oracle=None if self.people else self.oracle,
+                )
+            else:
+                for strategy in rest:
+                    STRATEGIES[strategy].help(self.runtime.float64_device, self.world)
+        if self.world.is_main:
+            self.active_set.save(self.folder.datalist(n))
         results, self.active_set = self.world.broadcast((results, self.active_set))
         return results
 
-    def _select(self, n: int) -> list[PhaseResult]:
+    def _open_phases(self, n: int) -> tuple[list[Phase], list[str]]:
+        """Return the phases of a selection, and the strategies that are still to select."""
         size = self.args.active_selection_size
         budget = budget_pixels(size, self.target.pixels, len(self.target.items))
         budget += self.returned_pixels
@@ -182,25 +199,22 @@ class Experiment:
             for strategy, pixels in plan
             if pixels and not self.folder.selection(strategy, n).is_file()
         ]
-        with self.recorder.timed("select", Step(n)):
-            candidates = self._candidates(n, needs_of(rest)) if rest else None
-            results = run_phases(
-                *(plan, candidates, self.active_set, self.target, self.folder.path, n),
-                ask=self.people,
-                oracle=None if self.people else self.oracle,
-            )
-        self.active_set.save(self.folder.datalist(n))
-        return results
+        return plan, rest
 
-    def _candidates(self, n: int, needs: Collection[str]) -> Candidates:
-        """Return what strategies select from; measure only the region tables that they need."""
-        args, source, edge = self.args, None, None
-        if "source" in needs:
-            source = self._measure(n, "source", self.source)
-        if "network" in needs or args.keep_features:
-            target = self._measure(n, "target", self.target)
-        else:
-            target = areas_only(self.target)
+    def _measure_tables(
+        self, n: int, needs: Collection[str]
+    ) -> tuple[RegionTable | None, RegionTable]:
+        """Return the tables of source and target; measure only those that strategies need."""
+        source = self._measure(n, "source", self.source) if "source" in needs else None
+        if "network" in needs or self.args.keep_features:
+            return source, self._measure(n, "target", self.target)
+        return source, areas_only(self.target)
+
+    def _candidates(
+        self, n: int, needs: Collection[str], source: RegionTable | None, target: RegionTable
+    ) -> Candidates:
+        """Return what strategies select from."""
+        args, edge = self.args, None
         if "edges" in needs:
             t = self.target
             edge = region_edges(t.items, t.root, t.regions, t.masks)
@@ -216,7 +230,7 @@ class Experiment:
             else None,
         )
         device = self.runtime.float64_device
-        candidates = Candidates(target, source, args.seed, density, edge, device)
+        candidates = Candidates(target, source, args.seed, density, edge, device, self.world)
         in_scan = args.active_mode == "scan"
         pool = unlabelled_rows(target, self.active_set)
         return candidates.per_image(pool) if in_scan else candidates

@@ -16,7 +16,7 @@
 5. ``<strategy>_selection_XX.pkl``. A phase of the selection whose file exists is done; its regions
    are read from the file.
    (``AL_record/<strategy>_selection_XX.json``, which tells why, is written before it.)
-6. ``features/roundXX_<domain>_progress.json``, the number of images that a pass has measured
+6. ``features/roundXX_<domain>_progress.json``, the batches of images that a pass has measured
    (:mod:`active_selection.table_files`).
 
 Every file is written completely or not at all, so a kill at any moment leaves one of these

@@ -16,12 +16,14 @@ from active_selection.badge import rank_by_badge
 from active_selection.clue import rank_by_clue
 from active_selection.coreset import rank_by_coreset
 from active_selection.density import DensityOptions, rank_by_density
+from active_selection.fitting import help_to_fit
 from active_selection.random_selection import rank_randomly
 from active_selection.ranking import Ranking
 from active_selection.redal import rank_by_redal
 from active_selection.region_table import UNCERTAINTIES, RegionTable
 from active_selection.ripu import rank_by_ripu
 from active_selection.uncertainty import rank_by_uncertainty
+from utils.distributed import SINGLE, World
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Candidates:
         edge: (n,) share of edge pixels in each target region; None unless the strategy needs
             "edges".
         device: device of the arithmetic; it must support float64.
+        world: the ranks, of which rank 0 selects.
     """
 
     target: RegionTable
@@ -44,6 +47,7 @@ class Candidates:
     density: DensityOptions = field(default_factory=DensityOptions)
     edge: np.ndarray | None = None
     device: torch.device | str = "cpu"
+    world: World = SINGLE
 
     def per_image(self, pool: np.ndarray) -> "Candidates":
         """Return whole images (scan mode) as candidates; ``pool`` (n,) bool: unlabelled regions."""
@@ -63,10 +67,12 @@ class Strategy(NamedTuple):
             these regions in labelling order, at least as many as the budget pays for.
         needs: any of "network" (a pass over the target), "source" (another one over the source),
             "edges" (edge maps) and "discriminator" (from an adversarial warm-up).
+        help: (device, world); what the ranks other than 0 do while rank 0 calls ``rank``.
     """
 
     rank: Callable[[Candidates, np.ndarray, float], Ranking]
     needs: frozenset[str] = frozenset({"network"})
+    help: Callable[[torch.device | str, World], None] = lambda device, world: None
 
 
 NETWORK = frozenset({"network"})
@@ -77,7 +83,7 @@ def _uncertainty(name: str) -> Strategy:
 
 
 def _density(c: Candidates, pool: np.ndarray, budget: float) -> Ranking:
-    return rank_by_density(c.source, c.target, pool, c.density, c.seed, c.device)
+    return rank_by_density(c.source, c.target, pool, c.density, c.seed, c.device, c.world)
 
 
 def _aada(c: Candidates, pool: np.ndarray, budget: float) -> Ranking:
@@ -109,7 +115,7 @@ def _ripu(c: Candidates, pool: np.ndarray, budget: float) -> Ranking:
 
 STRATEGIES: dict[str, Strategy] = {
     "random": Strategy(lambda c, pool, budget: rank_randomly(pool, c.seed), frozenset()),
-    "density": Strategy(_density, NETWORK | {"source"}),
+    "density": Strategy(_density, NETWORK | {"source"}, help_to_fit),
     **{name: _uncertainty(name) for name in UNCERTAINTIES},
     "AADA": Strategy(_aada, NETWORK | {"discriminator"}),
     "CLUE": Strategy(_clue),

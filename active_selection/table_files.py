@@ -1,8 +1,13 @@
 """The columns of a region table as memory-mapped files, so that a stopped pass can continue.
 
-A JSON file beside the columns records how many images are done, a fingerprint of the network and
-of what was measured, and digests of the finished rows. Files with another fingerprint, and files
-that were truncated or changed since, are made again.
+A JSON file beside the columns records a fingerprint of the network and of what was measured, and
+for each batch of images that is done a digest of its rows. Files with another fingerprint, and
+files that were truncated or changed since, are made again.
+
+Several ranks divide the batches. Those on the machine of rank 0 write their rows into its files;
+those on other machines keep theirs in memory and send them to rank 0 whenever all ranks save, since
+two machines that map one file of a shared file system would overwrite each other's rows. Rank 0
+alone writes the record, so that a pass may continue with another number of ranks.
 """
 
 import errno
@@ -10,7 +15,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +24,12 @@ import numpy as np
 from numpy.lib.format import dtype_to_descr, open_memmap, write_array_header_1_0
 from torch import nn
 
+from utils.distributed import SINGLE, World
 from utils.errors import UserError
 from utils.files import locked_folder, read_json, write_json
 
 ColumnTypes = Mapping[str, tuple[type, tuple[int, ...]]]
-HASH_ROWS = 1 << 16
+SENT_ROWS = 1 << 16
 
 
 def digest(networks: nn.Module, facts: Iterable) -> str:
@@ -67,51 +73,91 @@ class ColumnFiles:
     """Files ``<name>_<column>.npy`` in a folder; see :meth:`open`.
 
     Attributes:
-        columns: the memory-mapped arrays, by column name.
-        images_done: number of images that an earlier, stopped pass has measured.
+        columns: the columns by name: memory-mapped files or, on ranks of another machine than that
+            of rank 0, arrays in memory.
+        digests: of each batch's rows; None for a batch that is still to be measured.
     """
 
-    def __init__(self, folder: Path, name: str, rows: int, types: ColumnTypes, fingerprint: str):
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        bounds: Sequence[int],
+        types: ColumnTypes,
+        fingerprint: str,
+        world: World = SINGLE,
+    ):
         self.paths = {column: folder / f"{name}_{column}.npy" for column in types}
         self.note_path = folder / f"{name}_progress.json"
-        self.rows = rows
+        self.bounds = bounds
+        self.rows = int(bounds[-1])
         self.types = types
         self.fingerprint = fingerprint
+        self.world = world
+        self.mapped = True
         self.columns: dict[str, np.ndarray] = {}
-        self.images_done = self.rows_done = 0
-        self.hashes = {column: hashlib.blake2b(digest_size=16) for column in types}
+        self.digests: list[str | None] = [None] * (len(bounds) - 1)
+        self._finished: dict[int, str] = {}
 
     @classmethod
     def open(
-        cls, folder: Path, name: str, rows: int, types: ColumnTypes, fingerprint: str
+        cls,
+        folder: Path,
+        name: str,
+        bounds: Sequence[int],
+        types: ColumnTypes,
+        fingerprint: str,
+        world: World = SINGLE,
     ) -> "ColumnFiles":
         """Open the columns of a stopped pass, or make new ones.
 
         Args:
             folder: folder of the files, made if necessary.
             name: name of the table, for example "round00_target".
-            rows: number of rows of every column.
+            bounds: first row of each batch, and at the end the number of rows.
             types: dtype and row shape of each column.
             fingerprint: see :func:`digest`.
+            world: the ranks that divide the batches; rank 0 makes the files.
 
         Raises:
             UserError: the folder cannot be written, or has too little space.
         """
-        files = cls(folder, name, rows, types, fingerprint)
+        files = cls(folder, name, bounds, types, fingerprint, world)
         try:
-            if not files._reopen():
+            if world.is_main and not files._reopen():
                 files._make(folder)
         except OSError as error:
             raise UserError(
                 f"{folder}: region features cannot be written ({error.strerror or error}); "
                 "see --save_feat_dir"
             ) from error
+        files._join()
         return files
+
+    @property
+    def open_batches(self) -> list[int]:
+        """Numbers of the batches that are still to be measured, ascending."""
+        return [batch for batch, digest in enumerate(self.digests) if digest is None]
+
+    def _join(self) -> None:
+        """Map the files of rank 0 on the other ranks; where they are not the same, use memory."""
+        if self.world.size == 1:
+            return
+        files = {column: _identity(path) for column, path in self.paths.items()}
+        theirs, self.digests = self.world.broadcast((files, self.digests))
+        if self.world.is_main:
+            return
+        self.mapped = self.world.beside_main and files == theirs
+        for column, (dtype, shape) in self.types.items():
+            if self.mapped:
+                self.columns[column] = open_memmap(self.paths[column], "r+")
+            else:  # the system gives memory only to rows that are written
+                self.columns[column] = np.zeros((self.rows, *shape), dtype)
 
     def _reopen(self) -> bool:
         """Open the files of a stopped pass; return False if missing, damaged or of another pass."""
-        note = self._read_note()
-        if note is None:
+        digests = self._read_note()
+        if digests is None:
             return False
         for column, (dtype, shape) in self.types.items():
             path, header = self.paths[column], _header(dtype, (self.rows, *shape))
@@ -123,23 +169,23 @@ class ColumnFiles:
             except OSError:
                 return False
             self.columns[column] = open_memmap(path, "r+")
-        self._hash_rows(note["rows"])
-        if {column: h.hexdigest() for column, h in self.hashes.items()} != note["digests"]:
+        if any(d is not None and d != self._digest(batch) for batch, d in enumerate(digests)):
             return False
-        self.images_done = note["images"]
+        self.digests = digests
         return True
 
-    def _read_note(self) -> dict[str, Any] | None:
-        """Return the record of the finished rows, if it belongs to this pass."""
+    def _read_note(self) -> list[str | None] | None:
+        """Return the recorded digest of each batch, if the record belongs to this pass."""
         try:
             note = read_json(self.note_path, "")
         except UserError:  # absent or damaged
             return None
         if not isinstance(note, dict) or note.get("fingerprint") != self.fingerprint:
             return None
-        if note.pop("note", None) != _note_digest(note):  # how many images are done was altered
+        if note.pop("note", None) != _note_digest(note):  # which batches are done was altered
             return None
-        return note if note["rows"] <= self.rows else None
+        batches = note.get("batches", [])  # earlier versions recorded something else
+        return batches if len(batches) == len(self.digests) else None
 
     def _make(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,26 +196,63 @@ class ColumnFiles:
             path.open("xb").close()
             self.columns[column] = open_memmap(path, "w+", dtype, (self.rows, *shape))
             reserve(path)
-            self.hashes[column] = hashlib.blake2b(digest_size=16)
-        self.rows_done = 0
 
-    def _hash_rows(self, end: int) -> None:
-        """Add the rows up to ``end`` to the digests."""
-        for start in range(self.rows_done, end, HASH_ROWS):
-            for column, array in self.columns.items():
-                block = np.ascontiguousarray(array[start : min(start + HASH_ROWS, end)])
-                self.hashes[column].update(block.reshape(-1).view(np.uint8))
-        self.rows_done = end
+    def _digest(self, batch: int) -> str:
+        """Return the digest of a batch's rows in all columns."""
+        result, rows = hashlib.blake2b(digest_size=16), slice(*self.bounds[batch : batch + 2])
+        for column in self.types:
+            result.update(
+                np.ascontiguousarray(self.columns[column][rows]).reshape(-1).view(np.uint8)
+            )
+        return result.hexdigest()
 
-    def save(self, images: int, rows: int) -> None:
-        """Record that the first ``images`` images, with ``rows`` rows, are done and on disk."""
-        self._hash_rows(rows)
-        for column in self.columns.values():
+    def finish(self, batch: int) -> None:
+        """Take note that the rows of a batch are filled; :meth:`save` makes it last."""
+        self._finished[batch] = self._digest(batch)
+
+    def save(self) -> None:
+        """Bring what all ranks have measured to the disk, and record it; all ranks must call this.
+
+        They wait for the slowest of them as long as it takes.
+        """
+        if not self.world.is_main:
+            self._flush()
+        for rank, (mapped, finished) in enumerate(self.world.gather((self.mapped, self._finished))):
+            if not mapped:
+                self._bring(rank, finished)
+            for batch, digest in finished.items():
+                self.digests[batch] = digest
+        self._finished = {}
+        if self.world.is_main:
+            self._flush()
+            note = {"fingerprint": self.fingerprint, "batches": self.digests}
+            write_json(self.note_path, {**note, "note": _note_digest(note)})
+        self.world.barrier()
+
+    def _flush(self) -> None:
+        for column in self.columns.values() if self.mapped else ():
             column.flush()
-        digests = {column: h.hexdigest() for column, h in self.hashes.items()}
-        note = {"images": images, "rows": rows, "fingerprint": self.fingerprint}
-        note["digests"] = digests
-        write_json(self.note_path, {**note, "note": _note_digest(note)})
+
+    def _bring(self, rank: int, batches: Iterable[int]) -> None:
+        """Send the rows of batches from a rank to rank 0, which writes them."""
+        rows = np.concatenate(
+            [np.empty(0, np.int64), *(np.arange(*self.bounds[b : b + 2]) for b in batches)]
+        )
+        for block in np.split(rows, range(SENT_ROWS, len(rows), SENT_ROWS)):
+            if self.world.rank == rank:
+                self.world.send({name: values[block] for name, values in self.columns.items()}, 0)
+            elif self.world.is_main:
+                for name, values in self.world.receive(rank).items():
+                    self.columns[name][block] = values
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from all others of the machine; None if it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _header(dtype: type, shape: tuple[int, ...]) -> bytes:

@@ -1,9 +1,14 @@
-"""The forward pass over a domain that fills its region table."""
+"""The forward pass over a domain that fills its region table.
+
+Several ranks divide the batches of one process, so that the table does not depend on their number.
+"""
 
 import logging
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +26,7 @@ from dataloader.ignore_mask import NO_REGION
 from dataloader.loaders import evaluation_loader
 from dataloader.regions import check_areas, region_areas
 from models.folding import folded_copy
+from utils.distributed import World
 from utils.errors import UserError
 from utils.progress import progress
 from utils.runtime import Runtime
@@ -68,6 +74,9 @@ def measure(
 ) -> RegionTable:
     """Measure the region table of a domain with a network; a stopped pass continues.
 
+    Of several ranks, rank 0 alone gets the whole table; in those of the others, only the rows that
+    they have measured themselves are certain.
+
     Args:
         name: name of the table's files, for example "round00_target".
         domain: the domain with its regions.
@@ -78,28 +87,44 @@ def measure(
     Raises:
         UserError: a superpixel map does not match the domain's regions, or a feature is NaN or
             infinite.
-        Stopped: a signal asked to stop; the finished rows are saved.
+        Stopped: a signal asked to stop, on all ranks; the finished rows are saved.
     """
-    classes = model.classifier.final.out_channels
+    classes, world = model.classifier.final.out_channels, options.runtime.world
+    check_same_regions(name, domain, world)
     facts = (domain.items, domain.regions, options.size, classes)
     facts += (options.batch_size, options.runtime.dtype)
     networks = nn.ModuleList(filter(None, [model, discriminator]))
+    counts = [len(domain.regions[item.superpixel]) for item in domain.items]
+    first = np.cumsum([0, *counts])
     files = ColumnFiles.open(
         options.folder,
         name,
-        sum(len(domain.regions[item.superpixel]) for item in domain.items),
+        [*first[: -1 : options.batch_size].tolist(), int(first[-1])],
         column_types(classes, with_domain=discriminator is not None),
         digest(networks, facts),
+        world,
     )
     table = make_table(domain, files.columns)
-    if files.images_done:
-        log.info("%s: %d of %d images are measured", name, files.images_done, len(table.items))
-    if files.images_done < len(table.items):
+    if files.open_batches:
         data = EvaluationSet(
             domain.items, domain.info, options.size, superpixels=True, masks=domain.masks
         )
         _fill(name, table, files, data, model, discriminator, options)
     return table
+
+
+def check_same_regions(name: str, domain: Domain, world: World) -> None:
+    """Raise a :class:`UserError` if a rank has other regions than rank 0, and thus other rows."""
+    if world.size == 1:
+        return
+    areas = [domain.regions[item.superpixel] for item in domain.items]
+    first, *others = world.gather(digest(nn.Module(), areas))
+    for rank, theirs in enumerate(others, 1):
+        if theirs != first:
+            raise UserError(
+                f"{name}: rank {rank} has other regions than rank 0; copy the superpixel maps and "
+                "their dictionary (train.dict) to its machine again"
+            )
 
 
 def _fill(
@@ -111,24 +136,28 @@ def _fill(
     discriminator: nn.Module | None,
     options: PassOptions,
 ) -> None:
-    """Measure the remaining images; save every ``save_period`` batches and when asked to stop."""
-    done, runtime = files.images_done, options.runtime
-    rest = Subset(data, range(done, len(data)))
-    loader = evaluation_loader(rest, options.batch_size, options.num_workers)
+    """Measure this rank's share of the remaining batches.
+
+    All ranks save together, every ``save_period`` batches and when one of them is asked to stop.
+    """
+    runtime, size, world = options.runtime, options.batch_size, options.runtime.world
+    left = [range(len(data))[batch * size :][:size] for batch in files.open_batches]
+    if done := len(data) - sum(map(len, left)):
+        log.info("%s: %d of %d images are measured", name, done, len(data))
+    images = [image for k in world.shard(len(left)) for image in left[k]]
+    loader = evaluation_loader(Subset(data, images), size, options.num_workers)
     bar = progress(loader, desc=name, unit="batch", leave=False)
-    ends = np.searchsorted(table.image, np.arange(len(data) + 1))
     if not runtime.compiled:  # a compiled function is bound to the network itself
         model = runtime.prepare(folded_copy(model))
-    try:
-        filling = fill_table(table, model, bar, runtime, discriminator)
-        for count, done in enumerate(filling, 1):
-            if count % options.save_period == 0:
-                files.save(done, int(ends[done]))
-            STOP.check()
-    except Stopped:
-        files.save(done, int(ends[done]))
-        raise
-    files.save(done, int(ends[done]))
+    most = -(-len(left) // world.size)  # batches of a rank
+    with closing(fill_table(table, model, bar, runtime, discriminator)) as filling:
+        for _ in range(0, most, options.save_period):
+            with suppress(Stopped):  # on this rank; below, all ranks agree
+                for end in islice(filling, options.save_period):
+                    files.finish((end - 1) // size)
+                    STOP.check()
+            files.save()
+            world.check_stop()
 
 
 @torch.inference_mode()
@@ -139,7 +168,7 @@ def fill_table(
     runtime: Runtime,
     discriminator: nn.Module | None = None,
 ) -> Iterator[int]:
-    """Measure regions image by image; yield the number of finished images after each batch.
+    """Measure regions image by image; yield where each batch ends.
 
     Args:
         table: the table whose measured columns are filled.

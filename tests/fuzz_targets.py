@@ -94,13 +94,14 @@ def read_settings(folder: Path) -> Any:
 
 
 def columns_in(folder: Path) -> ColumnFiles:
-    return ColumnFiles.open(folder, "round00_target", 6, TYPES, "fingerprint")
+    return ColumnFiles.open(folder, "round00_target", [0, 4, 6], TYPES, "fingerprint")
 
 
 def write_note(folder: Path) -> list[Path]:
     files = columns_in(folder)
     files.columns["feature"][:4] = 1
-    files.save(2, 4)
+    files.finish(0)
+    files.save()
     return [files.note_path, files.paths["feature"]][:1]
 
 
@@ -111,7 +112,7 @@ def write_columns(folder: Path) -> list[Path]:
 
 def read_columns(folder: Path) -> Any:
     files = columns_in(folder)
-    return files.images_done, files.columns["feature"][:4].tolist()
+    return files.open_batches, files.columns["feature"][:4].tolist()
 
 
 def write_owner(folder: Path) -> list[Path]:
@@ -222,11 +223,11 @@ TARGETS = [
     Target("settings", write_settings, read_settings, lambda v: v is True),
     Target(
         *("notes of passes", write_note, read_columns),
-        lambda v: v[0] == 0 or v == (2, [[1.0, 1.0]] * 4),
+        lambda v: v[0] == [0, 1] or v == ([1], [[1.0, 1.0]] * 4),
     ),
     Target(
         *("columns of passes", write_columns, read_columns),
-        *(lambda v: v[0] == 0 or v == (2, [[1.0, 1.0]] * 4), False),
+        *(lambda v: v[0] == [0, 1] or v == ([1], [[1.0, 1.0]] * 4), False),
     ),
     Target("owners of features", write_owner, read_owner, lambda v: True),
     Target("records", write_record, read_record, lambda v: v is None or v["round"] == 1),

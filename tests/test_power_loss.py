@@ -11,7 +11,7 @@ from tests.killing import Moment, Signal, run_signalled
 
 FLAGS = (
     "-m deeplabv3plus_mobilenet --separable_conv --image_size 32 64 --device cpu --num_workers 0 "
-    "--no-freeze_bn --train_batch_size 2 --val_batch_size 2 --save_period 1"
+    "--no-freeze_bn --train_batch_size 2 --val_batch_size 1 --save_period 1"
 )
 RESULTS = ("checkpoint00.tar", "checkpoint01.tar", "datalist_00.pkl", "AL_record/round_01.json")
 KILL = 9

@@ -61,9 +61,21 @@ class Parser(argparse.ArgumentParser):
         """Parse the flags of the config file, if --config names one, and then the command line.
 
         Raises:
-            UserError: a flag or the config file cannot be used.
+            UserError: a flag or the config file cannot be used, or torchrun has started several
+                processes of a script that has no use for them.
         """
+        self._check_single()
         return super().parse_known_args(self._with_config(args), namespace)
+
+    def _check_single(self) -> None:
+        """Refuse torchrun for scripts without the flags of :func:`add_rank_arguments`."""
+        flags, started = self._option_string_actions, os.environ.get("WORLD_SIZE", "1")
+        if "--dist_timeout" in flags or started == "1" or "RANK" not in os.environ:
+            return
+        divide = "; to divide images over machines, see --shard" if "--shard" in flags else ""
+        raise UserError(
+            f"torchrun: {self.prog} is a single process; start it with python instead{divide}"
+        )
 
     def typed(self, argv: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the flags that the command line itself sets, name -> value."""

@@ -41,7 +41,7 @@ FLAGS: dict[str, frozenset[str]] = {
             uncertainty components covariance max_source_regions class_balance alpha beta oracle
             accept_partial report""",
         "inference": f"""{_MODEL} {_MACHINE} {_VALIDATION} trained_model_path image_dir save_dir
-            label_ids overlay""",
+            label_ids overlay dist_timeout""",
         "evaluation": "root_dir pred_dir val_datalist_dir dataset json confusion relocate",
     }.items()
 }

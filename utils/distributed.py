@@ -103,6 +103,11 @@ class World:
         """Whether this is rank 0, the only one that writes the files of a run."""
         return self.rank == 0
 
+    @property
+    def beside_main(self) -> bool:
+        """Whether this process is on the machine of rank 0."""
+        return self.is_main or self.watch.members[self.rank].host == self.watch.members[0].host
+
     def device(self, name: str) -> str:
         """Return the device of this process for the value of ``--device``: GPU ``local_rank``.
 
@@ -175,6 +180,16 @@ class World:
         self._begin()
         dist.gather_object(value, values if self.is_main else None, 0, self.control)
         return values
+
+    def send(self, value: Any, rank: int) -> None:
+        """Send anything that can be pickled to another rank, which must :meth:`receive` it."""
+        dist.send_object_list([value], rank, self.control)
+
+    def receive(self, rank: int) -> Any:
+        """Return what another rank has sent to this one, waiting as long as it takes."""
+        box = [None]
+        dist.recv_object_list(box, rank, self.control)
+        return box[0]
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum of a tensor over all ranks, on every rank."""
@@ -259,6 +274,8 @@ def joined(args: Namespace, parser: Callable[[], ArgumentParser] | None = None) 
     if world.size == 1:
         yield world
         return
+    if "resume" not in args:
+        world.watch.remedy = "start it again"
     if not world.is_main:
         sys.stderr = _NoTerminal(sys.stderr)
     STOP.patience = PASSED_ON

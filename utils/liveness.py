@@ -39,12 +39,16 @@ class Watch:
         timeout: seconds without a sign of life after which a process on another machine counts as
             dead.
         job: name of this job, which no other one has.
+
+    Attributes:
+        remedy: what the line on a process that died says to do.
     """
 
     def __init__(self, rank: int, members: Sequence[Member], timeout: float, job: str):
         self.rank = rank
         self.members = members
         self.timeout = timeout
+        self.remedy = "go on with --resume"
         self.store = connect(job)
         self.operations = 0
         self._beats = 0
@@ -112,7 +116,7 @@ class Watch:
             ours = self.members[self.rank].host
             lower = [m for m in self.members[: self.rank] if m.host == ours]
             if all(is_gone(member.pid) for member in lower):
-                line = f"{self._describe(0)} died, or torchrun on its machine; go on with --resume"
+                line = f"{self._describe(0)} died, or torchrun on its machine; {self.remedy}"
                 print(f"error: {line}", file=sys.stderr)
             exit_at_once(2)
         while True:
@@ -177,7 +181,7 @@ class Watch:
         return self.store.check([f"left/{rank}"])
 
     def _died(self, rank: int, how: str) -> Ending:
-        line = f"{self._describe(rank)} {how}; go on with --resume"
+        line = f"{self._describe(rank)} {how}; {self.remedy}"
         ending = self.end(2, line)
         if ending == Ending(self.rank, 2, line):
             print(f"error: {line}", file=sys.stderr)

@@ -7,31 +7,34 @@ import pytest
 import torch
 from torch import nn
 
-from active_selection.table_files import ColumnFiles, digest, feature_folder
+from active_selection.table_files import ColumnFiles, _note_digest, digest, feature_folder
 from utils.errors import UserError
 
 TYPES = {"feature": (np.float32, (3,)), "pixels": (np.int64, ())}
-ROWS = 6
+BOUNDS = [0, 2, 4, 6]
+ROWS = BOUNDS[-1]
 
 
 @pytest.fixture()
 def reopen(tmp_path):
-    """A function that opens the columns of a pass of which 2 images, 4 rows, are done."""
+    """A function that opens the columns of a pass of which 2 batches, 4 rows, are done."""
 
     def reopen(fingerprint: str = "a") -> ColumnFiles:
-        return ColumnFiles.open(tmp_path / "features", "round00_target", ROWS, TYPES, fingerprint)
+        return ColumnFiles.open(tmp_path / "features", "round00_target", BOUNDS, TYPES, fingerprint)
 
     files = reopen()
-    assert files.images_done == 0
+    assert files.open_batches == [0, 1, 2]
     files.columns["feature"][:] = np.arange(3 * ROWS).reshape(ROWS, 3)
     files.columns["pixels"][:] = np.arange(ROWS)
-    files.save(2, 4)
+    files.finish(0)
+    files.finish(1)
+    files.save()
     reopen.path = lambda name: tmp_path / "features" / f"round00_target_{name}"
     return reopen
 
 
 def assert_anew(files: ColumnFiles) -> None:
-    assert files.images_done == 0
+    assert files.open_batches == [0, 1, 2]
     for column, (dtype, shape) in TYPES.items():
         assert files.columns[column].dtype == dtype
         assert files.columns[column].shape == (ROWS, *shape)
@@ -40,18 +43,19 @@ def assert_anew(files: ColumnFiles) -> None:
 
 def test_a_pass_goes_on_with_what_is_done(reopen):
     files = reopen()
-    assert files.images_done == 2
+    assert files.open_batches == [2]
     assert files.columns["feature"][:4].tolist() == np.arange(12.0).reshape(4, 3).tolist()
     files.columns["pixels"][4:] = 9
-    files.save(3, ROWS)
+    files.finish(2)
+    files.save()
     again = reopen()
-    assert again.images_done == 3
+    assert again.open_batches == []
     assert again.columns["pixels"].tolist() == [0, 1, 2, 3, 9, 9]
 
 
 def test_rows_that_are_not_done_may_hold_anything(reopen):
     np.load(reopen.path("pixels.npy"), mmap_mode="r+")[4:] = -1
-    assert reopen().images_done == 2
+    assert reopen().open_batches == [2]
 
 
 def test_columns_of_another_network_or_data_are_made_anew(reopen):
@@ -85,20 +89,24 @@ def test_rows_that_were_zeroed_or_changed_are_made_anew(reopen, value):
 @pytest.mark.parametrize(
     "change",
     [
-        {"rows": ROWS + 1},
-        {"rows": -1},
-        {"rows": "4"},
-        {"rows": True},
-        {"images": None},
-        {"images": 2.5},
-        {"digests": {}},
-        {"digests": None},
+        {"batches": []},
+        {"batches": {}},
+        {"batches": None},
+        {"batches": [None, 1, "a"]},
+        {"batches": [None, None, None]},
         {"fingerprint": "b"},
     ],
 )
 def test_a_damaged_note_counts_as_none(reopen, change):
     note = json.loads(reopen.path("progress.json").read_text())
     reopen.path("progress.json").write_text(json.dumps(note | change))
+    assert_anew(reopen())
+
+
+def test_a_note_of_an_earlier_version_counts_as_none(reopen):
+    note = {"images": 2, "rows": 4, "fingerprint": "a", "digests": {}}
+    note["note"] = _note_digest(note)
+    reopen.path("progress.json").write_text(json.dumps(note))
     assert_anew(reopen())
 
 
@@ -117,7 +125,8 @@ def test_a_planted_link_is_not_followed(reopen, tmp_path):
         reopen.path(name).symlink_to(mine)
     files = reopen()
     assert_anew(files)
-    files.save(1, 1)
+    files.finish(0)
+    files.save()
     assert mine.read_bytes() == b"mine"
     assert not reopen.path("feature.npy").is_symlink()
 
@@ -125,7 +134,7 @@ def test_a_planted_link_is_not_followed(reopen, tmp_path):
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/x: region features cannot be written .*--save_feat"):
-        ColumnFiles.open(tmp_path / "file" / "x", "a", 1, TYPES, "")
+        ColumnFiles.open(tmp_path / "file" / "x", "a", [0, 1], TYPES, "")
 
 
 def test_a_fingerprint_tells_weights_and_facts_apart():
