@@ -327,10 +327,25 @@ def add_training_arguments(parser: Parser) -> None:
     add("--focal_gamma", type=NON_NEGATIVE, default=2.0, help="exponent of the focal loss")
 
 
+def process_count() -> int:
+    """Return the number of processes that torchrun has started; without it, 1.
+
+    Raises:
+        UserError: the environment variable WORLD_SIZE is no such number.
+    """
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(
+            f"WORLD_SIZE={text}: torchrun sets this environment variable to the number of its "
+            "processes; unset it"
+        )
+    return int(text)
+
+
 def check_training(args: argparse.Namespace) -> None:
     """Raise a :class:`UserError` for flags that cannot be used, or not together."""
     if args.tensorboard:
         check_tensorboard()
-    together = args.train_batch_size * int(os.environ.get("WORLD_SIZE", 1))  # SyncBatchNorm
+    together = args.train_batch_size * process_count()  # SyncBatchNorm
     if not args.freeze_bn and together < 2 and "deeplabv3" in args.model:
         raise UserError("--no-freeze_bn: image pooling needs --train_batch_size 2 or more")

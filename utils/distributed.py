@@ -28,6 +28,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from utils.common import process_count
 from utils.errors import UserError, ending_of
 from utils.liveness import Watch
 from utils.rendezvous import meet
@@ -77,7 +78,7 @@ class World:
         Raises:
             UserError: not all ranks came in time.
         """
-        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        if process_count() == 1:
             return cls.single()
         gpu = torch.cuda.is_available() and dist.is_nccl_available()
         try:
@@ -91,7 +92,7 @@ class World:
             control = dist.new_group(backend="gloo", timeout=LONG)
         except (RuntimeError, ValueError, KeyError) as error:
             raise UserError(
-                f"torchrun: {os.environ['WORLD_SIZE']} processes did not find each other within "
+                f"torchrun: {process_count()} processes did not find each other within "
                 f"{timeout:g} s ({str(error).splitlines()[0]}); see MASTER_ADDR and MASTER_PORT, "
                 "--rdzv_endpoint and --dist_timeout"
             ) from error

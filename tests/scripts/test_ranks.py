@@ -215,3 +215,8 @@ def test_what_ranks_do_not_have_alike(city, start, tmp_path):
     assert "rank 1: the data in --src_data_dir are not those of rank 0" in line
     assert f"GTA5/images/{image.name}; all machines need the same copy" in line
     assert not (tmp_path / "exp" / "checkpoint.tar").exists()
+
+
+def test_a_number_of_processes_that_is_none(script, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "many")
+    assert "WORLD_SIZE=many: torchrun sets" in script("warmup.py", fails=True)
