@@ -3,9 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOWEST := .venv-lowest
+ANNOTATORS := .venv-annotators
+CHROMIUM ?= chromium
 TEST_DEVICE ?= cuda
 
-.PHONY: demo test test-ranks test-lowest test-gpu fuzz bench lint clean
+.PHONY: demo test test-ranks test-lowest test-gpu test-annotators browser fuzz bench lint clean
 
 test: $(READY)  ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
@@ -18,6 +20,12 @@ test-lowest: $(LOWEST)/.ready  ## the suite with the lowest versions that pyproj
 
 test-gpu: $(READY)  ## checks against the CPU; TEST_DEVICE=cuda:1 for another GPU
 	TEST_DEVICE=$(TEST_DEVICE) $(BIN)/python -m pytest tests/gpu
+
+# PICTURE=docs/label_studio.png writes that picture anew.
+test-annotators: browser $(READY) $(ANNOTATORS)/label-studio/.ready $(ANNOTATORS)/datumaro/.ready
+test-annotators:  ## packages in a real Label Studio and in Datumaro (CVAT, COCO)
+	ANNOTATORS=$(CURDIR)/$(ANNOTATORS) CHROMIUM=$(CHROMIUM) OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest tests/annotators
 
 fuzz: $(READY)  ## thousands of damaged files and made-up flags (the test suite tries a few)
 	$(BIN)/python -m tests.fuzz
@@ -33,7 +41,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 
 clean:
-	rm -rf $(VENV) $(LOWEST) demo
+	rm -rf $(VENV) $(LOWEST) $(ANNOTATORS) demo
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -48,6 +56,15 @@ $(LOWEST)/.ready: pyproject.toml
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python \
 		--resolution lowest-direct --editable ".[test]"
 	touch $@
+
+$(ANNOTATORS)/%/.ready: tests/annotators/%.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+browser:
+	@command -v $(CHROMIUM) > /dev/null || { echo "make test-annotators: no $(CHROMIUM) here;" \
+		"install it (apt-get install chromium), or name a browser: CHROMIUM=/path/to/it" >&2; exit 1; }
 
 # fast-slic, which only the benchmark compares with, finds Cython when it is built; in this order.
 $(VENV)/.ready-bench: $(READY)

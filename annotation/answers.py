@@ -20,8 +20,8 @@ from dataloader.images import read_superpixels
 from utils.errors import UserError
 
 ANSWERED, VOID, SKIPPED, MISSING = "answered", "void", "skipped", "missing"
-UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
-"""What Label Studio puts before the names of files that are uploaded."""
+UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}(-|__)")
+"""What Label Studio puts before the names of files that are uploaded, or in an export."""
 
 
 class AskedImage:
@@ -162,6 +162,7 @@ class Collector:
         notes: key -> what the files say of the image.
         problems: lines; any of them forbids the import.
         strangers: names of images that are in no package.
+        remarks: lines about files that perhaps do not hold all that was drawn.
     """
 
     def __init__(self, packages: Sequence[Package], min_share: float):
@@ -171,6 +172,7 @@ class Collector:
         self.notes: dict[str, ImageNotes] = {}
         self.problems: list[str] = []
         self.strangers: dict[str, None] = {}
+        self.remarks: list[str] = []
         for package in packages:
             for entry in package.images:
                 self.images.setdefault(entry.key, AskedImage(entry)).add(package, entry)

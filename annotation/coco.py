@@ -76,6 +76,7 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
     Raises:
         UserError: the file is not as COCO files are.
     """
+    _check_writer(data.get("info"), source, collector)
     names = {}
     for category in field(data, "categories", list, source):
         number, name = field(category, "id", int, source), field(category, "name", str, source)
@@ -103,6 +104,21 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
         raise UserError(
             f"{source}: has annotations of an image that it does not list: "
             f"image_id {next(iter(shapes))}; export it again"
+        )
+
+
+def _check_writer(info: Any, source: str, collector: Collector) -> None:
+    """Refuse, or remark on, COCO files of Label Studio that do not hold what was drawn."""
+    writer = info.get("contributor") if isinstance(info, dict) else None
+    if writer == "Label Studio Converter":
+        raise UserError(
+            f'{source}: is "Brush labels to COCO" of Label Studio, whose outlines differ from the '
+            'brush strokes by some pixels; export in the format "JSON"'
+        )
+    if writer == "Label Studio":
+        collector.remarks.append(
+            f"{source}: Label Studio leaves brush strokes out of its COCO files; if any were "
+            'drawn, export in the format "JSON" instead'
         )
 
 

@@ -30,11 +30,12 @@ def labelling_interface(classes: ClassList) -> str:
     view = ElementTree.Element("View")
     image = {"name": IMAGE, "value": "$image", "zoom": "true", "zoomControl": "true"}
     ElementTree.SubElement(view, "Image", image)
-    for tag, name, listed in (
-        ("BrushLabels", BRUSH, classes.classes),
-        ("PolygonLabels", POLYGON, classes.classes),
-        ("PolygonLabels", OUTLINE, (classes.region,)),
+    for tag, name, listed, header in (
+        ("BrushLabels", BRUSH, classes.classes, "Paint with the brush"),
+        ("PolygonLabels", POLYGON, classes.classes, "Or draw polygons"),
+        ("PolygonLabels", OUTLINE, (classes.region,), "What is asked for (no answer)"),
     ):
+        ElementTree.SubElement(view, "Header", value=header, size="6")
         style = {"opacity": "0", "strokeWidth": "2"} if name == OUTLINE else {}
         labels = ElementTree.SubElement(view, tag, name=name, toName=IMAGE, **style)
         for c in listed:
@@ -104,9 +105,9 @@ def read_label_studio(tasks: list[Any], source: str, collector: Collector) -> No
     """
     for number, task in enumerate(tasks, 1):
         place = f"{source}: task {number}"
-        data = field(task, "data", dict, place)
-        if "annotations" not in task:
+        if not isinstance(task, dict) or "annotations" not in task:  # such as "JSON-MIN"
             raise UserError(f'{place}: has no annotations; export in the format "JSON"')
+        data = field(task, "data", dict, place)
         annotations = field(task, "annotations", list, place)
         done = [a for a in annotations if not field_or(a, "was_cancelled", False, place)]
         name = data.get(NAME) or _file_of(data)

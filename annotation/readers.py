@@ -1,5 +1,6 @@
 """Which format a file of answers has, and the reader of it."""
 
+import re
 from pathlib import Path, PurePosixPath
 
 from annotation.answers import Collector
@@ -15,6 +16,8 @@ EXPECTED = (
     "expected a JSON export of Label Studio, a COCO JSON, an XML or mask archive of CVAT, or a "
     "folder or ZIP of label PNGs"
 )
+NAMELESS_STROKES = re.compile(r"task-\d+-annotation-\d+-")
+"""Names in Label Studio's "Brush labels to PNG" and "to NumPy", which tell nothing of images."""
 
 
 def read_answers(path: Path, collector: Collector) -> None:
@@ -28,6 +31,11 @@ def read_answers(path: Path, collector: Collector) -> None:
     with open_entries(path) as entries:
         names = {PurePosixPath(entry.name).name for entry in entries}
         whole = [entry for entry in entries if entry.suffix in (".json", ".xml")]
+        if any(map(NAMELESS_STROKES.match, names)):
+            raise UserError(
+                f"{path}: holds brush strokes without the names of their images; export from "
+                'Label Studio in the format "JSON"'
+            )
         if LABEL_MAP in names:
             read_mask_archive(entries, str(path), collector)
         elif len(whole) > 1:
@@ -52,7 +60,7 @@ def _read_file(entry: Entry, source: str, collector: Collector) -> None:
     content = parse_json(data, source)
     if isinstance(content, list):
         read_label_studio(content, source, collector)
-    elif isinstance(content, dict) and "categories" in content:
+    elif isinstance(content, dict) and content.keys() & {"images", "annotations"}:
         read_coco(content, source, collector)
     else:
         raise UserError(f"{source}: is no export of a labelling tool; {EXPECTED}")

@@ -42,6 +42,7 @@ def report(collector: Collector, labels: Labels) -> Iterator[str]:
     guessed = sum(_unchanged(collector.images[k], n) for k, n in collector.notes.items())
     if answers and answers == guessed:
         yield "note: all answers are just the first guess of the package; is this the right file?"
+    yield from (f"note: {remark}" for remark in collector.remarks)
     for name in list(collector.strangers)[:10]:
         yield f"{shown(name, 200)}: is in no labelling package; not taken"
     if len(collector.strangers) > 10:

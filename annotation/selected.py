@@ -9,6 +9,7 @@ from dataloader.active_set import ActiveSet, is_region_id
 from dataloader.item import Item, shown
 from dataloader.relocation import Locator, Moves
 from utils.errors import UserError
+from utils.files import read_json
 from utils.safe_pickle import load_pickle
 
 
@@ -39,7 +40,7 @@ def datalist_path(folder: Path, number: int) -> Path:
 def selected_regions(
     folder: Path, number: int, root: str | Path, moves: Moves = ()
 ) -> tuple[list[Item], dict[str, list[int]]]:
-    """What a round selected.
+    """What a round selected, and people have not skipped or left unanswered.
 
     Args:
         folder: of the run.
@@ -65,18 +66,28 @@ def selected_regions(
     locate = Locator(root, moves, path)
     asked: dict[str, list[int]] = {}
     known = stored_images(load_pickle(path))
+    answered_by_people = were_answered(folder, number)
     for file in files:
         for entry in read_entries(file):
             superpixel = superpixel_of(entry[1], known)
             located = superpixel and locate(superpixel)
-            ids = active_set.labelled.get(located, ())
+            ids = {*active_set.labelled.get(located, ()), *active_set.asked.get(located, ())}
+            if located in active_set.pool and answered_by_people and entry[2] not in ids:
+                continue
             if entry[2] not in ids or entry[2] in asked.get(located, ()):
                 raise UserError(
                     f"{file}: region {entry[2]} of {shown(entry[1])} is not one that {path.name} "
-                    "has as labelled, once; restore the files of one run"
+                    "has as labelled or asked for, once; restore the files of one run"
                 )
             asked.setdefault(located, []).append(entry[2])
     return active_set.target, asked
+
+
+def were_answered(folder: Path, number: int) -> bool:
+    """Whether the regions of a round were labelled by people, who may have skipped some of them."""
+    record = folder / "AL_record" / f"round_{number:02d}.json"
+    content = read_json(record, "restore it") if record.is_file() else None
+    return isinstance(content, dict) and "answers" in content
 
 
 def read_entries(file: Path) -> list[tuple[float, str, int]]:

@@ -249,3 +249,27 @@ def test_missing_files_folders_and_pipes(refuse, tmp_path):
     refuse(tmp_path / "empty", "holds no answers")
     os.mkfifo(tmp_path / "pipe.json")
     refuse(tmp_path / "pipe.json", "no such file")
+
+
+@pytest.mark.parametrize("suffix", ["png", "npy"])
+def test_brush_strokes_that_do_not_name_their_image(refuse, tmp_path, suffix):
+    """Label Studio's "Brush labels to PNG" and "to NumPy" name tasks by number alone."""
+    name = f"task-1-annotation-7-by-1-brush-car-0.{suffix}"
+    refuse(archive(tmp_path / "a.zip", (name, png())), '"JSON"')
+
+
+def test_exports_of_label_studio_that_lose_answers(shared, package, refuse, tmp_path, capsys):
+    (tmp_path / "min.json").write_text('[{"image": "x", "brush": [], "id": 1}]')  # "JSON-MIN"
+    refuse(tmp_path / "min.json", '"JSON"')
+    (tmp_path / "a.csv").write_text("annotation_id,annotator,brush,id,image\n")
+    refuse(tmp_path / "a.csv", "JSON")
+    content = json.loads(one_coco(package, [[8, 0, 16, 0, 16, 8, 8, 8]]))
+    content["info"] = {"contributor": "Label Studio Converter"}  # "Brush labels to COCO"
+    refuse(archive(tmp_path / "b.zip", ("result_coco.json", json.dumps(content))), '"JSON"')
+    content["info"] = {"contributor": "Label Studio"}  # "COCO", whose files it names anew
+    entry = content["images"][0]
+    entry["file_name"] = f"images/0123abcd__{entry['file_name']}"
+    shared.take(archive(tmp_path / "c.zip", ("result.json", json.dumps(content))))
+    told = capsys.readouterr().out
+    assert "note: " in told and "leaves brush strokes out" in told and "1 answered" in told
+    assert (shared.label(0)[shared.superpixels == 1] == 7).all()

@@ -18,10 +18,12 @@ from annotation.drawing import polygons
 from annotation.labels import Labels, label_name
 from annotation.package import Package
 from annotation.write import write_package
+from dataloader.active_set import ActiveSet
 from dataloader.dataset_info import load_dataset
 from tests.annotation.conftest import HEIGHT, WIDTH, export_main, import_main
 from tests.annotation.drawn import masks
 from utils.errors import UserError
+from utils.files import write_json
 from utils.safe_pickle import load_pickle, save_pickle
 
 
@@ -219,6 +221,26 @@ def test_what_export_refuses(run, tmp_path):
     folder = run.folder / "annotation" / "x"
     refused(lambda: write_package(folder, run.items, superpixels, run.info, None), "region 40")
     refused(lambda: write_package(folder, run.items, {}, run.info, None), "nothing to label")
+
+
+def test_a_round_that_people_are_asked_about_has_a_package_before_and_after_their_answers(run):
+    """And after them, regions that they skipped are in none."""
+    before = ActiveSet.load(run.folder / "datalist_00.pkl", run.root, run.root)
+    path = run.folder / "datalist_01.pkl"
+    done = ActiveSet.load(path, run.root, run.root)
+    asked = {item.superpixel: ids for item, ids in zip(run.items[1:], ([5], [2, 3]), strict=True)}
+    waiting = ActiveSet(before.source, before.target, done.pool, before.labelled, asked)
+    waiting.save(path)
+    assert [len(image.regions) for image in run.export().images] == [1, 2]
+
+    waiting.settle(lambda path, region: "dropped" if region == 2 else "labelled")
+    waiting.save(path)
+    out = ("--out", str(run.folder / "annotation" / "round_01b"))
+    refused(lambda: run.export(*out), "has as labelled or asked for")
+    write_json(run.folder / "AL_record" / "round_01.json", {"answers": {"skipped": 1}})
+    run.export(*out)
+    package = Package.load(run.folder / "annotation" / "round_01b")
+    assert [[r.id for r in image.regions] for image in package.images] == [[5], [3]]
 
 
 @pytest.mark.parametrize(
