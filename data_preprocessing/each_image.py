@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import cv2
 
+from data_preprocessing.shards import add_shard_argument
 from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import load_dataset
 from dataloader.images import check_files
@@ -49,6 +50,7 @@ def add_images_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--workers", type=number(int, 1, 1024), help="number of processes (default: one per core)"
     )
+    add_shard_argument(parser)
     add_relocation_argument(parser)
 
 
@@ -65,12 +67,16 @@ def data_root(args: Namespace) -> Path:
 
 
 def images_from_args(args: Namespace) -> list[Item]:
-    """The images that the flags of :func:`add_images_arguments` name, all of which can be read."""
+    """The images that the flags of :func:`add_images_arguments` name, those of all shards.
+
+    Raises:
+        UserError: there are none, or one of this shard cannot be read.
+    """
     info = load_dataset(args.dataset)
     root = data_root(args)
     where = (info, root, args.split, args.datalist, args.relocate)
     items = find_or_make_datalist(*where, need_label=False)
-    check_files(items, info, "image")
+    check_files(args.shard.of(items), info, "image")
     return items
 
 

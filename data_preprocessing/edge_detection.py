@@ -49,11 +49,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Make the maps that the command line asks for."""
     args = parser().parse_args(argv)
     items, root = images_from_args(args), data_root(args)
-    WRITER.check([edge_path(item, root) for item in items], items, root)
-    shares = map_images(partial(write_edges, root=root), items, args.workers, "edges")
+    WRITER.check([edge_path(item, root) for item in items], items, root, args.shard.images)
+    mine = args.shard.of(items)
+    shares = map_images(partial(write_edges, root=root), mine, args.workers, "edges")
     print(
-        f"{len(items)} edge maps in {root / 'edge'}; "
-        f"{100 * np.mean(shares):.1f} % of the pixels are edges"
+        f"{len(mine)} edge maps in {root / 'edge'}; "
+        f"{100 * np.mean(shares or [0]):.1f} % of the pixels are edges"
     )
 
 

@@ -1,7 +1,7 @@
 """Writing maps of images so that a run can be repeated, and nothing of other origin is lost."""
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,23 +37,31 @@ class MapWriter:
     tool: str
     settings: str
 
-    def check(self, paths: Sequence[Path], items: Sequence[Item], root: Path) -> None:
+    def check(
+        self,
+        paths: Sequence[Path],
+        items: Sequence[Item],
+        root: Path,
+        share: slice = slice(None),
+    ) -> None:
         """Refuse output paths that are outside ``root``, listed twice, or taken by another file.
 
-        Temporary files that a killed run left beside them are removed.
+        Temporary files that a killed run left of them are removed.
 
         Args:
             paths: where each item's map is to be.
             items: the images.
             root: root folder of the dataset.
+            share: those of the maps that are to be written.
 
         Raises:
             UserError: names the first such path.
         """
         folder, uses = os.path.abspath(root), Counter(paths)
         inputs = {Path(path) for item in items for path in (item.image, item.label)}
+        paths, images = paths[share], [item.image for item in items[share]]
         with ThreadPoolExecutor(8) as pool:
-            foreign = list(pool.map(self._is_foreign, paths, (item.image for item in items)))
+            foreign = list(pool.map(self._is_foreign, paths, images))
         for path, is_foreign in zip(paths, foreign, strict=True):
             if not path.is_relative_to(folder):
                 raise UserError(f"{path}: {self.what} would lie outside --datadir {root}")
@@ -65,8 +73,11 @@ class MapWriter:
                 raise UserError(
                     f"{path}: {self.what} would overwrite this; move it, or mend the datalist"
                 )
-        for parent in {path.parent for path in paths}:
-            remove_temporaries(parent)
+        names = defaultdict(list)
+        for path in paths:
+            names[path.parent].append(path.name)
+        for parent, ours in names.items():
+            remove_temporaries(parent, ours)
 
     def _is_foreign(self, path: Path, image: str) -> bool:
         """Whether a file is there that is neither a map made here nor one that may be kept."""

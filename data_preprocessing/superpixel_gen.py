@@ -28,12 +28,13 @@ from data_preprocessing.each_image import (
     map_images,
 )
 from data_preprocessing.map_writer import MapWriter
+from data_preprocessing.shards import Parts
 from data_preprocessing.slic import MAX_SEGMENTS, slic
 from dataloader.datalist import Item
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.ignore_mask import Masks, count_masked, find_masks
 from dataloader.images import read_image, read_superpixels
-from dataloader.regions import dictionary_path, regions_of_maps, save_regions
+from dataloader.regions import dictionary_path, regions_of_maps
 from utils.common import COUNT, POSITIVE, Parser, number
 from utils.errors import UserError, one_line, run
 from utils.files import write_png
@@ -70,24 +71,42 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Make the maps that the command line asks for."""
     args = parser().parse_args(argv)
     items, root = images_from_args(args), data_root(args)
-    masks = masks_if_good(items, root, load_dataset(args.dataset))
+    mine = args.shard.of(items)
+    masks = masks_if_good(mine, root, load_dataset(args.dataset))
     writer = superpixel_writer(args.num_segments, args.compactness)
-    writer.check([Path(item.superpixel) for item in items], items, root)
+    paths = [Path(item.superpixel) for item in items]
+    writer.check(paths, items, root, args.shard.images)
     divide = partial(divide_image, writer, args.num_segments, args.compactness)
-    made = map_images(divide, items, args.workers, "superpixels")
-    regions = dict(zip((item.superpixel for item in items), made, strict=True))
-    save_regions(root, args.split, regions)
-    counts = [len(areas) for areas in regions.values()]
-    print(
-        f"{len(counts)} superpixel maps of {min(counts)} to {max(counts)} regions; "
-        f"dictionary {dictionary_path(root, args.split)}"
-    )
+    made = map_images(divide, mine, args.workers, "superpixels")
+    regions = dict(zip((item.superpixel for item in mine), made, strict=True))
+    parts = Parts(root, args.split, items, writer.settings)
+    lacking = parts.join(args.shard, regions)
+    counts = [len(areas) for areas in made]
+    span = f" of {min(counts)} to {max(counts)} regions" if counts else ""
+    print(f"{len(counts)} superpixel maps{span}; dictionary {dictionary_path(root, args.split)}")
+    if lacking:
+        print_lacking(lacking, len(items), parts)
     if masks:
-        masked, pixels = count_masked(items, masks)
+        masked, pixels = count_masked(mine, masks)
         print(f"ignore_mask: {100 * masked / pixels:.1f} % of the pixels are never asked for")
+    count = min(args.preview, len(items))
+    previews = {items[index * len(items) // count] for index in range(count)}
     if args.preview:
-        count = min(args.preview, len(items))
-        draw_previews([items[index * len(items) // count] for index in range(count)], root)
+        draw_previews([item for item in mine if item in previews], root)
+
+
+def print_lacking(lacking: int, total: int, parts: Parts) -> None:
+    """Say why the dictionary is not written yet."""
+    print(
+        f"it will be written by the last shard: {lacking} of {total} images have no entry for it "
+        f"in {parts.folder} yet"
+    )
+    if others := parts.others():
+        print(
+            f"warning: {others} of the files there are of another list of images or of maps with "
+            "other settings; do all machines see the same data, with the same flags?",
+            file=sys.stderr,
+        )
 
 
 def masks_if_good(items: Sequence[Item], root: Path, info: DatasetInfo) -> Masks:

@@ -5,10 +5,10 @@ root) -> list of region ids. ``superpixel/<split>.areas`` maps the same paths to
 pixels of the superpixel map, in the order of those ids.
 """
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from dataloader.ignore_mask import NO_REGION, Masks, mask_of, read_regions
 from dataloader.item import shown
 from dataloader.provenance import check_provenance
 from utils.errors import UserError
-from utils.files import read_json, write_json
+from utils.files import locked_file, read_json, remove_temporaries, write_json
+
+log = logging.getLogger(__name__)
 
 MAX_AREA = 2**40  # pixels; sums of such areas stay within int64
 
@@ -88,18 +90,58 @@ def dictionary_path(root: str | Path, split: str) -> Path:
     return Path(root) / "superpixel" / f"{split}.dict"
 
 
-def save_regions(root: str | Path, split: str, regions: Regions) -> None:
+def save_regions(root: str | Path, split: str, regions: Regions, needed: Iterable[str] = ()) -> int:
     """Write ``superpixel/<split>.dict`` and ``.areas`` with paths relative to ``root``.
 
-    Entries that the files already hold for other images are kept.
+    Entries that the files already hold for other images are kept. Runs that end at the same moment
+    do so one after another, where the file system can lock.
+
+    Args:
+        root: root folder of the dataset.
+        split: of the dataset.
+        regions: the entries.
+        needed: superpixel maps without which nothing is written.
+
+    Returns:
+        How many of ``needed`` have no entry; none if the files have been written.
+
+    Raises:
+        UserError: a file cannot be written.
     """
     root = Path(root).absolute()
-    with suppress(UserError):  # a damaged dictionary is replaced
-        regions = _read_dictionary(root, split) | regions
-    relative = {os.path.relpath(path, root): ids for path, ids in regions.items()}
     path = dictionary_path(root, split)
-    write_json(path.with_suffix(".areas"), {k: list(v.values()) for k, v in relative.items()})
-    write_json(path, {k: list(v) for k, v in relative.items()})
+    with locked_file(path.with_name(f".{path.stem}.lock")) as is_locked:
+        if not is_locked:
+            log.warning(
+                "%s: this file system cannot lock; let runs with other lists end one after another",
+                path.parent,
+            )
+        regions = _read_dictionary(root, split, keep_sound=True) | regions
+        lacking = sum(name not in regions for name in needed)
+        if not lacking:
+            remove_temporaries(path.parent, [path.name, path.with_suffix(".areas").name])
+            ids, areas = _as_json(root, regions)
+            write_json(path.with_suffix(".areas"), areas)
+            write_json(path, ids)
+    return lacking
+
+
+def write_regions_file(path: Path, root: str | Path, regions: Regions) -> None:
+    """Write entries of the dictionary to a file of their own, ids and areas."""
+    ids, areas = _as_json(Path(root).absolute(), regions)
+    write_json(path, {"ids": ids, "areas": areas})
+
+
+def read_regions_file(path: Path, root: str | Path, remedy: str) -> Regions:
+    """Read what :func:`write_regions_file` wrote; ``remedy`` ends the line of an error.
+
+    Raises:
+        UserError: the file cannot be read, or is no such file.
+    """
+    value = read_json(path, remedy)
+    if not isinstance(value, dict) or set(value) != {"ids", "areas"}:
+        raise UserError(f"{path}: does not hold ids and areas of regions; {remedy}")
+    return _from_json(Path(root).absolute(), (path, value["ids"]), (path, value["areas"]), remedy)
 
 
 def load_regions(
@@ -120,31 +162,63 @@ def load_regions(
     return {path: known[path] if path in known else missing[path] for path in paths}
 
 
-def _read_dictionary(root: Path, split: str) -> Regions:
+def _as_json(root: Path, regions: Regions) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """Ids and areas of the regions, by paths relative to ``root``."""
+    relative = {os.path.relpath(path, root): ids for path, ids in regions.items()}
+    return {k: list(v) for k, v in relative.items()}, {
+        k: list(v.values()) for k, v in relative.items()
+    }
+
+
+def _read_dictionary(root: Path, split: str, keep_sound: bool = False) -> Regions:
+    """Read the dictionary; of a damaged one ``keep_sound`` returns what can be read of it."""
     path = dictionary_path(root, split)
     areas_path = path.with_suffix(".areas")
     if not (path.is_file() and areas_path.is_file()):
         return {}
     remedy = "run superpixel_gen.py again"
-    ids, areas = read_json(path, remedy), read_json(areas_path, remedy)
-    for file, value in ((path, ids), (areas_path, areas)):
+    try:
+        ids, areas = ((file, read_json(file, remedy)) for file in (path, areas_path))
+        return _from_json(root, ids, areas, remedy, keep_sound)
+    except UserError:
+        if keep_sound:
+            return {}
+        raise
+
+
+def _from_json(
+    root: Path,
+    ids: tuple[Path, Any],
+    areas: tuple[Path, Any],
+    remedy: str,
+    keep_sound: bool = False,
+) -> Regions:
+    """Regions from their ids and areas, each with its file, as :func:`_as_json` gives them."""
+    for file, value in (ids, areas):
         if not isinstance(value, dict):
             raise UserError(f"{file}: does not map superpixel maps to lists; {remedy}")
     regions = {}
-    for name, listed in ids.items():
-        if not _are_numbers(listed, 0, 255) or len(set(listed)) < len(listed) or not listed:
-            raise UserError(
-                f"{path}: the regions of {shown(name)} are no different ids of 0 to 255; {remedy}"
-            )
-        if not _are_numbers(areas.get(name), 1, MAX_AREA) or len(areas[name]) != len(listed):
-            raise UserError(
-                f"{areas_path}: the areas of {shown(name)} are no {len(listed)} whole numbers of 1 "
-                f"and more, as {path.name} has regions; {remedy}"
-            )
-        regions[os.path.abspath(root / name)] = dict(zip(listed, areas[name], strict=True))
-    if len(regions) < len(ids):
-        raise UserError(f"{path}: names a superpixel map in two ways; {remedy}")
+    for name, listed in ids[1].items():
+        problem = _problem(name, ids[0], listed, areas[0], areas[1].get(name))
+        if not problem:
+            regions[os.path.abspath(root / name)] = dict(zip(listed, areas[1][name], strict=True))
+        elif not keep_sound:
+            raise UserError(f"{problem}; {remedy}")
+    if len(regions) < len(ids[1]) and not keep_sound:
+        raise UserError(f"{ids[0]}: names a superpixel map in two ways; {remedy}")
     return regions
+
+
+def _problem(name: str, path: Path, ids: Any, areas_path: Path, areas: Any) -> str:
+    """What is wrong with an entry; empty if nothing is."""
+    if not _are_numbers(ids, 0, 255) or len(set(ids)) < len(ids) or not ids:
+        return f"{path}: the regions of {shown(name)} are no different ids of 0 to 255"
+    if not _are_numbers(areas, 1, MAX_AREA) or len(areas) != len(ids):
+        return (
+            f"{areas_path}: the areas of {shown(name)} are no {len(ids)} whole numbers of 1 and "
+            f"more, as {path.name} has regions"
+        )
+    return ""
 
 
 def _are_numbers(value: Any, low: int, high: int) -> bool:

@@ -5,9 +5,11 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -65,26 +67,62 @@ def locked_folder(folder: str | Path, flag: str) -> Iterator[None]:
 
 
 @contextmanager
+def locked_file(path: str | Path, seconds: float = 60) -> Iterator[bool]:
+    """Hold the lock of a file within the block; another process that does is waited for.
+
+    The file is made if need be, and stays. Yields False on a file system that knows no locks.
+
+    Raises:
+        UserError: another process has it for so many ``seconds``, or it cannot be opened.
+    """
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = open_to_append(path)
+        except PermissionError:  # another user's, which most file systems lock as well
+            descriptor = os.open(path, os.O_RDONLY | NO_LINK)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be opened ({error.strerror}); check the permissions of its folder"
+        ) from error
+    with os.fdopen(descriptor, "rb") as file:
+        yield _wait_for_lock(file, path, seconds)
+
+
+def _wait_for_lock(file: BinaryIO, path: str | Path, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            _lock(file, required=True)
+            return fcntl is not None
+        except (BlockingIOError, PermissionError) as error:
+            if time.monotonic() > end:
+                raise UserError(
+                    f"{path}: locked by another run for {seconds:g} s; wait for it to end, and "
+                    "repeat this command"
+                ) from error
+        except OSError:
+            return False
+        time.sleep(0.05)
+
+
+@contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open ``path`` for binary writing; it appears (or is replaced) only when the block succeeds.
 
-    Parent folders are made. The temporary file is always a new one: a link of its name, which
-    somebody might have put there, is removed and never followed. It is locked while it is written,
-    so that :func:`remove_temporaries` tells it from those that killed processes left.
+    Parent folders are made. The temporary file is always a new one, of a random name, since
+    processes of two machines that share a disk may have the same number. It is locked while it is
+    written, so that :func:`remove_temporaries` tells it from those that killed processes left.
 
     Raises:
         UserError: the disk refuses.
     """
     path = Path(path)
-    name = path.name
-    if not name:
+    if not path.name:
         raise UserError(f"{path}: is a folder; name a file in it")
-    if len(os.fsencode(name)) > LONGEST_NAME:
-        name = hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()
-    temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{_short(path.name)}.{secrets.randbits(63)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:
             _lock(file)
             yield file
@@ -99,14 +137,27 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
-def remove_temporaries(folder: Path) -> None:
+def _short(name: str) -> str:
+    """A file's name, or a digest of one that is too long for more to be added."""
+    if len(os.fsencode(name)) <= LONGEST_NAME:
+        return name
+    return hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()
+
+
+def remove_temporaries(folder: Path, names: Iterable[str] | None = None) -> None:
     """Remove what killed processes left of :func:`atomic_write` in a folder.
 
     Those that are being written now, perhaps by another machine, are locked and stay; on a file
     system that knows no locks, all stay. Folders below are not looked into.
+
+    Args:
+        folder: where the files were to be.
+        names: the files that only this process writes; all of the folder if None.
     """
+    ours = None if names is None else {_short(name) for name in names}
     for path in folder.glob(".*.*.tmp"):
-        if path.name.split(".")[-2].isdecimal() and _is_plain(path):
+        name, _, number = path.stem[1:].rpartition(".")
+        if number.isdecimal() and (ours is None or name in ours) and _is_plain(path):
             with suppress(OSError), path.open("rb") as file:  # locked, or gone meanwhile
                 _lock(file, required=True)
                 path.unlink()

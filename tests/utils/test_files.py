@@ -1,6 +1,8 @@
 """Files are whole or absent, links are not followed, and a folder is one process's."""
 
+import errno
 import os
+import secrets
 import signal
 from multiprocessing import get_context
 from pathlib import Path
@@ -9,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from utils import files
 from utils.errors import UserError
 from utils.files import (
     atomic_write,
     copy_file,
+    locked_file,
     locked_folder,
     read_json,
     remove_temporaries,
@@ -54,17 +58,21 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
     assert names(tmp_path) == ["b.txt"]
 
 
-def test_planted_links_are_not_followed(tmp_path):
-    """Of the name of the temporary file, or of the file itself."""
+def test_planted_links_are_not_followed(tmp_path, monkeypatch):
+    """Of the name of the temporary file, were it known, or of the file itself."""
     mine = tmp_path / "mine.txt"
     mine.write_text("mine")
     path = tmp_path / "b.txt"
-    for link in (path, tmp_path / f".b.txt.{os.getpid()}.tmp"):
-        link.symlink_to(mine)
+    path.symlink_to(mine)
     write_text(path, "new")
     assert mine.read_text() == "mine"
     assert not path.is_symlink()
     assert path.read_text() == "new"
+    monkeypatch.setattr(secrets, "randbits", lambda _: 5)
+    (tmp_path / ".b.txt.5.tmp").symlink_to(mine)
+    with pytest.raises(UserError, match=r"b\.txt: cannot be written"):
+        write_text(path, "newer")
+    assert mine.read_text() == "mine"
     assert names(tmp_path) == ["b.txt", "mine.txt"]
 
 
@@ -75,6 +83,32 @@ def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
     )
     write_text(path, "new")
     assert synced == [(3, False)]
+
+
+def test_two_writers_of_one_file_do_not_share_a_temporary(tmp_path):
+    """On two machines they may be processes of the same number."""
+    path = tmp_path / "b.txt"
+    with atomic_write(path) as first:
+        first.write(b"first")
+        with atomic_write(path) as second:
+            second.write(b"second")
+    assert path.read_bytes() == b"first"
+
+
+def test_a_lock_of_another_user_and_one_that_is_held(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    path = tmp_path / ".lock"
+    with locked_file(path) as is_locked:
+        assert is_locked
+        with pytest.raises(UserError, match=r"\.lock: locked by another run for 0 s"):
+            locked_file(path, seconds=0).__enter__()
+    monkeypatch.setattr(files, "open_to_append", refuse)
+    with locked_file(path) as is_locked:
+        assert is_locked
+    with pytest.raises(UserError, match=r"none: cannot be opened"):
+        locked_file(tmp_path / "none").__enter__()
 
 
 def test_a_folder_in_the_way_is_one_line(tmp_path):
