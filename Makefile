@@ -6,6 +6,8 @@ LOWEST := .venv-lowest
 ANNOTATORS := .venv-annotators
 CHROMIUM ?= chromium
 TEST_DEVICE ?= cuda
+BENCH_DEVICE ?= cuda
+BENCH_FLAGS ?=
 
 .PHONY: demo test test-ranks test-lowest test-gpu test-annotators browser fuzz bench lint clean
 
@@ -35,6 +37,10 @@ demo: $(READY)  ## the whole method on a made-up city, with pictures (results in
 
 bench: $(VENV)/.ready-bench  ## every stage around the network against a plain reference
 	$(BIN)/python benchmarks/bench.py --json benchmarks/data/results.json
+
+.PHONY: bench-gpu
+bench-gpu: $(READY)  ## a GPU's table of steps, passes and fits; BENCH_FLAGS="--json FILE" keeps it
+	$(BIN)/python benchmarks/gpu.py --device $(BENCH_DEVICE) $(BENCH_FLAGS)
 
 lint: $(READY)
 	$(BIN)/ruff check

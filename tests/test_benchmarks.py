@@ -10,7 +10,8 @@ from torch import nn
 from active_selection.density import DensityOptions, fit_mixture, take_turns
 from active_selection.pooling import pool_features, pool_predictions, sum_by_region
 from active_selection.strategies import method_names
-from benchmarks import agreement, bench, loader, scale
+from benchmarks import agreement, bench, gpu, loader, scale
+from benchmarks.device_work import measured
 from benchmarks.inputs import clustered_features
 from benchmarks.measure import measure_stage, peak_mb
 from benchmarks.stage import close, stage
@@ -204,3 +205,33 @@ def test_a_trained_network_is_compared_with_itself(toy_city, tmp_path, capsys):
     share, rest = capsys.readouterr().out.split(maxsplit=1)
     assert rest == "% of pixels equal\n"
     assert float(share) > 99  # all but what the rounding of folded BatchNorm decides
+
+
+def test_the_table_of_a_gpu_is_printed_and_written(tmp_path, capsys):
+    flags = "--device cpu -m deeplabv2_mobilenet --image_size 16 32 --arithmetic float32 --runs 1"
+    flags += f" --val_batch_size 2 --regions 100 --json {tmp_path}/figures.json"
+    gpu.main(flags.split())
+    figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
+    about, _, *table = capsys.readouterr().out.splitlines()
+    assert f"torch {torch.__version__}; deeplabv2_mobilenet at 16 x 32" in about
+    assert len(table) == 2 + len(figures) == 2 + 9
+    for line in table[2:]:
+        assert all(float(cell) >= 0 for cell in line.split("|")[3:7] if cell.strip())
+    assert figures["adversarial step, float32"]["images"] == 2
+    assert figures["selection pass, float32"]["note"].endswith("times the forward pass")
+
+
+def test_a_machine_without_a_gpu_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="no GPU here"):
+        gpu.main([])
+
+
+def test_work_that_does_not_fit_into_memory_is_said():
+    def too_much():
+        raise torch.OutOfMemoryError
+
+    figure = measured(too_much, torch.device("cpu"), 1, images=4)
+    assert gpu.row("step", "bf16", figure) == (
+        "| step | bf16 | 4 |  |  |  | does not fit into memory |"
+    )
