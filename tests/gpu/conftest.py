@@ -9,7 +9,9 @@ import pytest
 import torch
 
 ASKED = os.environ.get("TEST_DEVICE")
+SEVERAL = not ASKED or ASKED.startswith("cpu") or torch.cuda.device_count() > 1
 collect_ignore_glob = [] if ASKED else ["test_*.py"]
+collect_ignore = [] if SEVERAL else ["test_several_gpus.py"]
 FIGURES: list[str] = []
 
 
@@ -33,5 +35,7 @@ def figure():
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if ASKED and ASKED.startswith("cuda"):
         terminalreporter.write_line(torch.cuda.get_device_name(ASKED))
+    if not SEVERAL:
+        terminalreporter.write_line("one GPU: training on several (NCCL) was not tried")
     for line in FIGURES:
         terminalreporter.write_line(line)
