@@ -19,9 +19,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from active_selection.fitting import divide
 
 from active_selection.density import components_of
+from active_selection.fitting import divide
 from utils.common import POSITIVE, POSITIVE_INT, Parser
 from utils.errors import UserError, run
 from utils.files import read_json

@@ -13,6 +13,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
@@ -27,6 +28,19 @@ FREE = {
     "prim.device.default",
 }
 """Operations that launch nothing, beside those that return views."""
+READS = {
+    "item": torch.Tensor.item,
+    "tolist": lambda tensor: (
+        (tensor == 0).tolist() if tensor.dtype == torch.bool else tensor.tolist()
+    ),
+    "cpu": torch.Tensor.cpu,
+    "numpy": torch.Tensor.numpy,
+    "__bool__": lambda tensor: True,
+    "__int__": int,
+    "__float__": float,
+    "__index__": int,
+}
+"""Methods that read a tensor's values, and what they give of zeros; of truth values, True."""
 
 
 class Operations(TorchDispatchMode):
@@ -86,6 +100,24 @@ def type_of(tensor: torch.Tensor) -> type:
     if tensor.dtype == torch.bool:
         return bool
     return float if tensor.is_floating_point() else int
+
+
+class HostReads(TorchFunctionMode):
+    """Counts reads of tensors that are not on the CPU, each of which waits for the device.
+
+    A read is one of whatever size; it gives zeros, or True, since the tensors have no values.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name = getattr(function, "__name__", "")
+        if name in READS and isinstance(args[0], torch.Tensor) and args[0].device.type != "cpu":
+            self.count += 1
+            return READS[name](torch.zeros(args[0].shape, dtype=args[0].dtype, device="cpu"))
+        return function(*args, **(kwargs or {}))
 
 
 @contextmanager

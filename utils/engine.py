@@ -182,8 +182,10 @@ class Training:
 def check_weights(step: SupervisedStep, iteration: int) -> None:
     """Raise a :class:`UserError` if a network holds a weight that is NaN or infinite."""
     for name, network in step.networks.items():
-        for key, value in network.state_dict().items():
-            if value.is_floating_point() and not value.isfinite().all():
+        values = {k: v for k, v in network.state_dict().items() if v.is_floating_point()}
+        finite = torch.stack([value.isfinite().all() for value in values.values()])
+        for key, good in zip(values, finite.tolist(), strict=True):  # read from the device at once
+            if not good:
                 raise UserError(
                     f"after iteration {iteration}, a weight of the {name} is NaN or infinite "
                     f"({key}); lower the learning rate (weights saved so far are finite)"

@@ -91,7 +91,7 @@ def test_a_resumed_training_goes_on_as_if_unbroken(device, tmp_path):
         StateFile(tmp_path / "state.tar", "check").save(stopped, Progress(2))
         other = make_step("adversarial", device, seed=1)
         assert StateFile(tmp_path / "state.tar", "check").restore(other).iteration == 2
-        other.batches, other.target_batches = map(iter, other.loaders)
+        other.batches = list(map(iter, other.loaders))
         train_mode(other.model, freeze_bn=True)
         losses_of(other, 2)
     assert torch.equal(weights(other), weights(unbroken))

@@ -6,13 +6,18 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+from benchmarks.paused import Backbone, Head
 from models import get_model
+from models.deeplab import DeepLab
 from models.discriminator import Discriminator
-from tests.fake_gpu import Operations, fake_gpu
+from tests.fake_gpu import HostReads, Operations, fake_gpu
+from utils.engine import Training, TrainingPlan
 from utils.optim import discriminator_optimizer, segmentation_optimizer
+from utils.recorder import Recorder, read_metrics
+from utils.resume import Progress
 from utils.runtime import Runtime
 from utils.steps import AdversarialStep, SupervisedStep, train_mode
-from utils.validation import confusion_of
+from utils.validation import Scores, confusion_of
 
 GPU, META = torch.device("cuda"), torch.device("meta")
 SIZE = (128, 256)
@@ -65,3 +70,36 @@ def test_a_validation_batch_is_one_copy_of_a_byte_a_pixel():
         loader = [((), images, labels, ())] * 3
         confusion_of(model, loader, 19, Runtime(GPU))
         assert gpu.copies == 3
+
+
+class NoFile:
+    """Stands for the file of a training's state."""
+
+    def restore(self, step):
+        return Progress()
+
+    def save(self, step, progress):
+        pass
+
+
+@pytest.mark.parametrize("make", [supervised, adversarial])
+def test_a_training_waits_for_the_device_once_a_report(make, tmp_path):
+    """Losses, however many, are read together; and weights, when they are validated or saved.
+
+    (With --amp fp16, torch's GradScaler reads once more for each optimiser in each step.)
+    """
+    plan = TrainingPlan(6, val_period=6, log_period=2, save_period=3)
+    with Operations(), torch.device(META):
+        model = DeepLab(Backbone(), Head(19))
+        training = Training(
+            make(model, "cross_entropy"),
+            *(plan, lambda: Scores(-1.0), tmp_path / "checkpoint.tar", NoFile()),
+            Recorder(tmp_path / "metrics.jsonl"),
+        )
+        networks = len(training.step.networks)
+        with HostReads() as reads:
+            training.run()
+    saves, validations = 2, 1
+    assert reads.count <= 3 + saves * (1 + networks) + validations * networks
+    losses = [entry["loss"] for entry in read_metrics(tmp_path / "metrics.jsonl")[:3]]
+    assert losses == [0, 0, 0]
