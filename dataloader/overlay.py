@@ -2,9 +2,10 @@
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dataloader.dataset_info import IGNORE, DatasetInfo
+from utils.fonts import load_font
 
 
 def draw_overlay(
@@ -31,7 +32,7 @@ def draw_overlay(
 def _legend(classes: list[int], info: DatasetInfo, width: int) -> np.ndarray:
     """(h, width, 3) uint8: a coloured box and the name of each class, in as many rows as needed."""
     size = max(10, width // 60)
-    font = ImageFont.load_default(size)
+    font = load_font(size)
     places, left, top = [], size, size // 2
     for c in classes:
         needed = round(font.getlength(info.class_names[c])) + 3 * size

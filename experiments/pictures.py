@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import find_or_make_datalist
@@ -30,6 +30,7 @@ from experiments.reporting.run_files import short_names
 from utils.common import POSITIVE_INT, Parser
 from utils.errors import UserError, run
 from utils.files import write_png
+from utils.fonts import load_font
 
 ROUND_COLORS = ((255, 60, 60), (255, 190, 0), (70, 220, 70), (0, 200, 255), (190, 90, 255))
 GAP = 4
@@ -154,7 +155,7 @@ def grid(names: Sequence[str], rows: Sequence[Sequence[np.ndarray]]) -> np.ndarr
         for picture, left in zip(row, starts, strict=False):
             drawn[top : top + height, left : left + picture.shape[1]] = picture
     picture = Image.fromarray(drawn)
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(HEADER * 2 // 3)
+    pen, font = ImageDraw.Draw(picture), load_font(HEADER * 2 // 3)
     for name, left, width in zip(names, starts, widths, strict=False):
         text = shown(name)
         while len(text) > 1 and pen.textlength(text, font) > width:

@@ -1,5 +1,6 @@
 """inference.py and evaluation.py in this process: names of predictions, and what they may hold."""
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -13,6 +14,7 @@ import evaluation
 import inference
 from dataloader.dataset_info import load_dataset
 from dataloader.item import Item
+from dataloader.overlay import draw_overlay
 from dataloader.predictions import color_path, find_predictions, list_targets
 from experiments import pictures
 from experiments.reporting.confusion_figure import row_shares
@@ -123,6 +125,33 @@ def test_overlays_blend_and_name_the_classes(network, tmp_path):
     for color in np.unique(colors.reshape(-1, 3), axis=0):
         assert (legend == color).all(1).any()
     assert (legend == 0).all(1).any()  # names in black
+
+
+def test_names_beyond_ascii_are_drawn_with_their_letters():
+    """A letter that the font lacks is drawn as the same box as any other such letter."""
+    image, labels = np.zeros((20, 60, 3), np.uint8), np.zeros((20, 60), np.uint8)
+    info = load_dataset("camvid")
+
+    def legend(name):
+        named = dataclasses.replace(info, class_names=[name, *info.class_names[1:]])
+        return draw_overlay(image, labels, named, 0.5).tobytes()
+
+    def header(name):
+        return pictures.grid([name], [[image]]).tobytes()
+
+    for drawn in (legend, header):
+        names = (
+            "a\u0101",
+            "a\u00e4",
+            "a\u00fc",
+            "a\u00df",
+            "a\u0142",
+            "a\u0434",
+            "a\u03c9",
+            "a\u4e00",
+        )
+        assert len(set(map(drawn, names))) == len(names)
+        assert drawn("a\u4e00") == drawn("a\u4e01")
 
 
 def test_the_official_script_finds_label_ids(network, tmp_path, monkeypatch):
