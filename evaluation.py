@@ -1,6 +1,8 @@
 """Evaluation: IoU of predictions on disk for each class, and the mean over the classes.
 
-For the 19 classes of Cityscapes, the means over SYNTHIA's 16 and 13 classes are also given.
+For the 19 classes of Cityscapes, the means over SYNTHIA's 16 and 13 classes are also given. A
+config file that sets none of --dataset, --root_dir and --val_datalist_dir gives the data by
+val_dataset, val_data_dir and val_datalist. Its save_dir for inference.py stands for --pred_dir.
 """
 
 if __name__ == "__main__":

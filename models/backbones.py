@@ -113,8 +113,8 @@ def _imagenet(name: str) -> Mapping[str, Tensor]:
     except Exception as error:  # faults of network, hash and cache raise many exception types
         reason = str(error).partition("\n")[0]
         raise UserError(
-            f"--backbone_weights imagenet: the weights cannot be downloaded ({reason}); "
-            "choose none or the PATH of a file"
+            f"--backbone_weights imagenet: {WEIGHTS[name].url} cannot be downloaded ({reason}); "
+            "fetch it elsewhere and give the PATH of the file, or choose none"
         ) from error
 
 

@@ -318,7 +318,8 @@ def add_training_arguments(parser: Parser) -> None:
     decay_help = "weight decay of the segmentation network (SGD)"
     add("--weight_decay", type=NON_NEGATIVE, default=5e-4, help=decay_help)
     add("--total_itrs", type=POSITIVE_INT, default=100_000, help="iterations of the warm-up")
-    add("--val_period", type=POSITIVE_INT, default=1000, help="iterations between validations")
+    period_help = "iterations between validations; of a round, in its last third alone"
+    add("--val_period", type=POSITIVE_INT, default=1000, help=period_help)
     rate_help = "learning rate of the backbone; the head's is 10 times as high"
     add("--train_lr", type=POSITIVE, default=2.5e-4, help=rate_help)
     add("--train_lr_D", type=POSITIVE, default=2.5e-4, help="learning rate of the discriminator")

@@ -3,6 +3,9 @@
 A key is the long name of a flag without its dashes. Keys above all tables count for every script
 that has such a flag. Those in a table ``[warmup]``, ``[train_ADA]``, ``[inference]`` or
 ``[evaluation]`` count for that script alone, and more than those above.
+
+``evaluation.py`` has names of its own for the validation data and the predictions. A file that does
+not use them serves it, too: then it evaluates what ``inference.py`` predicts with this file.
 """
 
 import json
@@ -47,6 +50,12 @@ FLAGS: dict[str, frozenset[str]] = {
 }
 """The flags of every script that reads config files. A script refuses keys that none of them has
 without importing the others; a test compares this table with their parsers."""
+EVALUATED = {
+    "dataset": "val_dataset",
+    "root_dir": "val_data_dir",
+    "val_datalist_dir": "val_datalist",
+}
+"""The flags of evaluation.py for the data, and those of inference.py that name the same."""
 SHORT_NAMES = {"p": "model_save_dir", "m": "model"}
 ONE_TIME = {"config", "resume", "accept_partial"}
 """Flags that belong to one command, not to the run that it starts or continues."""
@@ -80,8 +89,29 @@ def read_config(path: Path, script: str) -> dict[str, Any]:
     _check_names(path, shared, frozenset().union(*FLAGS.values()), "no script has such a flag")
     for name, table in tables.items():
         _check_names(path, table, FLAGS[name], f"{name}.py has no such flag", f"[{name}] ")
+    values = _values(shared, tables, script)
+    if script == "evaluation":
+        values = _of_inference(_values(shared, tables, "inference"), values) | values
+    return values
+
+
+def _values(shared: Mapping[str, Any], tables: Mapping[str, Any], script: str) -> dict[str, Any]:
     values = {key: value for key, value in shared.items() if key in FLAGS[script]}
     return values | tables.get(script, {})
+
+
+def _of_inference(inference: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """Return the flags with which evaluation.py evaluates what inference.py predicts.
+
+    Args:
+        inference: the flags that the file sets for inference.py.
+        given: names of those that it sets for evaluation.py; if the data are among them, none of
+            inference.py's data are taken.
+    """
+    names = {"pred_dir": "save_dir"}
+    if not EVALUATED.keys() & given:
+        names |= EVALUATED | {"relocate": "relocate"}
+    return {own: inference[name] for own, name in names.items() if name in inference}
 
 
 def _check_names(

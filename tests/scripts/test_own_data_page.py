@@ -95,7 +95,7 @@ def test_the_page_leads_to_predictions_in_own_classes(script, reader, monkeypatc
         if "import.py" in command:
             label(reader / "exp/own/annotation/round_00", reader / "answers")
         said.append(script(place(command, reader).removeprefix("python ")))
-    assert len(said) == 8
+    assert len(said) == 9
     masked = re.search(r"ignore_mask: (.*) % of the pixels are never asked for", said[1])
     assert 100 * 4 / HEIGHT <= float(masked[1]) < 30  # and superpixels that are mostly bonnet
     for out, number in ((said[3], 0), (said[5], 1)):
@@ -105,6 +105,7 @@ def test_the_page_leads_to_predictions_in_own_classes(script, reader, monkeypatc
     record = json.loads((reader / "exp/own/AL_record/round_01.json").read_text())
     assert record["labelled_pixels"] > 0 and "IoU" in str(record)
     info = load_dataset(str(reader / "own" / "info.json"))
+    assert all(name in said[8] for name in info.class_names) and "mIoU" in said[8]
     for folder, name in (("predictions", "frame 10"), ("drive", "frame 00")):
         found = list((reader / "exp/own" / folder).rglob(f"{name}*"))
         assert sorted(path.name.removeprefix(name) for path in found) == [

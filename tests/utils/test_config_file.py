@@ -62,6 +62,25 @@ def test_flags_of_other_scripts_are_passed_over(config):
     assert not hasattr(warmup.parser().parse_args(words), "finetune_itrs")
 
 
+def test_evaluation_evaluates_what_inference_predicts(config):
+    shared = 'val_dataset = "camvid"\nval_data_dir = "a"\nval_datalist = "b.txt"\n'
+
+    def flags(text, *words):
+        args = evaluation.parser().parse_args([*config(shared + text), *words])
+        return [str(v) for v in (args.dataset, args.root_dir, args.val_datalist_dir, args.pred_dir)]
+
+    predicted = '[inference]\nsave_dir = "out"\n'
+    assert flags(predicted) == ["camvid", "a", "b.txt", "out"]
+    assert flags(f'{predicted}val_data_dir = "c"') == ["camvid", "c", "b.txt", "out"]
+    assert flags(predicted, "--root_dir", "d", "--pred_dir", "e") == ["camvid", "d", "b.txt", "e"]
+    own = f'{predicted}[evaluation]\ndataset = "GTA5"\nroot_dir = "g"\n'
+    default = str(evaluation.DEFAULT_LISTS)
+    assert flags(own) == ["GTA5", "g", default, "out"]  # the list is of the other dataset
+    assert flags(f'{own}pred_dir = "h"') == ["GTA5", "g", default, "h"]
+    with pytest.raises(UserError, match="--pred_dir"):
+        flags("")
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
