@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from active_selection.phases import Reason, reasons_path
+from annotation.package import MANIFEST, Package
 from annotation.selected import read_entries, stored_images, superpixel_of
 from dataloader.active_set import ActiveSet
 from dataloader.class_counts import majority
@@ -34,6 +36,13 @@ class Selection(NamedTuple):
     reason: Reason = Reason()
 
 
+class Asked(NamedTuple):
+    """How a labelling package names a region: by its number in the picture of an image."""
+
+    number: int
+    image: str
+
+
 @dataclass(frozen=True)
 class ChosenRegion:
     """One selected region.
@@ -48,6 +57,7 @@ class ChosenRegion:
         pixels: of the region; None if the superpixel map cannot be read.
         label: the class that most of its pixels have; None if it is not known, or all are void.
         by_class: (C + 1,) int64 pixels by class, void last; None where the label is not known.
+        asked_as: its name in the labelling package of its round; None where there is none.
     """
 
     item: Item
@@ -59,6 +69,7 @@ class ChosenRegion:
     pixels: int | None = None
     label: str | None = None
     by_class: np.ndarray | None = None
+    asked_as: Asked | None = None
 
     @property
     def void(self) -> int | None:
@@ -82,8 +93,9 @@ def chosen_regions(datalist: Path, target: Target) -> tuple[list[ChosenRegion], 
     """Return the regions that a datalist has as labelled or asked for, and all target images.
 
     Rounds, strategies and scores come from the ``*_selection_XX.pkl`` beside it, predicted classes
-    from ``AL_record``. Without these, the round is that of the first datalist in the folder that
-    has the region, where the datalist of the round before is there to compare.
+    from ``AL_record``, numbers for people from the labelling packages. Without selection files, the
+    round is that of the first datalist in the folder that has the region, where the datalist of the
+    round before is there to compare.
 
     Args:
         datalist: ``datalist_XX.pkl``, of this project or of the published release.
@@ -108,6 +120,7 @@ def chosen_regions(datalist: Path, target: Target) -> tuple[list[ChosenRegion], 
     regions.sort(key=lambda entry: order.get(entry[:2], math.inf))
     items = {item.superpixel: item for item in active.target}
     pixels = _measured(items, active, target)
+    asked_as = _asked_as(datalist, target, {one.round for one in selections.values()})
     chosen = []
     for path, region, state in regions:
         item, selection = items[path], selections.get((path, region), Selection())
@@ -123,6 +136,7 @@ def chosen_regions(datalist: Path, target: Target) -> tuple[list[ChosenRegion], 
                 area,
                 target.class_name(None if by_class is None else majority(by_class)),
                 by_class,
+                asked_as.get((selection.round, path, region)),
             )
         )
     return chosen, active.target
@@ -150,6 +164,21 @@ def _measured(
     with ThreadPoolExecutor(8) as pool:
         counted = zip(paths, pool.map(measure, paths), strict=True)
         return {(path, region): one for path, found in counted for region, one in found.items()}
+
+
+def _asked_as(
+    datalist: Path, target: Target, rounds: Iterable[int | None]
+) -> dict[tuple[int | None, str, int], Asked]:
+    """(round, superpixel path, region id) -> how the package of the round names the region."""
+    locate, found = Locator(target.root, target.moves, datalist), {}
+    for number in rounds:
+        folder = datalist.parent / "annotation" / f"round_{number or 0:02d}"
+        if number is not None and (folder / MANIFEST).is_file():
+            for image in Package.load(folder).images:
+                path = locate(image.superpixel)
+                for region in image.regions:
+                    found[number, path, region.id] = Asked(region.number, image.name)
+    return found
 
 
 def _first_rounds(datalist: Path, active: ActiveSet, target: Target) -> dict[Region, Selection]:

@@ -1,5 +1,6 @@
 """The numbers of a report: everything that its figures and tables show, as plain values."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +26,8 @@ class ClassPixels(NamedTuple):
     Attributes:
         chosen: of the labelled regions whose labels are known; for people, as they answered.
         target: of the whole target; None where it has no labels.
-        predicted: of all selected regions by predicted class; None where no prediction is known.
+        predicted: of the same regions, or of all selected ones where no label is known, by
+            predicted class; None where some predictions are not known.
     """
 
     chosen: dict[str, int] | None
@@ -154,15 +156,16 @@ def class_pixels(
     def named(counts: np.ndarray) -> dict[str, int]:
         return dict(zip(names, map(int, counts), strict=True))
 
-    known = [one.by_class for one in chosen if one.state == LABELLED and one.by_class is not None]
-    predicted: dict[str, int] = {}
-    for one in chosen:
-        if one.predicted is not None and one.pixels is not None:
-            predicted[one.predicted] = predicted.get(one.predicted, 0) + one.pixels
+    known = [one for one in chosen if one.state == LABELLED and one.by_class is not None]
+    compared = known or chosen
+    predicted: Counter[str] = Counter()
+    if all(one.predicted is not None and one.pixels is not None for one in compared):
+        for one in compared:
+            predicted[one.predicted] += one.pixels
     return ClassPixels(
-        named(np.sum(known, axis=0)) if known else None,
+        named(np.sum([one.by_class for one in known], axis=0)) if known else None,
         None if totals is None else named(totals),
-        predicted or None,
+        dict(predicted) or None,
     )
 
 

@@ -170,6 +170,7 @@ def section_of(
         "rounds": rounds,
         "swatches": swatches,
         "count": len(one.chosen),
+        "packaged": all(region.asked_as for region in one.chosen),
         "problems": one.problems,
         "class_columns": groups,
         "class_names": figures.class_order(groups)[::-1],

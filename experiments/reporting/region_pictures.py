@@ -140,11 +140,11 @@ def round_cards(
 
     for place, path in enumerate(images_of_round(chosen, number, count)):
         regions = of_image[path]
-        now = [one for one in regions if one.selection.round == number]
+        now = in_order([one for one in regions if one.selection.round == number])
         before = [] if number is None else [o for o in regions if (o.selection.round or 0) < number]
-        numbered = {one.region: (n, style(one)) for n, one in enumerate(now, 1)}
+        numbered = {one.region: (n, style(one)) for n, one in now.items()}
         try:
-            image, superpixels = read_image(now[0].item.image), read_superpixels(path)
+            image, superpixels = read_image(regions[0].item.image), read_superpixels(path)
         except UserError as error:
             problems.append(error.line)
             continue
@@ -156,15 +156,26 @@ def round_cards(
         yield _card(name, drawn.shape, now)
 
 
-def _card(name: str, shape: Sequence[int], now: Sequence[ChosenRegion]) -> dict[str, Any]:
+def in_order(regions: Sequence[ChosenRegion]) -> dict[int, ChosenRegion]:
+    """Return number -> region of one image and round: as people know them, or as selected."""
+    if all(one.asked_as for one in regions):
+        numbers = {one.asked_as.number: one for one in regions}
+        return dict(sorted(numbers.items()))
+    return dict(enumerate(regions, 1))
+
+
+def _card(name: str, shape: Sequence[int], now: Mapping[int, ChosenRegion]) -> dict[str, Any]:
     """What the page says of a picture, and of the regions in it."""
+    first = next(iter(now.values()))
+    listed = list(now.items())[:LISTED]
     return {
         "file": name,
         "width": shape[1],
         "height": shape[0],
-        "image": shown(now[0].image),
-        "regions": [describe(n, one) for n, one in enumerate(now[:LISTED], 1)],
-        "more": len(now[LISTED:]),
+        "image": shown(first.image),
+        "asked_as": first.asked_as and first.asked_as.image,
+        "regions": [describe(n, one) for n, one in listed],
+        "more": len(now) - len(listed),
     }
 
 

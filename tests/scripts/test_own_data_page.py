@@ -104,6 +104,8 @@ def test_the_page_leads_to_predictions_in_own_classes(script, reader, monkeypatc
     assert "answered" in said[4]
     record = json.loads((reader / "exp/own/AL_record/round_01.json").read_text())
     assert record["labelled_pixels"] > 0 and "IoU" in str(record)
+    report = (reader / "exp/own/report/index.html").read_text()
+    assert "numbered as in the labelling package" in report
     info = load_dataset(str(reader / "own" / "info.json"))
     assert all(name in said[8] for name in info.class_names) and "mIoU" in said[8]
     for folder, name in (("predictions", "frame 10"), ("drive", "frame 00")):

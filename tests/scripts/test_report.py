@@ -1,6 +1,7 @@
 """experiments/report.py and regions.py: their numbers against the run's files, and the page."""
 
 import csv
+import dataclasses
 import json
 import logging
 import pickle
@@ -15,8 +16,12 @@ import pytest
 from PIL import Image
 
 import train_ADA
+from annotation.package import Package
 from dataloader.dataset_info import load_dataset
+from dataloader.item import Item
 from experiments.reporting import page
+from experiments.reporting.chosen import ASKED, LABELLED, ChosenRegion, Selection
+from experiments.reporting.numbers import class_pixels
 from tests.experiment import ROUNDS, flags, load
 from utils.metrics import ConfusionMatrix
 
@@ -221,6 +226,23 @@ def test_the_page_opens_from_disk(report):
     assert re.search(r"density, d\(z\) [-\d.e+]+; predicted \w+, number 1 of \d+", text)
 
 
+def test_predictions_are_counted_of_the_regions_that_labels_are():
+    """Of those answered while others are asked for; of all before any answer."""
+    item = Item("image", "", "map")
+    asked = ChosenRegion(item, "image", 1, ASKED, Selection(1), "road", 30)
+    answer = np.array([5, 15, 0])
+    answered = ChosenRegion(
+        item, "image", 2, LABELLED, Selection(0), "car", 20, "car", by_class=answer
+    )
+    names = ["road", "car"]
+    labels = {"road": 5, "car": 15, "void": 0}
+    assert class_pixels([answered, asked], names, None) == (labels, None, {"car": 20})
+    assert class_pixels([asked], names, None) == (None, None, {"road": 30})
+    of_the_release = dataclasses.replace(answered, predicted=None, region=3)
+    twice = {"road": 10, "car": 30, "void": 0}
+    assert class_pixels([answered, of_the_release], names, None) == (twice, None, None)
+
+
 def test_several_experiments_of_any_kind(script, experiment, report, toy_city, tmp_path):
     """A warm-up alone, a run in progress, people who have not answered, and data that is gone."""
     warm = copied(experiment, tmp_path / "warm", "warmup_settings.json", "metrics.jsonl")
@@ -240,6 +262,9 @@ def test_several_experiments_of_any_kind(script, experiment, report, toy_city, t
     datalist["trg_label_suppix"] = {}
     (people / "datalist_00.pkl").write_bytes(pickle.dumps(datalist))
     (people / "metrics.jsonl").unlink()
+    package = people / "annotation" / "round_00"
+    where = f"--trg_data_dir {toy_city}/Cityscapes --format coco --no-prefill --round 0"
+    script(f"annotation/export.py -p {experiment} {where} --out {package}")
 
     out = tmp_path / "out"
     folders = f"{warm} {going} {people}"
@@ -256,6 +281,14 @@ def test_several_experiments_of_any_kind(script, experiment, report, toy_city, t
     assert three["pixels_by_class"]["chosen"] is None and three["pixels_by_class"]["predicted"]
     text = (out / "index.html").read_text()
     assert "not answered yet" in text and "≠ oracle" in text
+    name, listed = re.search(
+        r"; (\S+) in the labelling package</p>\s*<ol>(.*?)</ol>", text, re.DOTALL
+    ).groups()
+    numbers = re.findall(r"<b>(\d+)</b>.*; ([\d,]+) px", listed)
+    (asked,) = [image for image in Package.load(package).images if image.name == name]
+    assert [(int(n), int(px.replace(",", ""))) for n, px in numbers] == [
+        (region.number, region.pixels) for region in asked.regions
+    ]
     assert all(link.startswith("#") or (out / link).is_file() for link in Links(text).found)
 
     # labels that are gone: no classes, everything else, and it is said; the old report is replaced
