@@ -32,13 +32,23 @@ from data_preprocessing.shards import Parts
 from data_preprocessing.slic import MAX_SEGMENTS, slic
 from dataloader.datalist import Item
 from dataloader.dataset_info import DatasetInfo, load_dataset
-from dataloader.ignore_mask import Masks, count_masked, find_masks
+from dataloader.ignore_mask import (
+    NO_REGION,
+    Masks,
+    count_masked,
+    find_masks,
+    mask_of,
+    read_regions,
+)
 from dataloader.images import read_image, read_superpixels
 from dataloader.regions import dictionary_path, regions_of_maps
 from utils.common import COUNT, POSITIVE, Parser, number
 from utils.errors import UserError, one_line, run
 from utils.files import write_png
 from utils.progress import progress
+
+HATCH, MASKED = 12, (200, 0, 0)
+"""Distance, in pixels, and RGB colour of the stripes over masked pixels of a preview."""
 
 
 def parser() -> Parser:
@@ -62,7 +72,8 @@ def parser() -> Parser:
         "--preview",
         type=COUNT,
         default=0,
-        help="number of images to draw with their region borders, into superpixel/preview",
+        help="number of images to draw with their region borders, and their ignore masks hatched, "
+        "into superpixel/preview below the data root",
     )
     return result
 
@@ -92,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     count = min(args.preview, len(items))
     previews = {items[index * len(items) // count] for index in range(count)}
     if args.preview:
-        draw_previews([item for item in mine if item in previews], root)
+        draw_previews([item for item in mine if item in previews], root, masks)
 
 
 def print_lacking(lacking: int, total: int, parts: Parts) -> None:
@@ -114,8 +125,8 @@ def masks_if_good(items: Sequence[Item], root: Path, info: DatasetInfo) -> Masks
     try:
         return find_masks(items, root, info)
     except UserError as error:
-        note = one_line(f"warning: {error}; a target needs it, a source does not")
-        print(note, file=sys.stderr)
+        note = f"warning: {error} (a source needs no mask; as a target, train_ADA.py refuses it)"
+        print(one_line(note), file=sys.stderr)
         return {}
 
 
@@ -135,14 +146,20 @@ def divide_image(
     return regions_of_maps([path])[str(path)]
 
 
-def draw_previews(items: Sequence[Item], root: Path) -> None:
-    """Draw the region borders over images, into ``superpixel/preview``, named as the maps are."""
+def draw_previews(items: Sequence[Item], root: Path, masks: Masks) -> None:
+    """Draw the region borders over images, into ``superpixel/preview``, named as the maps are.
+
+    What is never asked for (:func:`dataloader.ignore_mask.read_regions`) is hatched in red.
+    """
     folder = root / "superpixel" / "preview"
     for item in progress(items, desc="previews", unit="image"):
         image, superpixels = read_image(item.image), read_superpixels(item.superpixel)
-        borders = mark_boundaries(image, superpixels, color=(1, 1, 0))
-        path = folder / preview_name(item, root)
-        write_png(path, (borders * 255).astype(np.uint8))
+        drawn = (mark_boundaries(image, superpixels, color=(1, 1, 0)) * 255).astype(np.uint8)
+        if masks:
+            masked = read_regions(item.superpixel, mask_of(item, masks)) == NO_REGION
+            stripes = np.add(*np.indices(masked.shape)) % HATCH < HATCH // 2
+            drawn[masked & stripes] = MASKED
+        write_png(folder / preview_name(item, root), drawn)
     print(f"{len(items)} previews in {folder}")
 
 

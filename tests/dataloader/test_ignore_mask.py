@@ -437,7 +437,14 @@ def test_images_elsewhere_have_no_mask_of_a_template(camera, tmp_path):
 
 def test_superpixel_gen_tells_what_masks_leave(camera, capsys):
     flags = ["--dataset", str(camera.info.path), "--datadir", camera.root, "--workers", "1"]
-    superpixel_gen.main(flags)
+    superpixel_gen.main([*flags, "--preview", "4"])
+    hatched = 0
+    for path in Path(camera.root, "superpixel", "preview").rglob("*.png"):
+        stripes = (np.asarray(Image.open(path)) == superpixel_gen.MASKED).all(2)
+        (item,) = [i for i in camera.items if Path(i.superpixel).name == path.name]
+        assert not stripes[read_regions(item.superpixel, camera.mask(item)) >= 0].any()
+        hatched += stripes.sum()
+    assert 0 < hatched < 4 * SIZE[0] * SIZE[1] - camera.pixels
     share = 100 - 100 * camera.pixels / (4 * SIZE[0] * SIZE[1])
     assert (
         f"ignore_mask: {share:.1f} % of the pixels are never asked for" in capsys.readouterr().out
@@ -445,5 +452,5 @@ def test_superpixel_gen_tells_what_masks_leave(camera, capsys):
     Path(camera.masks[camera.items[0].image]).unlink()
     superpixel_gen.main(flags)  # images of a source need no mask
     out, err = capsys.readouterr()
-    assert "no such file" in err and "a target needs it, a source does not" in err
+    assert "no such file" in err and "as a target, train_ADA.py refuses it" in err
     assert "never asked" not in out
