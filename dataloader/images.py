@@ -217,15 +217,16 @@ def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None
     predicted map. Only the files' heads and tails are read, so this takes seconds for a whole data
     set, and training does not stop hours later at a file that is missing, cut off, of the wrong
     kind or of another picture. Of images with more than 8 bits a few are read whole, to see whether
-    they use their range.
+    they use their range. Labels of another size than their image are told of in one line of the
+    log.
 
     Raises:
         UserError: names the first bad files.
     """
     items = list(items)
     with ThreadPoolExecutor(8) as pool:
-        found = pool.map(lambda item: _problems(item, info, columns), items)
-        problems = {path: entry for entries in found for path, *entry in entries}
+        looked_at = list(pool.map(lambda item: _look_at(item, info, columns), items))
+    problems = {path: entry for one in looked_at for path, *entry in one.problems}
     if problems:
         first = list(problems.items())[:3]
         named = "; ".join(f"{path}: {problem}" for path, (_, problem) in first)
@@ -233,12 +234,25 @@ def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None
         at_fault = {column for column, _ in problems.values()}
         remedy = REMEDIES.get("".join(at_fault), "mend the datalist or the data")
         raise UserError(f"{named}{more}; {remedy}")
+    _tell_scaled(looked_at)
     if "image" in columns:
         _check_range([item.image for item in spread(items, DEEP_IMAGES)])
 
 
-def _problems(item: Item, info: DatasetInfo, columns: Sequence[str]) -> list[tuple[str, str, str]]:
-    """What is wrong with an item's files: (path, column, problem)."""
+class _Found(NamedTuple):
+    """What is wrong with an item's files: (path, column, problem); and (width, height) of columns.
+
+    ``image_size`` is that of the image or, where predictions are looked at, the prediction; None if
+    it is not known.
+    """
+
+    item: Item
+    problems: list[tuple[str, str, str]]
+    sizes: dict[str, tuple[int, int]]
+    image_size: tuple[int, int] | None
+
+
+def _look_at(item: Item, info: DatasetInfo, columns: Sequence[str]) -> _Found:
     kinds = {"label": info.label_reader, "superpixel": "map", "prediction": "prediction"}
     paths = {column: getattr(item, column, item.image) for column in columns}
     sizes, found = {}, []
@@ -257,7 +271,21 @@ def _problems(item: Item, info: DatasetInfo, columns: Sequence[str]) -> list[tup
         if image and not _same_picture(image, size, column):
             problem = f"{size[0]} x {size[1]} pixels, its image {image[0]} x {image[1]}"
             found.append((paths[column], column, problem))
-    return found
+    return _Found(item, found, sizes, image)
+
+
+def _tell_scaled(looked_at: Sequence[_Found]) -> None:
+    """Warn of labels that have another size than their image, if there are any."""
+    labelled = [one for one in looked_at if one.image_size and "label" in one.sizes]
+    scaled = [one for one in labelled if one.sizes["label"] != one.image_size]
+    if scaled:
+        first = scaled[0]
+        logger.warning(
+            "%d of %d labels have another size than their image, and are scaled to it; the first "
+            "is %s: %d x %d pixels, its image %d x %d",
+            *(len(scaled), len(labelled), shown(first.item.label)),
+            *(*first.sizes["label"], *first.image_size),
+        )
 
 
 def _same_picture(image: tuple[int, int], other: tuple[int, int], column: str) -> bool:

@@ -133,13 +133,21 @@ def test_unknown_dataset_lists_those_there_are():
         load_dataset("Cityscape")
 
 
-def test_files_of_another_picture_are_named_before_training(tmp_path):
-    """GTA5 labels may be of another scale; a map is of the image's very size."""
+def test_files_of_another_picture_are_named_before_training(tmp_path, caplog):
+    """GTA5 labels may be of another scale, which is said; a map is of the image's very size."""
     camvid = load_dataset("camvid")
     for name, size in (("image", (60, 32)), ("scaled", (120, 66)), ("turned", (32, 60))):
         Image.new("L", size).save(tmp_path / f"{name}.png")
     image, scaled, turned = (str(tmp_path / f"{n}.png") for n in ("image", "scaled", "turned"))
-    check_files([Item(image, scaled, image)], camvid, "image", "label", "superpixel")
+    check_files([Item(image, image, image)], camvid, "image", "label", "superpixel")
+    assert not caplog.records
+    items = [Item(image, label, image) for label in (image, scaled, scaled)]
+    check_files(items, camvid, "image", "label", "superpixel")
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "2 of 3 labels have another size than their image, and are scaled to it; the first is "
+        f"{scaled}: 120 x 66 pixels, its image 60 x 32"
+    )
     with pytest.raises(UserError, match=r"turned\.png: 32 x 60 pixels, its image 60 x 32; mend"):
         check_files([Item(image, turned, "")], camvid, "image", "label")
     with pytest.raises(UserError, match=r"scaled\.png: 120 x 66 pixels, .*superpixel_gen"):
