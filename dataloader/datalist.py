@@ -18,7 +18,7 @@ from pathlib import Path
 from dataloader.dataset_info import DatasetInfo
 from dataloader.item import ABSENT, Item, check_name, shown
 from dataloader.relocation import Locator, Moves
-from dataloader.scan import item_of, scan
+from dataloader.scan import absent_folder, item_of, lossy_label, scan
 from utils.errors import UserError
 from utils.files import atomic_write, read_regular
 
@@ -195,18 +195,20 @@ def find_or_make_datalist(
     if not need_label or columns == 1:
         return items
     labelled = [item for item in items if item.label]
+    first = next((item.image for item in items if not item.label), "")
+    key = Path(os.path.relpath(first, root)).as_posix() if first else ""
+    lossy = lossy_label(info, root, split, key) if first and split in info.splits else ""
     if not labelled:
         image, label, _ = item_of(info, split, "*")
         raise UserError(
             f"{root}: none of {len(items)} {info.name} {split} images has a label; expected "
-            f"{label} with {image}" + (f" (listed in {own})" if own.is_file() else "")
+            f"{label} with {image}{f' (listed in {own})' if own.is_file() else ''}{lossy}"
         )
     if left_out := len(items) - len(labelled):
-        first = next(item.image for item in items if not item.label)
         log.warning(
-            "%s: %d %s images; left out: %d without a label (%s%s)",
-            *(root, len(labelled), split, left_out, shown(os.path.relpath(first, root))),
-            ", ..." if left_out > 1 else "",
+            "%s: %d %s images; left out: %d without a label (%s%s)%s",
+            *(root, len(labelled), split, left_out, shown(key), ", ..." if left_out > 1 else ""),
+            lossy,
         )
     return labelled
 
@@ -219,7 +221,8 @@ def _make_datalist(info: DatasetInfo, root: str | Path, split: str) -> list[Item
     if not found.items:
         image, label, _ = item_of(info, split, "*")
         raise UserError(
-            f"{root}: no {info.name} {split} images; expected {image} with {label}{found.summary}"
+            f"{root}: no {info.name} {split} images; expected {image} with {label}"
+            f"{absent_folder(info, root, split)}{found.summary}"
         )
     if found.left_out:
         log.warning("%s: %d %s images%s", root, len(found.items), split, found.summary)

@@ -95,16 +95,16 @@ def agree_on_classes(args: Namespace, *prefixes: str, network: Sequence[str] | N
     classes = load_dataset(name).class_names
     for prefix in others:
         other = getattr(args, f"{prefix}_dataset")
-        pairs = zip_longest(classes, load_dataset(other).class_names, fillvalue="nothing")
+        pairs = zip_longest(classes, load_dataset(other).class_names, fillvalue="missing")
         for number, (ours, theirs) in enumerate(pairs):
             if ours != theirs:
                 raise UserError(
                     f"--{prefix}_dataset {other}: its class {number} is {theirs}, that of "
                     f"--{first}_dataset {name} is {ours}; all datasets must have the same classes"
                 )
-    pairs = zip_longest(classes, network or classes, fillvalue="nothing")
+    pairs = zip_longest(classes, network or classes, fillvalue="missing")
     for number, (ours, theirs) in enumerate(pairs):
-        if ours != theirs and (ours, theirs) != ("nothing", f"class {number}"):  # --num_classes
+        if ours != theirs and (ours, theirs) != ("missing", f"class {number}"):  # --num_classes
             raise UserError(
                 f"--{first}_dataset {name}: its class {number} is {ours}, that of the checkpoint's "
                 f"network is {theirs}; name the dataset that it was trained on"

@@ -69,8 +69,11 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
         OSError: there is no such file, it is no regular file (reading a FIFO or a device might
             never end), or it is no image of these formats.
     """
-    if not stat.S_ISREG(Path(path).stat().st_mode):
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
         raise OSError("a folder or a device, not a regular file")
+    if not status.st_size:
+        raise OSError("an empty file")
     with Path(path).open("rb") as file, Image.open(file, formats=FORMATS) as image:
         yield image
 

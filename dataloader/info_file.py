@@ -222,7 +222,8 @@ def _classes(info: Mapping[str, Any]) -> Iterator[Problem]:
         if first != train_id:
             yield "class_names", f"has {_shown(name)} twice, for train ids {first} and {train_id}"
     if len(palette) != len(names):
-        yield "palette", f"has {len(palette)} colours for {len(names)} classes; give one a class"
+        counts = f"has {len(palette)} colours, class_names {len(names)} names"
+        yield "palette", f"{counts}; each class needs a name and a colour"
 
 
 def _label_ids(info: Mapping[str, Any]) -> Iterator[Problem]:

@@ -22,6 +22,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".p
 """Suffixes that files with images usually have, in lower case."""
 LABEL_SUFFIXES = (".png", ".bmp", ".webp", ".tif", ".tiff")
 """The same for labels, whose values must not change when they are stored."""
+NO_LABELS = sorted({*IMAGE_SUFFIXES} - {*LABEL_SUFFIXES})
 
 
 @dataclass
@@ -73,7 +74,10 @@ def scan(
     """
     if split not in info.splits:
         known = ", ".join(info.splits)
-        raise UserError(f"{info.name} has no {split} split, only {known}; name a datalist")
+        raise UserError(
+            f"{info.name} has no {split} split, only {known}; name one of the splits in its "
+            f'info.json "{split}", or give a datalist'
+        )
     files, found = _SplitFiles(info, Path(root), info.splits[split]), Scan()
     others = files.other_splits()
     candidates = files.candidates(found, [other.image_folder for other in others])
@@ -103,6 +107,37 @@ def scan(
         for path in other.labelled_images([files.image_folder]):
             found.leave_out(f"of split {other.text!r}", path)
     return found
+
+
+def absent_folder(info: DatasetInfo, root: str | Path, split: str) -> str:
+    """Say which folder is missing on the way to a split's images; empty if all are there."""
+    folder = _SplitFiles(info, Path(root), info.splits[split]).image_folder
+    absent = next((path for path in (*reversed(folder.parents), folder) if not path.exists()), None)
+    if absent is None:
+        return ""
+    there = [path.name for path in absent.parent.iterdir() if path.is_dir()]
+    beside = [shown(name) for name in sorted(there) if not name.startswith(".")][:5]
+    return f"; there is no {shown(absent)}" + (f", only {', '.join(beside)}" if beside else "")
+
+
+def lossy_label(info: DatasetInfo, root: str | Path, split: str, image: str) -> str:
+    """Say that an image has a label of a suffix that labels are not read from; empty if not.
+
+    Args:
+        info, root, split: as :func:`scan` takes them.
+        image: path of the image relative to the root, with "/".
+    """
+    text = info.splits[split]
+    names = parse(info.image, text, image, any_suffix=True)
+    label = Path(root, fill(info.label, text, names)) if names else None
+    for suffix in NO_LABELS if label else ():
+        for path in (label.with_suffix(suffix), label.with_suffix(suffix.upper())):
+            if path.is_file():
+                return (
+                    f"; {shown(path)} is not read as a label, since {suffix} files may have lost "
+                    "its values: save labels as PNG"
+                )
+    return ""
 
 
 def item_of(info: DatasetInfo, split: str, stem: str) -> Item:

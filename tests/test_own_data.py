@@ -73,8 +73,8 @@ def test_more_or_fewer_classes_than_the_networks_are_refused(tmp_path):
     names = OWN["class_names"]
     agree_on_classes(own(folder=tmp_path), "val", network=padded_names(names, 5))  # --num_classes 5
     for network, words in (
-        ([*names, "rock"], "class 3 is nothing, .* network is rock"),
-        (names[:2], "class 2 is weed, .* network is nothing"),
+        ([*names, "rock"], "class 3 is missing, .* network is rock"),
+        (names[:2], "class 2 is weed, .* network is missing"),
         (["soil", "weed", "plant"], "class 1 is plant, .* network is weed"),
     ):
         with pytest.raises(UserError, match=words):

@@ -6,10 +6,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
-from utils.config_file import command_words, read_config, write_config
+from utils.config_file import FLAGS, command_words, read_config, write_config
 from utils.errors import UserError
 from utils.event_files import check_tensorboard
 
@@ -144,8 +145,29 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        hint = self._hint(unknown[0]) if unknown else ""
         shown = LONG_WORD.sub(r"\1...", message)
-        raise UserError(f"{shown}; see {self.prog} --help")
+        raise UserError(f"{shown}{hint}; see {self.prog} --help")
+
+    def _hint(self, word: str) -> str:
+        """Return the flag that was meant by a word that is none, for the end of an error line."""
+        name = _plain(word)
+        if not word.startswith("--"):
+            return ""
+        if scripts := [f"{script}.py" for script, flags in FLAGS.items() if name in flags]:
+            return f"; --{name} is a flag of {' and '.join(scripts)}"
+        kinds = [a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction)]
+        parsers = [self, *(parser for of_name in kinds for parser in of_name.values())]
+        flags = [f for p in parsers for action in p._actions for f in action.option_strings]
+        known = {_plain(flag): flag for flag in flags if flag.startswith("--")}
+        near = get_close_matches(name, known, 1)
+        return f"; the nearest is {known[near[0]]}" if near else ""
+
+
+def _plain(flag: str) -> str:
+    """Return a flag without what is often mistaken in it: its value, dashes and capitals."""
+    return flag.partition("=")[0].removeprefix("--").replace("-", "_").lower()
 
 
 def number(

@@ -10,6 +10,7 @@ not use them serves it, too: then it evaluates what ``inference.py`` predicts wi
 
 import json
 import logging
+import re
 from argparse import Action
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
@@ -79,7 +80,10 @@ def read_config(path: Path, script: str) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"--config {path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise UserError(f"--config {path}: is not TOML ({error}); see docs/pipeline.md") from error
+        hint = _quotes_hint(text, str(error)) if isinstance(error, tomllib.TOMLDecodeError) else ""
+        raise UserError(
+            f"--config {path}: is not TOML ({error}); {hint or 'see docs/pipeline.md'}"
+        ) from error
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     for name in tables:
         if name not in FLAGS:
@@ -93,6 +97,22 @@ def read_config(path: Path, script: str) -> dict[str, Any]:
     if script == "evaluation":
         values = _of_inference(_values(shared, tables, "inference"), values) | values
     return values
+
+
+def _quotes_hint(text: str, message: str) -> str:
+    """Return what to write where a value without quotes is the likely fault; else an empty text."""
+    place = re.match(
+        r"(Invalid value|Expected newline or end of document).*\(at line (\d+)", message
+    )
+    lines = text.split("\n")
+    line = lines[int(place[2]) - 1] if place and int(place[2]) <= len(lines) else ""
+    found = re.match(r"\s*([\w-]+)\s*=\s*([^\s\"'\[{#][^#\"']*)", line)
+    if not found:
+        return ""
+    key, value = found[1], found[2].strip()
+    if value.lower() in ("true", "false"):
+        return f"write {key} = {value.lower()}"
+    return f'text needs quotes: {key} = "{value}"'
 
 
 def _values(shared: Mapping[str, Any], tables: Mapping[str, Any], script: str) -> dict[str, Any]:
@@ -148,6 +168,8 @@ def command_words(action: Action, value: Any, text_only: bool) -> list[str]:
     types = (bool,) if action.nargs == 0 else (str,) if text_only else (str, int, float)
     if isinstance(value, list) != takes_list:
         wanted = "a list in brackets" if takes_list else "a single value, not a list"
+        if isinstance(action.metavar, tuple):
+            wanted += f": [{', '.join(action.metavar)}]"
     elif not all(isinstance(v, types) and isinstance(v, bool) == (bool in types) for v in values):
         wanted = {1: "text in quotes", 3: "a number, or text in quotes"}[len(types)]
         wanted = "true or false, without quotes" if bool in types else wanted

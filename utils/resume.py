@@ -123,7 +123,8 @@ class RunSettings:
                     ranks = machine.get("processes", 1) if isinstance(machine, dict) else 1
                     value, old = _together(value, self.ranks), _together(old, ranks)
                 raise UserError(
-                    f"--resume: --{name} is {value}, but the run in {self.path.parent} had {old}"
+                    f"--resume: --{name} is {value}, but the run in {self.path.parent} had {old}; "
+                    "go on with that, or begin another run in another -p"
                 )
         self._warn_of_another_machine()
 

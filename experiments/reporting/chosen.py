@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,8 +118,7 @@ def chosen_regions(datalist: Path, target: Target) -> tuple[list[ChosenRegion], 
     order = {key: position for position, key in enumerate(selections)}
     regions.sort(key=lambda entry: order.get(entry[:2], math.inf))
     items = {item.superpixel: item for item in active.target}
-    pixels = _measured(items, active, target)
-    asked_as = _asked_as(datalist, target, {one.round for one in selections.values()})
+    pixels, asked_as = _measured(items, active, target), _asked_as(datalist, target)
     chosen = []
     for path, region, state in regions:
         item, selection = items[path], selections.get((path, region), Selection())
@@ -166,18 +164,15 @@ def _measured(
         return {(path, region): one for path, found in counted for region, one in found.items()}
 
 
-def _asked_as(
-    datalist: Path, target: Target, rounds: Iterable[int | None]
-) -> dict[tuple[int | None, str, int], Asked]:
+def _asked_as(datalist: Path, target: Target) -> dict[tuple[int | None, str, int], Asked]:
     """(round, superpixel path, region id) -> how the package of the round names the region."""
     locate, found = Locator(target.root, target.moves, datalist), {}
-    for number in rounds:
-        folder = datalist.parent / "annotation" / f"round_{number or 0:02d}"
-        if number is not None and (folder / MANIFEST).is_file():
-            for image in Package.load(folder).images:
-                path = locate(image.superpixel)
-                for region in image.regions:
-                    found[number, path, region.id] = Asked(region.number, image.name)
+    for path in (datalist.parent / "annotation").glob(f"round_*/{MANIFEST}"):
+        name = re.fullmatch(r"round_(\d{2,})", path.parent.name)
+        for image in Package.load(path.parent).images if name else ():
+            superpixel = locate(image.superpixel)
+            for region in image.regions:
+                found[int(name[1]), superpixel, region.id] = Asked(region.number, image.name)
     return found
 
 

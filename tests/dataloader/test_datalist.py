@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +219,19 @@ def test_every_file_that_is_left_out_is_counted(tmp_path, capsys, caplog):
     assert f"1 train images; left out: 2 without a label ({city}_2" in caplog.text
 
 
+def test_labels_that_were_saved_as_jpeg_are_told_of(tmp_path, caplog):
+    info = load_dataset("GTA5")
+    touch(tmp_path, "images/1.png", "images/2.png", "labels/2.jpg")
+    jpeg = r"labels/2\.jpg is not read as a label.* save labels as PNG"
+    touch(tmp_path, "labels/1.JPG")
+    with pytest.raises(UserError, match=r"labels/1\.JPG is not read as a label.* labels as PNG"):
+        find_or_make_datalist(info, tmp_path, "train")
+    (tmp_path / "train.txt").unlink()
+    touch(tmp_path, "labels/1.png")
+    assert len(find_or_make_datalist(info, tmp_path, "train")) == 1
+    assert re.search(f"1 without a label \\(images/2.png\\); .*{jpeg}", caplog.text)
+
+
 def test_a_target_of_which_some_images_have_labels_is_listed_whole(tmp_path, caplog):
     info = load_dataset("GTA5")
     touch(tmp_path, "images/1.png", "images/2.png", "labels/2.png")
@@ -350,9 +364,13 @@ def test_paths_that_join_alike_are_refused(tmp_path):
 
 def test_a_split_or_folder_that_is_not_there(tmp_path):
     info = load_dataset("GTA5")
-    with pytest.raises(UserError, match="no GTA5 train images"):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(UserError, match=r"no GTA5 train images.*; there is no .*/images, only a$"):
         find_or_make_datalist(info, tmp_path, "train")
-    with pytest.raises(UserError, match="no val split, only train"):
+    (tmp_path / "leftImg8bit" / "training").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"there is no .*/leftImg8bit/train, only training"):
+        find_or_make_datalist(load_dataset("cityscapes"), tmp_path, "train")
+    with pytest.raises(UserError, match=r'no val split, only train; name .* "val"'):
         scan(info, tmp_path, "val")
     with pytest.raises(UserError, match="no such folder"):
         find_or_make_datalist(info, tmp_path / "nowhere", "train")

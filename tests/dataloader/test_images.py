@@ -432,6 +432,15 @@ def test_only_known_formats_are_opened_whatever_the_name_says(tmp_path, format):
         check_files([Item(str(path), "", "")], INDEX, "image")
 
 
+def test_empty_files_are_called_empty(tmp_path):
+    path = tmp_path / "x.png"
+    path.touch()
+    with pytest.raises(UserError, match=r"x\.png: image cannot be read \(an empty file\)"):
+        read_image(path)
+    with pytest.raises(UserError, match=r"x\.png: an empty file"):
+        check_files([Item(str(path), "", "")], INDEX, "image")
+
+
 def test_only_regular_files_are_opened(tmp_path):
     os.mkfifo(tmp_path / "fifo.png")
     (tmp_path / "folder.png").mkdir()

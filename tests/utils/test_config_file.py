@@ -82,6 +82,21 @@ def test_evaluation_evaluates_what_inference_predicts(config):
 
 
 @pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("--image-sise 64 128", "the nearest is --image_size; see"),
+        ("--No-Freeze-BN", "the nearest is --no-freeze_bn"),
+        ("--oracle=people", "--oracle is a flag of train_ADA.py"),
+        ("--zzzz", "arguments: --zzzz; see"),
+        ("own.toml", "arguments: own.toml; see"),
+    ],
+)
+def test_unknown_flags_are_told_the_nearest(words, line):
+    with pytest.raises(UserError, match=line):
+        warmup.parser().parse_args(words.split())
+
+
+@pytest.mark.parametrize(
     ("text", "line"),
     [
         ("sede = 1", "sede: no script has such a flag; the nearest is seed"),
@@ -90,7 +105,12 @@ def test_evaluation_evaluates_what_inference_predicts(config):
         ("seed = ", "is not TOML"),
         ('seed = "many"', "seed"),
         ("seed = [1]", "must be a single value"),
-        ("image_size = 64", "must be a list"),
+        ("image_size = 64", r"must be a list in brackets: \[H, W\]"),
+        ("src_dataset = own/info.json", r'needs quotes: src_dataset = "own/info\.json"'),
+        ("seed = 1\nmodel = x  # y", 'line 2, .*text needs quotes: model = "x"'),
+        ("active_selection_size = 1%", 'text needs quotes: active_selection_size = "1%"'),
+        ("freeze_bn = False", "write freeze_bn = false"),
+        ("seed = 1\nseed = 2", "is not TOML .*; see docs"),
         ("resume = 1", "must be true or false"),
         ("src_dataset = 3", "must be text in quotes"),
         ('amp = "fp64"', "amp"),

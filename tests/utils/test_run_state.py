@@ -88,7 +88,9 @@ def test_a_flag_that_was_not_there_then_counts_as_its_default(tmp_path):
     value["flags"]["of_a_later_version"] = "3"
     path.write_text(json.dumps(value))
     assert settings(tmp_path).check(True, []) is True
-    with pytest.raises(UserError, match=r"--focal_gamma is 3\.0, but the run in .* had 2\.0"):
+    with pytest.raises(
+        UserError, match=r"--focal_gamma is 3\.0, but the run in .* had 2\.0; go on with"
+    ):
         settings(tmp_path, "--focal_gamma", "3").check(True, [])
 
 
