@@ -1,6 +1,6 @@
 """The table at a round's end: what each class gained, and what is labelled of it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +38,8 @@ def round_table(
 ) -> list[str]:
     """Return the lines of a round's table: class, IoU, its change, labelled regions and pixels.
 
+    Columns in which nothing is known or counted, as in a first round, are left out.
+
     Args:
         scores: ``mIoU`` and ``IoU`` by class name, in percent; None for a class that does not
             occur.
@@ -47,17 +49,22 @@ def round_table(
     """
     before = before or {}
     old = before.get("IoU", {})
-    rows = [("class", "IoU", "change", "regions", "new", "pixels", "new")]
+    rows = [("class", "IoU", "change", "regions", "new regions", "pixels", "new px")]
     for name in [*scores["IoU"], VOID]:
         if name not in scores["IoU"] and not labelled.regions[name] + labelled.pixels[name]:
             continue
         shares = scores["IoU"].get(name), old.get(name)
         rows.append((name, *_iou(*shares), *_counts(name, labelled, new)))
     rows.append(("all", *_iou(scores["mIoU"], before.get("mIoU")), *_counts(None, labelled, new)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
+    names, *numbers = zip(*rows, strict=True)
+    shown = [column for column in numbers if column[0] == "IoU" or {*column[1:]} - {"-", "0"}]
+    columns = [_padded(names, str.ljust), *(_padded(column, str.rjust) for column in shown)]
+    return ["  ".join(cells) for cells in zip(*columns, strict=True)]
+
+
+def _padded(column: Sequence[str], pad: Callable[[str, int], str]) -> list[str]:
+    width = max(map(len, column))
+    return [pad(cell, width) for cell in column]
 
 
 def _iou(now: float | None, before: float | None) -> tuple[str, str]:
