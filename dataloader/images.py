@@ -221,19 +221,18 @@ def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None
     log.
 
     Raises:
-        UserError: names the first bad files.
+        UserError: names the first bad file, and how many there are.
     """
     items = list(items)
     with ThreadPoolExecutor(8) as pool:
         looked_at = list(pool.map(lambda item: _look_at(item, info, columns), items))
     problems = {path: entry for one in looked_at for path, *entry in one.problems}
     if problems:
-        first = list(problems.items())[:3]
-        named = "; ".join(f"{path}: {problem}" for path, (_, problem) in first)
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        path, (_, problem) = next(iter(problems.items()))
+        more = f", and {len(problems) - 1} more files" if len(problems) > 1 else ""
         at_fault = {column for column, _ in problems.values()}
         remedy = REMEDIES.get("".join(at_fault), "mend the datalist or the data")
-        raise UserError(f"{named}{more}; {remedy}")
+        raise UserError(f"{path}: {problem}{more}; {remedy}")
     _tell_scaled(looked_at)
     if "image" in columns:
         _check_range([item.image for item in spread(items, DEEP_IMAGES)])

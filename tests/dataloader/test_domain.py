@@ -62,7 +62,7 @@ def test_the_first_class_that_differs_is_named(described):
 
 
 @pytest.mark.parametrize(
-    ("count", "ours", "theirs"), [(18, "nothing", CLASSES[18]), (20, "x", "nothing")]
+    ("count", "ours", "theirs"), [(18, "missing", CLASSES[18]), (20, "x", "missing")]
 )
 def test_a_list_that_ends_early_differs(described, count, ours, theirs):
     args = flags(val_dataset=described([*CLASSES, "x"][:count]))
