@@ -165,7 +165,7 @@ def test_one_name_in_common_is_not_enough(root):
 
 
 def test_scripts_relocate_and_refuse_what_is_nowhere(script, toy_city, tmp_path):
-    """A list of another machine trains where its files are found; else the first name and the count are said."""
+    """A list of another machine trains where its files are found; else the first name is said."""
     city = toy_city / "Cityscapes"
     lines = (city / "train.txt").read_text().splitlines()
     flags = (
