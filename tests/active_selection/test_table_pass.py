@@ -1,12 +1,14 @@
 """A pass over a domain that is stopped, goes on, and finds that nothing is left to do."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from active_selection import table_pass
-from active_selection.table_pass import PassOptions, measure
+from active_selection.table_pass import PassOptions, check_same_regions, measure
 from dataloader.datalist import read_datalist
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
@@ -49,6 +51,7 @@ def run(toy_city, tmp_path):
         return {name: np.array(getattr(table, name)) for name in COLUMNS}
 
     run.networks = networks
+    run.domain = domain
     return run
 
 
@@ -122,3 +125,11 @@ def test_features_that_are_no_numbers_name_their_image(run):
         UserError, match=r"_leftImg8bit\.png: the network's features of this image are NaN"
     ):
         run("a")
+
+
+def test_a_rank_with_other_regions_is_named(run):
+    world = SimpleNamespace(size=2, gather=lambda ours: [ours, ours])
+    check_same_regions("round00_target", run.domain, world)
+    world.gather = lambda ours: [ours, "another digest"]
+    with pytest.raises(UserError, match="round00_target: rank 1 has other regions than rank 0"):
+        check_same_regions("round00_target", run.domain, world)

@@ -1,0 +1,25 @@
+"""Machines whose files differ are named; rank 1 is made up."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from dataloader.item import Item
+from dataloader.shared_files import check_same_images
+from utils.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("theirs", "problem"),
+    [([3, None], "b.png: is missing on rank 1"), ([3, 6], "b.png: is another file on rank 1")],
+)
+def test_images_of_another_machine(tmp_path, theirs, problem):
+    items = []
+    for name, size in (("a.png", 3), ("b.png", 5)):
+        (tmp_path / name).write_bytes(bytes(size))
+        items.append(Item(str(tmp_path / name), "", ""))
+    world = SimpleNamespace(size=2, gather=lambda sizes: [sizes, theirs])
+    with pytest.raises(UserError, match=problem):
+        check_same_images(items, world)
+    world.gather = lambda sizes: [sizes, [3, 5]]
+    check_same_images(items, world)
