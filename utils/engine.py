@@ -140,6 +140,8 @@ class Training:
                     set_rates(optimizer, progress.iteration)
                 self.meter.add(step())
                 progress.iteration += 1
+                if progress.iteration == done + 1:
+                    self._say_that_it_trains()
                 bar.update()
                 progress.validated = not plan.validates_after(progress.iteration)
                 if not progress.validated or progress.iteration % plan.log_period == 0:
@@ -150,6 +152,14 @@ class Training:
             self._save()
             self.world.barrier()  # nobody ends, which would end all, before rank 0 has saved
             raise
+
+    def _say_that_it_trains(self) -> None:
+        """Log the first iteration, for whom a period of the log is long to wait."""
+        log.info(
+            "iteration %d/%d took %.1f s; a line follows every %d, and with validations",
+            *(self.progress.iteration, self.plan.total_itrs),
+            *(time.monotonic() - self.meter.since, self.plan.log_period),
+        )
 
     def _validate(self) -> None:
         """Validate the network, and save its weights if they are the best so far."""
