@@ -1,6 +1,6 @@
 """Runs of several processes that are killed again and again: `make test-ranks`.
 
-They take minutes, and so are no part of `make test`, which kills such runs at three moments.
+They take minutes, and so are no part of `make test`, which kills such runs at two moments.
 """
 
 import os
