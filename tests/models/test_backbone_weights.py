@@ -70,9 +70,10 @@ def test_failed_download_is_one_line_with_the_remedy(error, hub, monkeypatch):
         raise error
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    with pytest.raises(
-        UserError, match=r"--backbone_weights imagenet:.*none or the PATH"
-    ) as raised:
+    remedy = (
+        r"--backbone_weights imagenet: https://.*mobilenet_v2.*PATH of the file, or choose none"
+    )
+    with pytest.raises(UserError, match=remedy) as raised:
         load_backbone(on_meta("deeplabv3plus_mobilenet"), "imagenet")
     assert "\n" not in str(raised.value)
 
