@@ -333,10 +333,10 @@ def test_label_ids_that_could_be_train_ids_are_warned_of(camvid, caplog):
 
 def test_nothing_to_evaluate_is_one_line(camvid):
     truth = load_dataset("camvid").label_table[camvid.labels]
-    (camvid.root / "val.txt").write_text("test/0.png - -\ntest/1.png testannot/1.png -\n")
+    listed = camvid.root / "some.txt"
+    listed.write_text("test/0.png - -\ntest/1.png testannot/1.png -\n")
     with pytest.raises(UserError, match=r"1 of 2 images have no label, the first .*test/0\.png"):
-        camvid(truth)
-    (camvid.root / "val.txt").unlink()
+        camvid(truth, f"--val_datalist_dir {listed}")
     for path in (camvid.root / "testannot").iterdir():
         Image.fromarray(np.full((32, 64), 11, np.uint8)).save(path)
     with pytest.raises(UserError, match="no pixel has a class of camvid, in this label and 3"):
