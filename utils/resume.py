@@ -137,7 +137,7 @@ class RunSettings:
                 log.warning(
                     "--resume: %s is %s, but was %s when the run in %s began; results will not be "
                     "the same to the last digit",
-                    *(name, now[name], value, self.path.parent),
+                    *(name, now[name], ascii(value).strip("'"), self.path.parent),
                 )
 
 
