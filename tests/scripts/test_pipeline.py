@@ -104,7 +104,10 @@ def test_what_was_spent_is_logged_by_phase_round_and_in_total(experiment):
         total += spent
         assert f"round {number:02d}: spent {spent} px, {total} px" in text
         for phase in record["selection"]:
-            assert f"selection {number:02d}: {phase}" in text
+            assert (
+                "selection {:02d}: {strategy} takes {regions} regions, {pixels} px of a budget of "
+                "{budget} px; {void} regions are void throughout"
+            ).format(number, **phase) in text
 
 
 def test_pool_and_labelled_regions_part_all_regions(experiment, toy_city):

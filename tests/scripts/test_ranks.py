@@ -191,7 +191,7 @@ def test_asked_to_stop_and_resumed_by_another_number_of_processes(city, start, s
     assert printed.count("stopped by SIGTERM; go on with --resume") == 1
     line = script(f"{base} 2 --resume", fails=True)
     assert "--train_batch_size is 2, but the run" in line
-    assert line.endswith("had 4 (2 processes together)")
+    assert "had 4 (2 processes together);" in line
     line = one_line(Ranks(f"{base} 1 --resume", 2, tmp_path).wait())
     assert "--train_batch_size is 2 (2 processes together), but the run" in line
     assert "resumed after iteration 2" in script(f"{base} 4 --resume")

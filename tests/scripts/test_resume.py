@@ -294,7 +294,7 @@ def test_a_second_run_in_the_same_folder_is_refused(script, toy_city, tmp_path):
     while any("forkserver" in name_of(pid) for pid in below):
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    assert "another run" not in script(f"{command} --resume --total_itrs 7", fails=True)
+    assert "at work" not in script(f"{command} --resume --total_itrs 7", fails=True)
 
 
 def test_folder_that_cannot_be_written(script, toy_city, tmp_path):
