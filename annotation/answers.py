@@ -210,6 +210,8 @@ class Collector:
         for name, count in canvas.unknown.items():
             near = self.classes.nearest(name)
             hint = f"did you mean {near!r}?" if near else "see classes.csv"
+            if name.startswith("colour"):
+                hint = "paint in the colours of classes.csv, without smoothed edges (anti-aliasing)"
             self.problems.append(
                 f"{source}: {image.entry.name} has the unknown class {shown(name)!r} "
                 f"({count} times); {hint}"

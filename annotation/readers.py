@@ -48,7 +48,9 @@ def read_answers(path: Path, collector: Collector) -> None:
         elif any(entry.suffix == ".png" for entry in entries):
             read_masks(entries, str(path), collector)
         else:
-            raise UserError(f"{path}: holds no answers; {EXPECTED}")
+            lossy = [entry for entry in entries if entry.suffix in (".jpg", ".jpeg")]
+            which = f" ({shown(lossy[0].name)} is JPEG, which changes labels)" if lossy else ""
+            raise UserError(f"{path}: holds no answers{which}; {EXPECTED}")
 
 
 def _read_file(entry: Entry, source: str, collector: Collector) -> None:

@@ -147,6 +147,7 @@ def test_a_damaged_member_of_an_archive(package, refuse, tmp_path):
 def test_archives_without_answers_or_with_several(package, refuse, tmp_path):
     refuse(archive(tmp_path / "empty.zip"), "holds no answers")
     refuse(archive(tmp_path / "text.zip", ("a.txt", b"hello")), "holds no answers")
+    refuse(archive(tmp_path / "jpg.zip", ("a.JPG", b"hello")), "(a.JPG is JPEG, which changes")
     refuse(archive(tmp_path / "two.zip", ("a.json", b"[]"), ("b.xml", b"<a/>")), "a.json, b.xml")
 
 
