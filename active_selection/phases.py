@@ -13,6 +13,7 @@ from active_selection.region_table import RegionTable
 from active_selection.schedule import budgets, cut_at_budget
 from active_selection.strategies import STRATEGIES, Candidates
 from dataloader.active_set import ActiveSet, is_region_id
+from dataloader.class_counts import majority
 from dataloader.domain import Domain
 from dataloader.oracle import GroundTruth
 from utils.errors import UserError
@@ -125,7 +126,7 @@ def run_phases(
         (active_set.ask if ask else active_set.label)(regions)
         pixels = sum(domain.regions[superpixel][region] for superpixel, region in regions)
         counted = oracle.pixels_by_class(regions).values() if oracle else ()
-        void = sum(not counts[:-1].any() for counts in counted)
+        void = sum(majority(counts) is None for counts in counted)
         results.append(PhaseResult(strategy, budget, pixels, len(regions), void))
         log.info(
             "selection %02d: %s takes %d regions, %d px of a budget of %d px%s",

@@ -5,9 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataloader.class_counts import majority
-
-VOID = "void"
+from dataloader.class_counts import VOID, majority
 
 
 class Labelled(NamedTuple):

@@ -70,12 +70,23 @@ def feature_folder(folder: Path, run: Path) -> Iterator[None]:
 
 
 class ColumnFiles:
-    """Files ``<name>_<column>.npy`` in a folder; see :meth:`open`.
+    """Files ``<name>_<column>.npy`` in a folder: those of a stopped pass, or new ones.
+
+    Args:
+        folder: folder of the files, made if necessary.
+        name: name of the table, for example "round00_target".
+        bounds: first row of each batch, and at the end the number of rows.
+        types: dtype and row shape of each column.
+        fingerprint: see :func:`digest`.
+        world: the ranks that divide the batches; rank 0 makes the files.
 
     Attributes:
         columns: the columns by name: memory-mapped files or, on ranks of another machine than that
             of rank 0, arrays in memory.
         digests: of each batch's rows; None for a batch that is still to be measured.
+
+    Raises:
+        UserError: the folder cannot be written, or has too little space.
     """
 
     def __init__(
@@ -98,41 +109,15 @@ class ColumnFiles:
         self.columns: dict[str, np.ndarray] = {}
         self.digests: list[str | None] = [None] * (len(bounds) - 1)
         self._finished: dict[int, str] = {}
-
-    @classmethod
-    def open(
-        cls,
-        folder: Path,
-        name: str,
-        bounds: Sequence[int],
-        types: ColumnTypes,
-        fingerprint: str,
-        world: World = SINGLE,
-    ) -> "ColumnFiles":
-        """Open the columns of a stopped pass, or make new ones.
-
-        Args:
-            folder: folder of the files, made if necessary.
-            name: name of the table, for example "round00_target".
-            bounds: first row of each batch, and at the end the number of rows.
-            types: dtype and row shape of each column.
-            fingerprint: see :func:`digest`.
-            world: the ranks that divide the batches; rank 0 makes the files.
-
-        Raises:
-            UserError: the folder cannot be written, or has too little space.
-        """
-        files = cls(folder, name, bounds, types, fingerprint, world)
         try:
-            if world.is_main and not files._reopen():
-                files._make(folder)
+            if world.is_main and not self._reopen():
+                self._make(folder)
         except OSError as error:
             raise UserError(
                 f"{folder}: region features cannot be written ({error.strerror or error}); "
                 "see --save_feat_dir"
             ) from error
-        files._join()
-        return files
+        self._join()
 
     @property
     def open_batches(self) -> list[int]:

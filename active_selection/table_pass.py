@@ -96,7 +96,7 @@ def measure(
     networks = nn.ModuleList(filter(None, [model, discriminator]))
     counts = [len(domain.regions[item.superpixel]) for item in domain.items]
     first = np.cumsum([0, *counts])
-    files = ColumnFiles.open(
+    files = ColumnFiles(
         options.folder,
         name,
         [*first[: -1 : options.batch_size].tolist(), int(first[-1])],

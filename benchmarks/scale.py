@@ -144,7 +144,7 @@ def made_up_images(name: str, images: int) -> Domain:
 def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTable:
     """Return a filled region table, whose columns are memory-mapped files."""
     rows, types = images * REGIONS, column_types(CLASSES, with_domain=True)
-    files = ColumnFiles.open(folder, name, [0, rows], types, fingerprint="made up")
+    files = ColumnFiles(folder, name, [0, rows], types, fingerprint="made up")
     table = make_table(made_up_images(name, images), files.columns)
     rng = np.random.default_rng(0)
     frequency = rng.dirichlet(np.full(CLASSES, 0.5))

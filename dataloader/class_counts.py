@@ -4,6 +4,9 @@ import numpy as np
 
 from dataloader.ignore_mask import NO_REGION
 
+VOID = "void"
+"""What pixels without a class are called."""
+
 
 def count_classes(regions: np.ndarray, label: np.ndarray, num_classes: int) -> np.ndarray:
     """Count the pixels of each region of an image by class.

@@ -192,24 +192,36 @@ def find_or_make_datalist(
         items = read_datalist(own, root, moves, columns)
     else:
         items = _make_datalist(info, root, split)
-    if not need_label or columns == 1:
-        return items
+    return _with_labels(items, info, root, split) if need_label and columns > 1 else items
+
+
+def _with_labels(
+    items: Sequence[Item], info: DatasetInfo, root: str | Path, split: str
+) -> list[Item]:
+    """Those of a split's own list that have a label; how many have none is logged.
+
+    Raises:
+        UserError: none has one.
+    """
     labelled = [item for item in items if item.label]
-    first = next((item.image for item in items if not item.label), "")
-    key = Path(os.path.relpath(first, root)).as_posix() if first else ""
-    lossy = lossy_label(info, root, split, key) if first and split in info.splits else ""
+    if len(labelled) == len(items):
+        return labelled
+    first = next(item.image for item in items if not item.label)
+    key = Path(os.path.relpath(first, root)).as_posix()
+    lossy = lossy_label(info, root, split, key) if split in info.splits else ""
     if not labelled:
         image, label, _ = item_of(info, split, "*")
+        own = default_path(root, split)
         raise UserError(
             f"{root}: none of {len(items)} {info.name} {split} images has a label; expected "
             f"{label} with {image}{f' (listed in {own})' if own.is_file() else ''}{lossy}"
         )
-    if left_out := len(items) - len(labelled):
-        log.warning(
-            "%s: %d %s images; left out: %d without a label (%s%s)%s",
-            *(root, len(labelled), split, left_out, shown(key), ", ..." if left_out > 1 else ""),
-            lossy,
-        )
+    left_out = len(items) - len(labelled)
+    log.warning(
+        "%s: %d %s images; left out: %d without a label (%s%s)%s",
+        *(root, len(labelled), split, left_out, shown(key), ", ..." if left_out > 1 else ""),
+        lossy,
+    )
     return labelled
 
 

@@ -55,10 +55,14 @@ class GroundTruth:
 
     def labels(self, item: Item, regions: Sequence[int]) -> np.ndarray:
         """(H, W) uint8 train ids inside of these regions of an image, 255 elsewhere."""
-        sample = self.sample(item, regions)
-        superpixels = read_regions(item.superpixel, sample.mask)
-        label = fit_label(read_label(sample.item.label, sample.info), superpixels.shape)
+        superpixels, label = self._regions_and_label(item)
         return np.where(np.isin(superpixels, list(regions)), label, np.uint8(IGNORE))
+
+    def _regions_and_label(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
+        """Regions and whole label of an image, each (H, W)."""
+        sample = self.sample(item, ())
+        superpixels = read_regions(item.superpixel, sample.mask)
+        return superpixels, fit_label(read_label(sample.item.label, sample.info), superpixels.shape)
 
     def labelled_pixels(self, regions: Mapping[str, Sequence[int]]) -> int:
         """Pixels that labelled regions, superpixel path -> region ids, count for."""
@@ -85,10 +89,7 @@ class GroundTruth:
                 new.setdefault(path, []).append(region)
 
         def look(item: Item) -> None:
-            sample = self.sample(item, ())
-            superpixels = read_regions(item.superpixel, sample.mask)
-            label = fit_label(read_label(sample.item.label, sample.info), superpixels.shape)
-            counts = count_classes(superpixels, label, self.domain.info.num_classes)
+            counts = count_classes(*self._regions_and_label(item), self.domain.info.num_classes)
             for region in new[item.superpixel]:
                 self._pixels[item.superpixel, region] = counts[region].copy()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dataloader.active_set import ActiveSet
-from dataloader.class_counts import count_classes
+from dataloader.class_counts import VOID, count_classes
 from dataloader.datalist import Item
 from dataloader.dataset_info import DatasetInfo
 from dataloader.images import fit_label, read_label, read_superpixels
@@ -14,8 +14,6 @@ from experiments.config import NOTE, Config, Run
 from utils.errors import UserError
 from utils.files import read_json
 from utils.recorder import read_metrics
-
-VOID = "void"
 
 
 @dataclass(frozen=True)

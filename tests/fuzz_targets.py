@@ -94,7 +94,7 @@ def read_settings(folder: Path) -> Any:
 
 
 def columns_in(folder: Path) -> ColumnFiles:
-    return ColumnFiles.open(folder, "round00_target", [0, 4, 6], TYPES, "fingerprint")
+    return ColumnFiles(folder, "round00_target", [0, 4, 6], TYPES, "fingerprint")
 
 
 def write_note(folder: Path) -> list[Path]:

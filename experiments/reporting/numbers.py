@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dataloader.class_counts import VOID
 from experiments.reporting.chosen import LABELLED, ChosenRegion
 from experiments.reporting.run_files import Run
 from utils.metrics import padded_names
 
-VOID = "void"
 SLOWEST = 12
 """How many stages are listed."""
 EMPTY = {

@@ -20,7 +20,7 @@ def reopen(tmp_path):
     """A function that opens the columns of a pass of which 2 batches, 4 rows, are done."""
 
     def reopen(fingerprint: str = "a") -> ColumnFiles:
-        return ColumnFiles.open(tmp_path / "features", "round00_target", BOUNDS, TYPES, fingerprint)
+        return ColumnFiles(tmp_path / "features", "round00_target", BOUNDS, TYPES, fingerprint)
 
     files = reopen()
     assert files.open_batches == [0, 1, 2]
@@ -134,7 +134,7 @@ def test_a_planted_link_is_not_followed(reopen, tmp_path):
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/x: region features cannot be written .*--save_feat"):
-        ColumnFiles.open(tmp_path / "file" / "x", "a", [0, 1], TYPES, "")
+        ColumnFiles(tmp_path / "file" / "x", "a", [0, 1], TYPES, "")
 
 
 def test_a_fingerprint_tells_weights_and_facts_apart():
