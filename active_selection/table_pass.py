@@ -118,13 +118,11 @@ def check_same_regions(name: str, domain: Domain, world: World) -> None:
     if world.size == 1:
         return
     areas = [domain.regions[item.superpixel] for item in domain.items]
-    first, *others = world.gather(digest(nn.Module(), areas))
-    for rank, theirs in enumerate(others, 1):
-        if theirs != first:
-            raise UserError(
-                f"{name}: rank {rank} has other regions than rank 0; copy the superpixel maps and "
-                "their dictionary (train.dict) to its machine again"
-            )
+    if other := world.first_other(digest(nn.Module(), areas)):
+        raise UserError(
+            f"{name}: rank {other[0]} has other regions than rank 0; copy the superpixel maps and "
+            "their dictionary (train.dict) to its machine again"
+        )
 
 
 def _fill(

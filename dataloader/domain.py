@@ -227,13 +227,12 @@ def load_domains(
     """
     listed = None
     roots = args.src_data_dir, args.trg_data_dir
-    places = world.gather_on_main([os.path.abspath(root) for root in roots])
-    for rank, theirs in enumerate(places):
-        if theirs != places[0]:  # what rank 0 selects is named by paths
-            raise UserError(
-                f"rank {rank}: images in {', '.join(theirs)}, on rank 0 in {', '.join(places[0])}; "
-                "all machines need the same paths"
-            )
+    if other := world.first_other([os.path.abspath(root) for root in roots]):
+        rank, theirs, ours = other  # what rank 0 selects is named by paths
+        raise UserError(
+            f"rank {rank}: images in {', '.join(theirs)}, on rank 0 in {', '.join(ours)}; "
+            "all machines need the same paths"
+        )
     if datalist:
         listed = world.on_main(ActiveSet.load, datalist, *roots, args.relocate)
     with world.first_on_each_machine():

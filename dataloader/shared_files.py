@@ -21,18 +21,19 @@ def check_same_images(items: Sequence[Item], world: World) -> None:
     """
     if world.size == 1:
         return
-    first, *others = world.gather([_size(item.image) for item in items])
-    for rank, sizes in enumerate(others, 1):
-        for item, ours, theirs in zip(items, first, sizes, strict=True):
-            if theirs is None:
-                raise UserError(
-                    f"{shown(item.image)}: is missing on rank {rank}; all machines need all images"
-                )
-            if ours != theirs:
-                raise UserError(
-                    f"{shown(item.image)}: is another file on rank {rank} than on rank 0; all "
-                    "machines need the same images"
-                )
+    other = world.first_other([_size(item.image) for item in items])
+    if other is None:
+        return
+    rank, theirs, ours = other
+    item, size = next((i, t) for i, t, o in zip(items, theirs, ours, strict=True) if t != o)
+    if size is None:
+        raise UserError(
+            f"{shown(item.image)}: is missing on rank {rank}; all machines need all images"
+        )
+    raise UserError(
+        f"{shown(item.image)}: is another file on rank {rank} than on rank 0; all machines need "
+        "the same images"
+    )
 
 
 def warn_of_other_folders(flag: str, file: Path, world: World) -> None:

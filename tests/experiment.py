@@ -1,5 +1,6 @@
 """The commands and files of a small experiment on the toy city."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -39,3 +40,15 @@ def areas_of(city: Path) -> dict:
         counts = np.bincount(np.asarray(Image.open(path)).ravel())
         areas |= {(str(path), region): int(n) for region, n in enumerate(counts) if n}
     return areas
+
+
+def assert_same_files(exp: Path, expected: Path) -> None:
+    """Two runs left the same files: weights and lists byte for byte, records by their values."""
+    names = {path.relative_to(expected) for path in expected.rglob("*") if path.is_file()}
+    assert {path.relative_to(exp) for path in exp.rglob("*") if path.is_file()} == names
+    for name in names:
+        ours, theirs = exp / name, expected / name
+        if name.suffix in (".pkl", ".tar"):
+            assert ours.read_bytes() == theirs.read_bytes(), name
+        elif name.parent.name == "AL_record":
+            assert json.loads(ours.read_text()) == json.loads(theirs.read_text()), name

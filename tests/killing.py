@@ -131,14 +131,15 @@ def _start(command: str, signal_: Signal | None) -> tuple[BaseProcess, Connectio
     return process, ours
 
 
-def _begin() -> None:
+def begin() -> None:
+    """The first thing that a forked process does."""
     tqdm.set_lock(RLock())  # its own has a semaphore, which a killed process would leave
     gc.freeze()  # no need to look through the server's modules
 
 
 def _run_as_main(command: str, folder: str, prepare: Callable[[], None] | None) -> None:
     """In the forked process: become the script, with files for what it prints."""
-    _begin()
+    begin()
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT), descriptor)
     os.chdir(ROOT)
@@ -150,7 +151,7 @@ def _run_as_main(command: str, folder: str, prepare: Callable[[], None] | None) 
 
 def _run(command: str, signal_: Signal | None, connection: Connection) -> None:
     """In the forked process: run the script, and tell how it ended."""
-    _begin()
+    begin()
     if signal_:
         watch(signal_, connection.send)
     try:

@@ -15,12 +15,9 @@ from functools import partial
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import RLock
-
-from tqdm import tqdm
 
 from tests.in_process import ROOT, Ended
-from tests.killing import CONTEXT, Moment, Signal, watch
+from tests.killing import CONTEXT, Moment, Signal, begin, watch
 from utils.errors import run
 
 
@@ -101,7 +98,7 @@ def _run(
         os.dup2(descriptor, standard)
     os.environ |= {name: str(value) for name, value in names.items()}
     os.chdir(where)
-    tqdm.set_lock(RLock())  # its own has a semaphore, which a killed process would leave
+    begin()
     if signal:
         told = output.with_suffix(".moment")
         watch(signal, lambda moment: told.write_text(repr(tuple(moment))))

@@ -182,6 +182,19 @@ class World:
         dist.gather_object(value, values if self.is_main else None, 0, self.control)
         return values
 
+    def first_other(self, value: Value) -> tuple[int, Value, Value] | None:
+        """Compare a value that all ranks should have alike, on all ranks.
+
+        Returns:
+            The first rank that has another one than rank 0, its value and that of rank 0; None if
+            there is none.
+        """
+        first, *others = self.gather(value)
+        for rank, theirs in enumerate(others, 1):
+            if theirs != first:
+                return rank, theirs, first
+        return None
+
     def send(self, value: Any, rank: int) -> None:
         """Send anything that can be pickled to another rank, which must :meth:`receive` it."""
         dist.send_object_list([value], rank, self.control)
@@ -306,14 +319,13 @@ class _NoTerminal:
 def _check_flags(world: World, args: Namespace) -> None:
     """Raise a :class:`UserError` if a rank was started with other flags than rank 0."""
     flags = {k: str(v) for k, v in vars(args).items() if k not in OWN_FLAGS}
-    first, *others = world.gather(flags)
-    for rank, theirs in enumerate(others, 1):
-        for name, value in theirs.items():
-            if value != first.get(name):
-                raise UserError(
-                    f"--{name} is {value} on rank {rank} but {first.get(name)} on rank 0; "
-                    "start all machines with the same flags"
-                )
+    if other := world.first_other(flags):
+        rank, theirs, first = other
+        name = next(name for name in first if theirs[name] != first[name])
+        raise UserError(
+            f"--{name} is {theirs[name]} on rank {rank} but {first[name]} on rank 0; "
+            "start all machines with the same flags"
+        )
 
 
 def _end_all(

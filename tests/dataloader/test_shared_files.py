@@ -1,12 +1,22 @@
 """Machines whose files differ are named; rank 1 is made up."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from dataloader.item import Item
 from dataloader.shared_files import check_same_images
+from utils.distributed import World
 from utils.errors import UserError
+
+
+class Two(World):
+    """Rank 0 of two ranks, of which the other one always has the same value."""
+
+    def __init__(self, theirs):
+        super().__init__(size=2)
+        object.__setattr__(self, "theirs", theirs)
+
+    def gather(self, value):
+        return [value, self.theirs]
 
 
 @pytest.mark.parametrize(
@@ -18,8 +28,6 @@ def test_images_of_another_machine(tmp_path, theirs, problem):
     for name, size in (("a.png", 3), ("b.png", 5)):
         (tmp_path / name).write_bytes(bytes(size))
         items.append(Item(str(tmp_path / name), "", ""))
-    world = SimpleNamespace(size=2, gather=lambda sizes: [sizes, theirs])
     with pytest.raises(UserError, match=problem):
-        check_same_images(items, world)
-    world.gather = lambda sizes: [sizes, [3, 5]]
-    check_same_images(items, world)
+        check_same_images(items, Two(theirs))
+    check_same_images(items, Two([3, 5]))

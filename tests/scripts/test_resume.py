@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.experiment import assert_same_files
 from tests.killing import (
     Moment,
     Signal,
@@ -59,14 +60,7 @@ def unbroken(script, toy_city, warmed_up, tmp_path_factory) -> Path:
 
 
 def assert_same_results(exp: Path, expected: Path) -> None:
-    names = {path.relative_to(expected) for path in expected.rglob("*") if path.is_file()}
-    assert {path.relative_to(exp) for path in exp.rglob("*") if path.is_file()} == names
-    for name in names:
-        ours, theirs = exp / name, expected / name
-        if name.suffix in (".pkl", ".tar"):
-            assert ours.read_bytes() == theirs.read_bytes(), name
-        elif name.parent.name == "AL_record":
-            assert json.loads(ours.read_text()) == json.loads(theirs.read_text()), name
+    assert_same_files(exp, expected)
     measured = [
         [line for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "validation"]
         for folder in (exp, expected)

@@ -1,6 +1,5 @@
 """Runs of two processes that are killed and stopped end where an unbroken run ends, bit for bit."""
 
-import json
 import os
 import re
 import shlex
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.experiment import assert_same_files
 from tests.in_process import ROOT
 from tests.killing import Moment, Signal
 from tests.processes import children
@@ -43,17 +43,6 @@ def unbroken(toy_city, tmp_path_factory) -> Path:
     return exp
 
 
-def assert_same_results(exp: Path, expected: Path) -> None:
-    names = {path.relative_to(expected) for path in expected.rglob("*") if path.is_file()}
-    assert {path.relative_to(exp) for path in exp.rglob("*") if path.is_file()} == names
-    for name in names:
-        ours, theirs = exp / name, expected / name
-        if name.suffix in (".pkl", ".tar"):
-            assert ours.read_bytes() == theirs.read_bytes(), name
-        elif name.parent.name == "AL_record":
-            assert json.loads(ours.read_text()) == json.loads(theirs.read_text()), name
-
-
 def test_killed_before_every_change_of_a_file(toy_city, unbroken, tmp_path, tally):
     """Rank 0 and rank 1 in turn; each time the other one ends, too, and names the one that died."""
     exp = tmp_path / "exp"
@@ -77,7 +66,7 @@ def test_killed_before_every_change_of_a_file(toy_city, unbroken, tmp_path, tall
                 f"error: rank {victim} (process {pid}"
             ], job.moment
             tally["kills of a rank survived"] += 1
-    assert_same_results(exp, unbroken)
+    assert_same_files(exp, unbroken)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +97,7 @@ def test_torchrun_restarts_what_was_killed(script, toy_city, unbroken, tmp_path)
     for victim in (0, 1):
         assert f"error: rank {victim} (process " in said
     assert "Traceback" not in said
-    assert_same_results(exp, unbroken)
+    assert_same_files(exp, unbroken)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -131,4 +120,4 @@ def test_torchrun_is_asked_to_stop(toy_city, unbroken, tmp_path, signum):
     assert f"stopped by {signal.Signals(signum).name}; go on with --resume" in "".join(heard)
     assert (exp / "round_state.tar").is_file()
     run_ranks(rounds, 2, tmp_path)
-    assert_same_results(exp, unbroken)
+    assert_same_files(exp, unbroken)
