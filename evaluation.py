@@ -31,10 +31,11 @@ from dataloader.images import (
 from dataloader.item import Item, shown
 from dataloader.label_check import check_labels
 from dataloader.predictions import find_predictions
-from utils.common import Parser, add_relocation_argument
+from utils.common import add_relocation_argument
 from utils.errors import UserError, run
 from utils.files import write_json
 from utils.metrics import ConfusionMatrix, percent
+from utils.parser import Parser
 from utils.progress import progress
 
 log = logging.getLogger(__name__)

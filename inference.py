@@ -41,19 +41,17 @@ from models.facts import take_facts
 from models.folding import fold_batch_norm
 from utils.checkpoint import load_model
 from utils.common import (
-    BATCH_SIZE,
-    Parser,
     add_domain_arguments,
     add_machine_arguments,
     add_model_arguments,
     add_rank_arguments,
     add_relocation_argument,
-    number,
 )
 from utils.distributed import World, joined
 from utils.errors import UserError, run
 from utils.files import remove_temporaries, write_png
 from utils.logs import start_log
+from utils.parser import BATCH_SIZE, Parser, number
 from utils.prediction import enlarged_argmax
 from utils.progress import progress
 from utils.runtime import Runtime

@@ -31,13 +31,14 @@ from models import MODEL_NAMES, get_model, load_backbone
 from models.discriminator import Discriminator
 from models.facts import network_facts, take_facts
 from utils.checkpoint import load_model
-from utils.common import COUNT, Parser, check_training, training_parser
+from utils.common import check_training, training_parser
 from utils.distributed import World, joined
 from utils.engine import Training, TrainingPlan
 from utils.errors import run
 from utils.files import locked_folder
 from utils.logs import start_log
 from utils.optim import discriminator_optimizer, segmentation_optimizer
+from utils.parser import COUNT, Parser
 from utils.recorder import Step
 from utils.resume import RunSettings, StateFile
 from utils.runtime import Runtime

@@ -15,8 +15,9 @@ from dataloader.ignore_mask import find_masks
 from dataloader.images import check_files, read_train_ids
 from dataloader.item import Item
 from dataloader.predictions import find_predictions
-from utils.common import COUNT, Parser, add_relocation_argument
+from utils.common import add_relocation_argument
 from utils.errors import UserError, run
+from utils.parser import COUNT, Parser
 
 
 def parser() -> Parser:

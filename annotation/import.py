@@ -17,9 +17,9 @@ from annotation.package import MANIFEST, load_packages
 from annotation.page import write_page
 from annotation.readers import read_answers
 from annotation.report import report, totals
-from utils.common import Parser, number
 from utils.errors import UserError, one_line, run
 from utils.files import locked_folder
+from utils.parser import Parser, number
 
 
 def parser() -> Parser:

@@ -22,13 +22,13 @@ from models import MODEL_NAMES, get_model
 from models.folding import fold_batch_norm
 from utils.checkpoint import load_model
 from utils.common import (
-    Parser,
     add_domain_arguments,
     add_machine_arguments,
     add_model_arguments,
     add_relocation_argument,
 )
 from utils.errors import run
+from utils.parser import Parser
 from utils.runtime import Runtime
 
 

@@ -19,9 +19,9 @@ import torch
 
 from benchmarks.measure import measure_stage
 from benchmarks.stages import STAGES
-from utils.common import Parser
 from utils.errors import UserError, run
 from utils.files import write_json
+from utils.parser import Parser
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

@@ -22,9 +22,9 @@ import numpy as np
 
 from active_selection.density import components_of
 from active_selection.fitting import divide
-from utils.common import POSITIVE, POSITIVE_INT, Parser
 from utils.errors import UserError, run
 from utils.files import read_json
+from utils.parser import POSITIVE, POSITIVE_INT, Parser
 
 TABLE = Path(__file__).with_suffix(".json")
 BUCKET_MB = 25  # of gradients, which DistributedDataParallel sends together

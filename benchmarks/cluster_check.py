@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.cluster import Experiment
 from benchmarks.inputs import ROOT
-from utils.common import POSITIVE, POSITIVE_INT, Parser
 from utils.errors import UserError, run
+from utils.parser import POSITIVE, POSITIVE_INT, Parser
 from utils.recorder import read_metrics
 
 SPREAD, FIT = 0.2, 0.01

@@ -25,9 +25,9 @@ from benchmarks.device_work import (
     validation,
 )
 from models import MODEL_NAMES
-from utils.common import BATCH_SIZE, PIXELS, POSITIVE_INT, Parser, number
 from utils.errors import UserError, run
 from utils.files import write_json
+from utils.parser import BATCH_SIZE, PIXELS, POSITIVE_INT, Parser, number
 from utils.runtime import Runtime, get_device
 
 ARITHMETIC = {

@@ -19,8 +19,8 @@ from dataloader.datasets import Sample, TrainingSet
 from dataloader.images import check_files
 from dataloader.loaders import training_loader
 from dataloader.regions import load_regions
-from utils.common import COUNT, POSITIVE, POSITIVE_INT, Parser
 from utils.errors import run
+from utils.parser import COUNT, POSITIVE, POSITIVE_INT, Parser
 
 WARM_UP = 4  # iterations before the workers keep up a steady pace
 

@@ -30,8 +30,8 @@ from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
-from utils.common import POSITIVE_INT, Parser, count_or_all, number
 from utils.errors import run
+from utils.parser import POSITIVE_INT, Parser, count_or_all, number
 
 FEATURES = 256
 CITYSCAPES_SHARE = 2975 / 27_879  # Cityscapes' share of its and GTA5's training images

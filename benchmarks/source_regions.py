@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from active_selection.density import DensityOptions, rank_by_density
 from benchmarks.scale import CITYSCAPES_SHARE, made_up_domains
-from utils.common import POSITIVE_INT, Parser, number
 from utils.errors import run
+from utils.parser import POSITIVE_INT, Parser, number
 
 SELECTED_SHARE = 0.01
 

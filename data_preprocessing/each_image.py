@@ -16,8 +16,9 @@ from data_preprocessing.shards import add_shard_argument
 from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import load_dataset
 from dataloader.images import check_files
-from utils.common import Parser, add_relocation_argument, number
+from utils.common import add_relocation_argument
 from utils.errors import UserError
+from utils.parser import Parser, number
 from utils.progress import progress
 from utils.workers import end_with_main_process, worker_context
 

@@ -30,8 +30,8 @@ from data_preprocessing.map_writer import MapWriter
 from dataloader.datalist import Item
 from dataloader.edges import edge_path
 from dataloader.images import read_edges
-from utils.common import Parser
 from utils.errors import run
+from utils.parser import Parser
 
 BLUR = (5, 5)
 LOW, HIGH = 50, 150

@@ -18,8 +18,8 @@ from data_preprocessing.each_image import add_split_arguments, data_root
 from dataloader.datalist import default_path, write_datalist
 from dataloader.dataset_info import load_dataset
 from dataloader.scan import item_of, scan
-from utils.common import Parser
 from utils.errors import UserError, run
+from utils.parser import Parser
 
 
 def parser() -> Parser:

@@ -26,9 +26,9 @@ from dataloader.regions import (
     save_regions,
     write_regions_file,
 )
-from utils.common import Parser
 from utils.errors import UserError
 from utils.files import remove_temporaries
+from utils.parser import Parser
 
 Entry = TypeVar("Entry")
 PATTERN = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")

@@ -42,9 +42,9 @@ from dataloader.ignore_mask import (
 )
 from dataloader.images import read_image, read_superpixels
 from dataloader.regions import dictionary_path, regions_of_maps
-from utils.common import COUNT, POSITIVE, Parser, number
 from utils.errors import UserError, one_line, run
 from utils.files import write_png
+from utils.parser import COUNT, POSITIVE, Parser, number
 from utils.progress import progress
 
 HATCH, MASKED = 12, (200, 0, 0)

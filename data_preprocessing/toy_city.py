@@ -31,9 +31,9 @@ import numpy as np
 from data_preprocessing.toy.looks import SOURCE, TARGET, Look
 from data_preprocessing.toy.scene import draw_scene
 from dataloader.dataset_info import DatasetInfo, load_dataset
-from utils.common import PIXELS, POSITIVE_INT, Parser, number
 from utils.errors import UserError, run
 from utils.files import atomic_write, read_json, write_png
+from utils.parser import PIXELS, POSITIVE_INT, Parser, number
 from utils.workers import end_with_main_process, worker_context
 
 MIN_HEIGHT, MIN_WIDTH = 32, 64

@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils.common import Parser
 from utils.errors import UserError
 from utils.files import read_json, write_json
+from utils.parser import Parser
 
 BOUND, WARMUP = "bound", "warmup"
 NOTE = "run.json"  # in the folder of a run: its commands, and if it is done

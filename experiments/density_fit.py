@@ -28,8 +28,8 @@ from sklearn.mixture import GaussianMixture
 
 from active_selection.density import components_of
 from active_selection.mixture import fit_mixture
-from utils.common import Parser, number
 from utils.errors import UserError, run
+from utils.parser import Parser, number
 from utils.threads import map_in_threads
 
 FOLDS = 5

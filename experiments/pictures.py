@@ -27,10 +27,10 @@ from dataloader.images import fit_label, read_image, read_label, read_superpixel
 from dataloader.item import Item, shown
 from dataloader.predictions import find_predictions
 from experiments.reporting.run_files import short_names
-from utils.common import POSITIVE_INT, Parser
 from utils.errors import UserError, run
 from utils.files import write_png
 from utils.fonts import load_font
+from utils.parser import POSITIVE_INT, Parser
 
 ROUND_COLORS = ((255, 60, 60), (255, 190, 0), (70, 220, 70), (0, 200, 255), (190, 90, 255))
 GAP = 4

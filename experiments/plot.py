@@ -27,9 +27,9 @@ from dataloader.class_counts import VOID
 from dataloader.dataset_info import load_dataset
 from experiments.config import Config, add_config_arguments, config_of, read_settings
 from experiments.results import Results, collect, deviation, spread
-from utils.common import COUNT, Parser
 from utils.errors import UserError, run
 from utils.files import atomic_write, write_json, write_text
+from utils.parser import COUNT, Parser
 
 
 def parser() -> Parser:

@@ -24,9 +24,9 @@ from experiments.reporting.chosen import chosen_regions, number_of
 from experiments.reporting.run_files import flags_of
 from experiments.reporting.table import row_of, write_csv
 from experiments.reporting.target import Target, TargetFlags, add_target_arguments
-from utils.common import Parser
 from utils.errors import UserError, run
 from utils.logs import start_log
+from utils.parser import Parser
 
 log = logging.getLogger("regions")
 

@@ -20,9 +20,9 @@ if __name__ == "__main__":
 
 from experiments.reporting.page import IMAGES, write_report
 from experiments.reporting.target import TargetFlags, add_target_arguments
-from utils.common import Parser, number
 from utils.errors import run
 from utils.logs import start_log
+from utils.parser import Parser, number
 
 log = logging.getLogger("report")
 

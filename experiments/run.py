@@ -18,8 +18,8 @@ if __name__ == "__main__":
     end_at_interrupt()
 
 from experiments.config import Run, add_config_arguments, config_of
-from utils.common import POSITIVE_INT, Parser
 from utils.errors import UserError, run
+from utils.parser import POSITIVE_INT, Parser
 from utils.stopping import STOP
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -24,8 +24,8 @@ from data_preprocessing.slic import MIN_SIZE_FACTOR, SIGMA, slic
 from dataloader.dataset_info import load_dataset
 from dataloader.images import read_image, read_label
 from dataloader.scan import scan
-from utils.common import POSITIVE, POSITIVE_INT, Parser
 from utils.errors import UserError, run
+from utils.parser import POSITIVE, POSITIVE_INT, Parser
 
 EVERY = 12
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.fuzz_targets import FLAG_PARSERS, TARGETS, Target
-from utils.common import Parser
 from utils.errors import UserError
+from utils.parser import Parser
 
 SECONDS = 30  # a case that takes longer hangs
 RAW = ["NaN", "-Infinity", "1e999", "1" + "0" * 400, "9" * 5000, "[" * 100_000, '"\\ud800"']

@@ -134,6 +134,11 @@ def _of_inference(inference: Mapping[str, Any], given: Collection[str]) -> dict[
     return {own: inference[name] for own, name in names.items() if name in inference}
 
 
+def scripts_with(flag: str) -> list[str]:
+    """Names of the scripts that read config files and have a flag."""
+    return [script for script, flags in FLAGS.items() if flag in flags]
+
+
 def _check_names(
     path: Path, values: Mapping[str, Any], known: Collection[str], problem: str, where: str = ""
 ) -> None:
@@ -145,7 +150,7 @@ def _check_names(
         if key not in known:
             (near,) = get_close_matches(key.lower().replace("-", "_"), by_lower, 1, cutoff=0)
             hint = f"the nearest is {SHORT_NAMES.get(key, by_lower[near])}"
-            if scripts := [name for name, flags in FLAGS.items() if key in flags]:
+            if scripts := scripts_with(key):
                 tables = " or ".join(f"[{name}]" for name in scripts)
                 hint = f"move it to {tables}, or above all tables"
             raise UserError(f"--config {path}: {where}{key}: {problem}; {hint}")
@@ -204,7 +209,7 @@ def write_config(path: Path, script: str, values: Mapping[str, Any]) -> None:
     Args:
         path: the file.
         script: a key of :data:`FLAGS`.
-        values: all flags of the run, name -> TOML value; see :meth:`utils.common.Parser.values`.
+        values: all flags of the run, name -> TOML value; see :meth:`utils.parser.Parser.values`.
     """
     header = f"# Written by {script}.py; python {script}.py --config THIS_FILE repeats the run"
     try:

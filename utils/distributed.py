@@ -28,9 +28,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from utils.common import process_count
 from utils.errors import UserError, ending_of
 from utils.liveness import Watch
+from utils.parser import process_count
 from utils.rendezvous import meet
 from utils.stopping import SIGNALS, STOP, Stopped
 

@@ -21,9 +21,10 @@ from dataloader.item import Item
 from dataloader.oracle import Annotations, GroundTruth
 from dataloader.regions import region_areas
 from dataloader.relocation import Moves
-from utils.common import Parser, add_relocation_argument
+from utils.common import add_relocation_argument
 from utils.errors import UserError
 from utils.metrics import padded_names
+from utils.parser import Parser
 
 DEFAULTS = {"trg_dataset": "cityscapes", "trg_data_dir": "./data/Cityscapes"}
 

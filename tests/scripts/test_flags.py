@@ -8,7 +8,7 @@ import inference
 import train_ADA
 import warmup
 from data_preprocessing import superpixel_gen
-from utils.common import move
+from utils.parser import move
 from utils.runtime import Runtime
 
 SHARED = {

@@ -9,10 +9,11 @@ import pytest
 
 from dataloader.datalist import read_datalist
 from dataloader.dataset_info import load_dataset
-from utils.common import count_or_all, training_parser
+from utils.common import training_parser
 from utils.errors import UserError
 from utils.files import locked_folder, read_json, remove_temporaries, write_text
 from utils.logs import start_log
+from utils.parser import count_or_all
 from utils.recorder import Recorder, Step, read_metrics
 
 
