@@ -20,14 +20,8 @@ import numpy as np
 
 from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, INIT_DATA, DatasetInfo, load_dataset
-from dataloader.images import (
-    READ_ERRORS,
-    check_files,
-    fit_label,
-    read_label,
-    read_size,
-    read_train_ids,
-)
+from dataloader.file_checks import check_files
+from dataloader.images import READ_ERRORS, fit_label, read_label, read_size, read_train_ids
 from dataloader.item import Item, shown
 from dataloader.label_check import check_labels
 from dataloader.predictions import find_predictions

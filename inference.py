@@ -29,7 +29,8 @@ from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.domain import agree_on_classes
-from dataloader.images import check_files, read_image, read_size, warn_if_turned
+from dataloader.file_checks import check_files, warn_if_turned
+from dataloader.images import read_image, read_size
 from dataloader.item import Item, check_name, shown
 from dataloader.loaders import evaluation_loader
 from dataloader.overlay import draw_overlay

@@ -11,8 +11,9 @@ import numpy as np
 from annotation.selected import latest_round, selected_regions
 from annotation.write import FORMATS, write_package
 from dataloader.dataset_info import load_dataset
+from dataloader.file_checks import check_files
 from dataloader.ignore_mask import find_masks
-from dataloader.images import check_files, read_train_ids
+from dataloader.images import read_train_ids
 from dataloader.item import Item
 from dataloader.predictions import find_predictions
 from utils.common import add_relocation_argument

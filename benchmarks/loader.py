@@ -16,7 +16,7 @@ from benchmarks.inputs import FULL, street
 from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import load_dataset
 from dataloader.datasets import Sample, TrainingSet
-from dataloader.images import check_files
+from dataloader.file_checks import check_files
 from dataloader.loaders import training_loader
 from dataloader.regions import load_regions
 from utils.errors import run

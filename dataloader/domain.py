@@ -19,8 +19,8 @@ from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.edges import check_edges
+from dataloader.file_checks import check_files, warn_if_turned
 from dataloader.ignore_mask import Masks, find_masks, mask_of
-from dataloader.images import check_files, warn_if_turned
 from dataloader.label_check import check_labels
 from dataloader.loaders import evaluation_loader
 from dataloader.regions import Regions, check_maps, load_regions

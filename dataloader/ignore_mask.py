@@ -5,6 +5,7 @@ regions of a target image (their areas, features, labels, what people are shown)
 so that masked pixels, and regions of which more than half is masked, belong to no region.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,11 +14,14 @@ import numpy as np
 
 from dataloader import path_templates
 from dataloader.dataset_info import DatasetInfo
+from dataloader.file_checks import spread
 from dataloader.image_files import READ_ERRORS, reason
-from dataloader.images import logger, read_head, read_mask, read_superpixels, spread
+from dataloader.images import read_head, read_mask, read_superpixels
 from dataloader.item import Item, image_key, shown
 from utils.errors import UserError
 from utils.resources import resource_problem
+
+log = logging.getLogger(__name__)
 
 Masks = Mapping[str, str]
 """Image path -> path of its mask; empty for a dataset without masks."""
@@ -111,9 +115,9 @@ def _check_share(masks: Masks, info: DatasetInfo) -> None:
     if share > MOST:
         raise UserError(f"{found}; {hint}: is it inverted?")
     if share > MANY:
-        logger.warning("%s; %s: is it inverted?", found, hint)
+        log.warning("%s; %s: is it inverted?", found, hint)
     if not share:
-        logger.warning("%s; %s, and none is", found, hint)
+        log.warning("%s; %s, and none is", found, hint)
 
 
 def read_regions(superpixel: str | Path, mask: str | Path | None = None) -> np.ndarray:

@@ -13,7 +13,8 @@ import numpy as np
 
 from dataloader.datalist import Item
 from dataloader.dataset_info import IGNORE, DatasetInfo
-from dataloader.images import map_label, read_label_ids, spread
+from dataloader.file_checks import spread
+from dataloader.images import map_label, read_label_ids
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)

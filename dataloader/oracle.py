@@ -17,8 +17,9 @@ from dataloader.class_counts import count_classes
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.datasets import Sample
 from dataloader.domain import Domain
+from dataloader.file_checks import check_files
 from dataloader.ignore_mask import read_regions
-from dataloader.images import check_files, fit_label, read_label
+from dataloader.images import fit_label, read_label
 from dataloader.item import Item, image_key
 from utils.errors import UserError
 from utils.files import read_json

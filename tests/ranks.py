@@ -9,16 +9,33 @@ import shlex
 import socket
 import sys
 from ast import literal_eval
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from tests.in_process import ROOT, Ended
 from tests.killing import CONTEXT, Moment, Signal, begin, watch
+from utils.distributed import World
 from utils.errors import run
+
+
+class BesideMadeUpRank(World):
+    """Rank 0 beside one that does not exist.
+
+    Args:
+        theirs: value of rank 0 -> that of the other rank, where ranks gather values.
+    """
+
+    def __init__(self, theirs: Callable[[Any], Any]):
+        super().__init__(size=2)
+        object.__setattr__(self, "theirs", theirs)
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, self.theirs(value)]
 
 
 class Ranks:

@@ -1,7 +1,5 @@
 """A pass over a domain that is stopped, goes on, and finds that nothing is left to do."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -14,6 +12,7 @@ from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
 from models.deeplab import FEATURES
 from models.discriminator import Discriminator
+from tests.ranks import BesideMadeUpRank
 from utils.errors import UserError
 from utils.runtime import Runtime
 from utils.stopping import STOP, Stopped
@@ -128,8 +127,7 @@ def test_features_that_are_no_numbers_name_their_image(run):
 
 
 def test_a_rank_with_other_regions_is_named(run):
-    world = SimpleNamespace(size=2, gather=lambda ours: [ours, ours])
-    check_same_regions("round00_target", run.domain, world)
-    world.gather = lambda ours: [ours, "another digest"]
+    check_same_regions("round00_target", run.domain, BesideMadeUpRank(lambda ours: ours))
+    world = BesideMadeUpRank(lambda _: "another digest")
     with pytest.raises(UserError, match="round00_target: rank 1 has other regions than rank 0"):
         check_same_regions("round00_target", run.domain, world)

@@ -11,7 +11,8 @@ from PIL import Image
 from dataloader import dataset_info
 from dataloader.datalist import Item
 from dataloader.dataset_info import dataset_names, load_dataset
-from dataloader.images import check_files, map_label, read_image, read_label, read_superpixels
+from dataloader.file_checks import check_files
+from dataloader.images import map_label, read_image, read_label, read_superpixels
 from dataloader.regions import regions_of_maps
 from utils.errors import UserError
 

@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 
 from dataloader.datalist import Item
 from dataloader.dataset_info import load_dataset
+from dataloader.file_checks import check_files, warn_if_turned
 from dataloader.images import (
-    check_files,
     fit_label,
     read_edges,
     read_head,
@@ -25,7 +25,6 @@ from dataloader.images import (
     read_size,
     read_superpixels,
     read_train_ids,
-    warn_if_turned,
 )
 from utils.errors import UserError
 

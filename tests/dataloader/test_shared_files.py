@@ -4,19 +4,8 @@ import pytest
 
 from dataloader.item import Item
 from dataloader.shared_files import check_same_images
-from utils.distributed import World
+from tests.ranks import BesideMadeUpRank
 from utils.errors import UserError
-
-
-class Two(World):
-    """Rank 0 of two ranks, of which the other one always has the same value."""
-
-    def __init__(self, theirs):
-        super().__init__(size=2)
-        object.__setattr__(self, "theirs", theirs)
-
-    def gather(self, value):
-        return [value, self.theirs]
 
 
 @pytest.mark.parametrize(
@@ -29,5 +18,5 @@ def test_images_of_another_machine(tmp_path, theirs, problem):
         (tmp_path / name).write_bytes(bytes(size))
         items.append(Item(str(tmp_path / name), "", ""))
     with pytest.raises(UserError, match=problem):
-        check_same_images(items, Two(theirs))
-    check_same_images(items, Two([3, 5]))
+        check_same_images(items, BesideMadeUpRank(lambda _: theirs))
+    check_same_images(items, BesideMadeUpRank(lambda ours: ours))

@@ -1,0 +1,160 @@
+"""Looking at files of a data set before work begins: can they be read, and can they be right?"""
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from dataloader.dataset_info import DatasetInfo
+from dataloader.image_files import READ_ERRORS, is_deep, open_image, reason
+from dataloader.images import read_head, read_image, read_size
+from dataloader.item import Item, shown
+from utils.errors import UserError
+from utils.resources import resource_problem
+
+log = logging.getLogger(__name__)
+
+MAX_STRETCH = 0.1  # log of the aspect ratios' quotient; GTA5 labels differ from images by 0.03
+DEEP_IMAGES = 16  # of those with more than 8 bits are looked at before training
+
+REMEDIES = {"superpixel": "run superpixel_gen.py", "prediction": "run inference.py"}
+"""What to do where only files of one column cannot be used."""
+
+
+def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None:
+    """Make sure that the named columns of all items can be read.
+
+    Columns are "image", "label", "superpixel", and "prediction" for items of which ``image`` is a
+    predicted map. Only the files' heads and tails are read, so this takes seconds for a whole data
+    set, and training does not stop hours later at a file that is missing, cut off, of the wrong
+    kind or of another picture. Of images with more than 8 bits a few are read whole, to see whether
+    they use their range. Labels of another size than their image are told of in one line of the
+    log.
+
+    Raises:
+        UserError: names the first bad file, and how many there are.
+    """
+    items = list(items)
+    with ThreadPoolExecutor(8) as pool:
+        looked_at = list(pool.map(lambda item: _look_at(item, info, columns), items))
+    problems = {path: entry for one in looked_at for path, *entry in one.problems}
+    if problems:
+        path, (_, problem) = next(iter(problems.items()))
+        more = f", and {len(problems) - 1} more files" if len(problems) > 1 else ""
+        at_fault = {column for column, _ in problems.values()}
+        remedy = REMEDIES.get("".join(at_fault), "mend the datalist or the data")
+        raise UserError(f"{path}: {problem}{more}; {remedy}")
+    _tell_scaled(looked_at)
+    if "image" in columns:
+        _check_range([item.image for item in spread(items, DEEP_IMAGES)])
+
+
+class _Found(NamedTuple):
+    """What is wrong with an item's files: (path, column, problem); and (width, height) of columns.
+
+    ``image_size`` is that of the image or, where predictions are looked at, the prediction; None if
+    it is not known.
+    """
+
+    item: Item
+    problems: list[tuple[str, str, str]]
+    sizes: dict[str, tuple[int, int]]
+    image_size: tuple[int, int] | None
+
+
+def _look_at(item: Item, info: DatasetInfo, columns: Sequence[str]) -> _Found:
+    kinds = {"label": info.label_reader, "superpixel": "map", "prediction": "prediction"}
+    paths = {column: getattr(item, column, item.image) for column in columns}
+    sizes, found = {}, []
+    for column, path in paths.items():
+        if not path:  # the list says so
+            found.append((item.image, column, f"its list names no {column}"))
+            continue
+        try:
+            sizes[column] = read_head(path, kinds.get(column, "image"))
+        except READ_ERRORS as error:
+            if resource_problem(error):
+                raise
+            found.append((path, column, reason(error)))
+    image = sizes.get("image") or sizes.get("prediction")
+    for column, size in sizes.items():
+        if image and not _same_picture(image, size, column):
+            problem = f"{size[0]} x {size[1]} pixels, its image {image[0]} x {image[1]}"
+            found.append((paths[column], column, problem))
+    return _Found(item, found, sizes, image)
+
+
+def _tell_scaled(looked_at: Sequence[_Found]) -> None:
+    """Warn of labels that have another size than their image, if there are any."""
+    labelled = [one for one in looked_at if one.image_size and "label" in one.sizes]
+    scaled = [one for one in labelled if one.sizes["label"] != one.image_size]
+    if scaled:
+        first = scaled[0]
+        log.warning(
+            "%d of %d labels have another size than their image, and are scaled to it; the first "
+            "is %s: %d x %d pixels, its image %d x %d",
+            *(len(scaled), len(labelled), shown(first.item.label)),
+            *(*first.sizes["label"], *first.image_size),
+        )
+
+
+def _same_picture(image: tuple[int, int], other: tuple[int, int], column: str) -> bool:
+    """Whether a file's size allows it to belong to an image.
+
+    Region maps are cut from the image itself; labels may be of another scale, as some of GTA5 are.
+    """
+    if column == "superpixel":
+        return image == other
+    return abs(math.log(other[0] * image[1] / (other[1] * image[0]))) < MAX_STRETCH
+
+
+def warn_if_turned(items: Sequence[Item], size: tuple[int, int]) -> None:
+    """Warn if all of some images are wide and ``size``, (height, width), is upright, or reverse."""
+    found = [read_size(item.image) for item in spread(items, DEEP_IMAGES)]
+    wide = size[1] > size[0]
+    if found and size[0] != size[1] and all(h != w and (w > h) != wide for h, w in found):
+        (height, width), shape = found[0], ("upright", "wide")
+        log.warning(
+            "--image_size %d %d: height and width of %s pictures, but the images are %s "
+            "(%s: %d x %d pixels); did you mean --image_size %d %d?",
+            *(*size, shape[wide], shape[not wide], shown(items[0].image), width, height),
+            *(size[1], size[0]),
+        )
+
+
+def _check_range(paths: Sequence[str]) -> None:
+    """Look at those of some images that have more than 8 bits: do they use their range?
+
+    Values of 8, 10, 12 or 14 bits that were stored in 16 look like a dark image, so this is a guess
+    from several images. All of them within 8 bits cannot be right; less than a quarter of the range
+    is warned of.
+    """
+    deep = [path for path in paths if _is_deep(path)]
+    brightest = max((int(read_image(path).max()) for path in deep), default=255)
+    if brightest <= 1:
+        raise UserError(
+            f"{deep[0]}: no pixel is brighter than {brightest} of 255 in the images looked at "
+            f"({len(deep)} of more than 8 bits a sample): save them with 8 bits, or scaled to the "
+            "full range of 16"
+        )
+    if brightest <= 64:
+        log.warning(
+            "%s: 16-bit images are scaled from 0..65535, and no pixel of those looked at (%d) is "
+            "brighter than %d %% of that; if they hold values of 10, 12 or 14 bits, scale them",
+            deep[0],
+            len(deep),
+            round(100 * brightest / 255),
+        )
+
+
+def _is_deep(path: str) -> bool:
+    with open_image(path) as image:
+        return is_deep(image)
+
+
+def spread(values: Sequence, count: int) -> list:
+    """At most ``count`` of the values, at even distances from first to last."""
+    if len(values) <= count:
+        return list(values)
+    return [values[i * (len(values) - 1) // (count - 1)] for i in range(count)]
