@@ -53,10 +53,12 @@ class Watch:
         self.operations = 0
         self._beats = 0
         self._seen: dict[int, tuple[int, float]] = {}
-        self._over = threading.Event()
+        self._over, self._left_store = threading.Event(), threading.Event()
         self._losing = threading.Lock()
+        self._rounds = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+        threading.Thread(target=self._await_answers, daemon=True).start()
 
     def end(self, code: int, line: str) -> Ending:
         """Tell the others how this process ends; return how the job ends, as the first one told."""
@@ -91,6 +93,7 @@ class Watch:
         self._over.set()
         self._thread.join()
         self.store.set(f"left/{self.rank}", "")
+        self._left_store.set()
         self._host_the_store()
 
     def exit_with(self, ending: Ending) -> NoReturn:
@@ -107,17 +110,20 @@ class Watch:
         while time.monotonic() < until and not all(self._left(r) or self._gone(r) for r in others):
             time.sleep(PERIOD / 20)
 
-    def lost_store(self) -> NoReturn:
+    def lost_store(self, silent: bool = False) -> NoReturn:
         """End this process: the one that hosts the store is gone, and with it all news of others.
 
         The first rank that lives on each machine says so.
+
+        Args:
+            silent: the host may still exist, but does not answer; it says nothing then.
         """
         if self._losing.acquire(blocking=False):  # of two threads, the first
             ours = self.members[self.rank].host
-            lower = [m for m in self.members[: self.rank] if m.host == ours]
+            lower = [m for m in self.members[int(silent) : self.rank] if m.host == ours]
             if all(is_gone(member.pid) for member in lower):
-                line = f"{self._describe(0)} died, or torchrun on its machine; {self.remedy}"
-                print(f"error: {line}", file=sys.stderr)
+                line = f"{self._describe(0)}, or torchrun on its machine, died or does not answer"
+                print(f"error: {line}; {self.remedy}", file=sys.stderr)
             exit_at_once(2)
         while True:
             time.sleep(PERIOD)
@@ -133,9 +139,23 @@ class Watch:
                     ending = told  # one of this rank is the business of the thread that told it
                 if ending is not None:
                     self.exit_with(ending)
+                self._rounds += 1
         except RuntimeError:  # of the store
             if not self._over.is_set():
                 self.lost_store()
+
+    def _await_answers(self) -> None:
+        """End this process if the store gives no answer for ``timeout`` seconds.
+
+        A machine that lost its power or its network closes no connection, so that the thread above
+        would wait for an answer for a quarter of an hour and more. Seconds are those in which this
+        thread ran: a process that was suspended does not count them.
+        """
+        rounds, silence = 0, 0.0
+        while not self._left_store.wait(PERIOD):
+            rounds, silence = self._rounds, 0.0 if rounds != self._rounds else silence + PERIOD
+            if silence > self.timeout:
+                self.lost_store(silent=True)
 
     def _share_stop_request(self) -> None:
         """A signal to one process asks them all to stop, even while they wait for another one."""

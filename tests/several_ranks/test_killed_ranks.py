@@ -86,6 +86,19 @@ def test_no_answer(toy_city, tmp_path, signum, machines):
     assert re.match(r"error: rank 1 \(process \d+ on \S+\) died or hangs; go on with", line)
 
 
+def test_rank_0_gives_no_answer(toy_city, tmp_path):
+    """It hangs with the store: that no connection is closed does not keep the others waiting."""
+    command = commands(toy_city, tmp_path / "exp")[0] + " --dist_timeout 4"
+    moment = Moment("os.rename", "warmup_state.tar", 4)
+    job = Ranks(command, 2, tmp_path, signal_=Signal(signal.SIGSTOP, tmp_path / "exp", moment))
+    job.processes[1].join(60)
+    job.processes[0].kill()
+    ended = job.wait()
+    assert ended[1].code == 2
+    [line] = [line for line in ended[1].err.splitlines() if "error: " in line]
+    assert re.match(r"error: rank 0 \(process \d+ on \S+\), or torchrun on its machine, d", line)
+
+
 def test_torchrun_restarts_what_was_killed(script, toy_city, unbroken, tmp_path):
     """--max_restarts and --resume: torchrun alone brings a run to its end."""
     exp = tmp_path / "exp"
