@@ -16,5 +16,5 @@ def load_font(size: int) -> ImageFont.FreeTypeFont:
     import matplotlib  # not needed by runs that draw no text
 
     return ImageFont.truetype(
-        Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size
+        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size
     )
