@@ -11,7 +11,8 @@ from functools import cached_property, lru_cache
 import cv2
 import numpy as np
 
-from data_preprocessing.toy.looks import MATERIALS, Color, Look
+from data_preprocessing.toy.looks import MATERIALS, Look
+from data_preprocessing.toy.weather import Color, Weather
 
 # train ids
 ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE, LIGHT, SIGN = range(8)
@@ -56,9 +57,12 @@ class Paint:
 class Canvas:
     """Paints polygons one over the other; draw from far to near."""
 
-    def __init__(self, size: tuple[int, int], camera: Camera, look: Look, sun_side: int):
+    def __init__(
+        self, size: tuple[int, int], camera: Camera, look: Look, weather: Weather, sun_side: int
+    ):
         """Create a canvas of ``size`` (H, W); ``sun_side`` is +1 for a sun on the right, or -1."""
-        self.size, self.camera, self.look, self.sun_side = size, camera, look, sun_side
+        self.size, self.camera, self.look, self.weather = size, camera, look, weather
+        self.sun_side = sun_side
         self.fine_size = height, width = tuple(OVERSAMPLING * side for side in size)
         self.focal = camera.focal * width
         self.center = np.array([camera.vanish_x * width, camera.horizon * height])
@@ -70,7 +74,7 @@ class Canvas:
         """Paint polygons in the plane of constant ``x``; ``points`` is (..., N, 2) of (z, y)."""
         z, y = points[..., 0], points[..., 1]
         faces_sun = (self.camera.x - x) * self.sun_side > 0
-        light = 1.0 + 0.1 * self.look.sun if faces_sun else 1.0 - 0.45 * self.look.sun
+        light = 1.0 + 0.1 * self.weather.sun if faces_sun else 1.0 - 0.45 * self.weather.sun
         where = np.stack([np.full_like(z, x), y, z], axis=-1)
         self._paint(where, paint.shaded(light), ACROSS, x - self.camera.x)
 
@@ -79,7 +83,7 @@ class Canvas:
         if z > NEAR:
             x, y = points[..., 0], points[..., 1]
             where = np.stack([x, y, np.full_like(x, z)], axis=-1)
-            self._paint(where, paint.shaded(1.0 - 0.2 * self.look.sun), FRONT, z)
+            self._paint(where, paint.shaded(1.0 - 0.2 * self.weather.sun), FRONT, z)
 
     def ground(self, points: np.ndarray, paint: Paint) -> None:
         """Paint polygons on the ground; ``points`` is (..., N, 2) of (x, z)."""
@@ -110,16 +114,17 @@ class Canvas:
 
     def colors(self, rng: np.random.Generator) -> np.ndarray:
         """Return (H, W, 3) float32 RGB, 0..255, with textures, shadows, haze and sky."""
-        look = self.look
+        weather = self.weather
         color = np.array([s[0].color for s in self.surfaces], np.float32)[self.ids]
         u, v, depth = self._surface_points()
         ground = self._lookup([s[1] == GROUND for s in self.surfaces], np.float32)
         shadow = self._rasterise(self.shadows, np.ones(len(self.shadows)), np.float32)
-        shadow = cv2.GaussianBlur(shadow, (0, 0), 0.8 + look.shadow_blur) * ground
-        light = (1.0 + look.texture * self._texture(u, v, depth)) * (1.0 - look.shadow * shadow)
-        haze = 1.0 - np.exp(-depth / look.haze_distance)
+        shadow = cv2.GaussianBlur(shadow, (0, 0), 0.8 + weather.shadow_blur) * ground
+        light = 1.0 + self.look.texture * self._texture(u, v, depth)
+        light *= 1.0 - weather.shadow * shadow
+        haze = 1.0 - np.exp(-depth / weather.haze_distance)
         color *= (light * (1.0 - haze))[..., None]
-        color += haze[..., None] * np.array(look.haze, np.float32)
+        color += haze[..., None] * np.array(weather.haze, np.float32)
         is_sky = self.ids == 0
         color[is_sky] = self._sky(rng)[is_sky]
         return cv2.resize(color, self.size[::-1], interpolation=cv2.INTER_AREA)
@@ -192,14 +197,14 @@ class Canvas:
     def _sky(self, rng: np.random.Generator) -> np.ndarray:
         """Return the sky (h, w, 3), from the top colour to that of the horizon, with clouds."""
         height, width = self.fine_size
-        look, horizon = self.look, max(1.0, self.center[1])
+        weather, horizon = self.weather, max(1.0, self.center[1])
         y, x = np.mgrid[:height, :width].astype(np.float32) * (300 / width)
         cloud = _at(_noise_tile(), x * 0.7 + rng.uniform(0, 200), y * 1.8 + rng.uniform(0, 200))
-        low, high = look.cloud_range
+        low, high = weather.cloud_range
         cover = np.clip((cloud - low) / (high - low), 0, 1)[..., None]
         rise = np.clip(1 - np.arange(height) / horizon, 0, 1).astype(np.float32)[:, None] ** 1.3
         top, bottom, white = (
-            np.array(c, np.float32) for c in (look.sky_top, look.sky_low, look.cloud)
+            np.array(c, np.float32) for c in (weather.sky_top, weather.sky_low, weather.cloud)
         )
         sky = (bottom + rise * (top - bottom))[:, None]
         return sky + cover * (white - sky)

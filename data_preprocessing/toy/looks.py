@@ -6,8 +6,17 @@ camera position, and in class frequencies: the source has no trains, and few rid
 
 from dataclasses import dataclass
 
-Color = tuple[float, float, float]
-Range = tuple[float, float]
+from data_preprocessing.toy.weather import (
+    BRIGHT_CLOUD,
+    GREY_DAY,
+    LOW_SUN,
+    NOON,
+    SUMMER_HAZE,
+    Color,
+    Range,
+    Weather,
+)
+
 Menu = dict[str, float]  # kind of object -> relative frequency
 
 # material: grain (strength, size in metres), joints (strength, length and height of a brick)
@@ -27,18 +36,10 @@ MATERIALS: dict[str, tuple[float, float, float, float, float]] = {
 class Look:
     """How one domain looks; colours are RGB 0..255, lengths metres."""
 
-    # light and air
-    sun: float  # 0 (overcast) to 1: how much darker surfaces away from the sun are
-    shadow: float  # darkness of shadows on the ground
-    shadow_blur: float
-    sky_top: Color
-    sky_low: Color
-    cloud: Color
-    cloud_range: Range  # noise values at which clouds begin and are opaque
-    haze: Color
-    haze_distance: float
+    weathers: tuple[Weather, ...]  # each picture has one of them
     # surfaces
     texture: float
+    bare: float  # probability that a tree has no leaves
     colors: dict[str, list[Color]]
     # camera and street, drawn at random for each picture
     camera_x: Range  # 0 is the middle of the road, positive the right-hand lane
@@ -66,22 +67,15 @@ class Look:
 
 
 SOURCE = Look(
-    sun=0.8,
-    shadow=0.45,
-    shadow_blur=0.0,
-    sky_top=(62, 130, 225),
-    sky_low=(178, 214, 245),
-    cloud=(250, 250, 252),
-    cloud_range=(0.7, 1.5),
-    haze=(190, 214, 240),
-    haze_distance=330.0,
-    texture=0.22,
+    weathers=(NOON, NOON, SUMMER_HAZE, LOW_SUN, BRIGHT_CLOUD),
+    texture=0.6,
+    bare=0.25,
     colors={
-        "road": [(108, 108, 112), (118, 116, 114)],
+        "road": [(108, 108, 112), (118, 116, 114), (86, 86, 92), (140, 138, 136)],
         "marking": [(244, 244, 240), (246, 210, 70)],
         "crossing": [(244, 244, 240)],
         "rail": [(90, 90, 95)],
-        "sidewalk": [(206, 196, 178), (198, 190, 184)],
+        "sidewalk": [(206, 196, 178), (198, 190, 184), (168, 160, 152), (150, 146, 144)],
         "kerb": [(226, 222, 212)],
         "grass": [(96, 178, 62), (112, 186, 74)],
         "facade": [
@@ -92,18 +86,23 @@ SOURCE = Look(
             (222, 178, 124),
             (168, 156, 150),
             (190, 112, 88),
+            (142, 84, 62),
+            (116, 98, 84),
+            (246, 244, 238),
         ],
+        "shop": [(204, 44, 44), (34, 92, 176), (36, 120, 70), (238, 190, 50), (50, 46, 52)],
         "trim": [(250, 246, 238)],
-        "glass": [(84, 132, 178), (70, 112, 156)],
+        "glass": [(84, 132, 178), (70, 112, 156), (52, 66, 84)],
         "door": [(120, 62, 40), (46, 84, 104)],
         "roof": [(176, 82, 56), (120, 92, 88)],
         "wall": [(214, 190, 150), (190, 176, 160)],
         "fence": [(148, 102, 64), (236, 236, 232)],
-        "pole": [(136, 140, 146)],
+        "railing": [(120, 124, 130), (60, 64, 70), (220, 220, 222)],
+        "pole": [(136, 140, 146), (92, 96, 100)],
         "box": [(40, 44, 46), (232, 188, 40)],
         "sign": [(212, 36, 36), (28, 88, 200), (244, 206, 36), (30, 140, 70)],
         "sign_mark": [(250, 250, 250)],
-        "leaves": [(58, 142, 44), (74, 156, 52), (46, 122, 50)],
+        "leaves": [(58, 142, 44), (74, 156, 52), (46, 122, 50), (44, 84, 40), (140, 150, 62)],
         "trunk": [(112, 78, 50)],
         "skin": [(232, 184, 150), (150, 102, 74)],
         "cloth": [
@@ -122,6 +121,9 @@ SOURCE = Look(
             (240, 240, 240),
             (52, 160, 96),
             (240, 120, 30),
+            (36, 38, 44),
+            (176, 178, 182),
+            (96, 104, 116),
         ],
         "truck": [(238, 238, 234), (60, 120, 200), (220, 130, 40)],
         "bus": [(240, 180, 30), (40, 150, 90), (220, 60, 50)],
@@ -132,23 +134,31 @@ SOURCE = Look(
         "hood": [(40, 40, 44)],
     },
     camera_x=(0.2, 2.6),
-    camera_height=(1.5, 2.1),
-    focal=(0.72, 0.86),
-    horizon=(0.42, 0.52),
+    camera_height=(1.3, 2.1),
+    focal=(0.72, 0.98),
+    horizon=(0.38, 0.54),
     hood=0.15,
     road=(5.4, 7.0),
     pavement=(3.0, 4.8),
     verge=0.5,
     contrast=1.0,
     cast=(128, 128, 128),
-    exposure=(0.95, 1.06),
+    exposure=(0.75, 1.15),
     vignette=0.0,
     blur=0.0,
     noise=1.2,
-    lots={"building": 8, "park": 1.6, "wall": 0.9, "fence": 0.9, "side_street": 0.8},
-    kerb={"tree": 3, "lamp": 2, "traffic_light": 1.4, "sign": 1.6, "bin": 0.3, "nothing": 2.5},
-    walk={"person": 2, "bush": 0.3, "parked_bicycle": 0.04, "nothing": 3},
-    parking={"car": 3.5, "truck": 0.25, "parked_motorcycle": 0.35, "nothing": 4},
+    lots={"building": 5, "terrace": 3, "park": 1.6, "wall": 0.9, "fence": 0.9, "side_street": 0.8},
+    kerb={
+        "tree": 2.6,
+        "lamp": 2,
+        "traffic_light": 1.4,
+        "sign": 1.6,
+        "railing": 0.7,
+        "bin": 0.3,
+        "nothing": 2.5,
+    },
+    walk={"person": 2.5, "group": 0.5, "bush": 0.3, "parked_bicycle": 0.04, "nothing": 3},
+    parking={"car": 3.5, "cars": 1.2, "truck": 0.25, "parked_motorcycle": 0.35, "nothing": 4},
     lane={
         "car": 4,
         "truck": 0.6,
@@ -162,16 +172,9 @@ SOURCE = Look(
 )
 
 TARGET = Look(
-    sun=0.12,
-    shadow=0.38,
-    shadow_blur=2.5,
-    sky_top=(186, 190, 194),
-    sky_low=(222, 221, 216),
-    cloud=(158, 163, 170),
-    cloud_range=(0.0, 2.4),
-    haze=(176, 180, 182),
-    haze_distance=130.0,
+    weathers=(GREY_DAY,),
     texture=1.0,
+    bare=0.4,
     colors={
         "road": [(92, 92, 96), (104, 100, 98), (84, 86, 92)],
         "marking": [(186, 186, 180), (170, 170, 166)],
@@ -189,12 +192,14 @@ TARGET = Look(
             (96, 98, 104),
             (142, 126, 102),
         ],
+        "shop": [(110, 58, 54), (58, 72, 104), (66, 88, 74), (150, 132, 84), (54, 52, 56)],
         "trim": [(150, 146, 140), (104, 98, 94)],
         "glass": [(52, 58, 64), (70, 76, 82), (120, 126, 130)],
         "door": [(62, 50, 44), (52, 60, 58)],
         "roof": [(88, 62, 56), (72, 70, 74)],
         "wall": [(124, 116, 106), (118, 92, 80)],
         "fence": [(82, 84, 80), (98, 84, 70)],
+        "railing": [(84, 88, 88), (120, 122, 122)],
         "pole": [(92, 96, 96), (74, 78, 76)],
         "box": [(36, 40, 40)],
         "sign": [(150, 52, 50), (54, 76, 128), (168, 146, 70), (176, 174, 170)],
@@ -241,18 +246,19 @@ TARGET = Look(
     vignette=0.22,
     blur=0.55,
     noise=7.0,
-    lots={"building": 8, "park": 1.4, "wall": 1.1, "fence": 1.0, "side_street": 0.7},
+    lots={"building": 5, "terrace": 3, "park": 1.4, "wall": 1.1, "fence": 1.0, "side_street": 0.7},
     kerb={
         "tree": 2.6,
         "lamp": 2,
         "traffic_light": 1.3,
         "sign": 1.8,
         "parked_bicycle": 1.2,
+        "railing": 0.7,
         "bin": 0.3,
         "nothing": 2,
     },
-    walk={"person": 3, "parked_bicycle": 0.9, "bush": 0.3, "nothing": 2.5},
-    parking={"car": 3.5, "truck": 0.2, "parked_motorcycle": 0.4, "nothing": 3},
+    walk={"person": 3, "group": 0.6, "parked_bicycle": 0.9, "bush": 0.3, "nothing": 2.5},
+    parking={"car": 3.5, "cars": 1.2, "truck": 0.2, "parked_motorcycle": 0.4, "nothing": 3},
     lane={
         "car": 2.5,
         "truck": 0.4,

@@ -67,6 +67,7 @@ def limb(start: tuple, end: tuple, width: float) -> np.ndarray:
 
 def contact_shadow(pen: Pen, x: float, z: float, width: float, length: float) -> None:
     """Draw the shadow under an object; in the sun, it extends to one side."""
-    reach = -pen.canvas.sun_side * pen.canvas.look.sun * 1.4
+    weather = pen.canvas.weather
+    reach = -pen.canvas.sun_side * weather.sun * weather.shadow_length
     left, right = x - width / 2 + min(0, reach), x + width / 2 + max(0, reach)
     pen.canvas.shadow(rectangle(left, right, z - 0.15, z + length))

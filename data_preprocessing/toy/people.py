@@ -57,6 +57,12 @@ def person(pen: Pen, x: float, z: float) -> None:
     figure(pen, x, z, outlines, turn=pen.rng.uniform(0.8, 1.0))
 
 
+def group(pen: Pen, x: float, z: float) -> None:
+    """Draw two or three people side by side."""
+    for number in range(int(pen.rng.integers(2, 4))):
+        person(pen, x + 0.65 * number - 0.6, z + pen.rng.uniform(0, 0.8))
+
+
 def _cycle(pen: Pen, kind: int) -> Outlines:
     """Return the outlines of a bicycle or motorcycle that faces right."""
     motor = kind == MOTORCYCLE

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from data_preprocessing.toy import people, scenery, vehicles
+from data_preprocessing.toy import lots, people, scenery, vehicles
 from data_preprocessing.toy.canvas import Camera, Canvas
 from data_preprocessing.toy.looks import Look, Menu
 from data_preprocessing.toy.pen import Pen
@@ -36,23 +36,27 @@ THINGS: dict[str, tuple[DrawThing, float]] = {
     "lamp": (scenery.lamp, 1.0),
     "traffic_light": (scenery.traffic_light, 1.0),
     "sign": (scenery.sign, 1.0),
+    "railing": (scenery.railing, 6.0),
     "bin": (scenery.litter_bin, 1.0),
     "person": (people.person, 0.8),
+    "group": (people.group, 1.6),
     "parked_bicycle": (people.parked_bicycle, 1.0),
     "parked_motorcycle": (people.parked_motorcycle, 1.6),
     "cyclist": (people.cyclist, 2.5),
     "motorcyclist": (people.motorcyclist, 3.0),
     "car": (vehicles.car, 4.8),
+    "cars": (vehicles.parked_cars, 16.5),
     "truck": (vehicles.truck, 8.0),
     "bus": (vehicles.bus, 9.5),
     "train": (vehicles.train, 30.0),
 }
 LOTS = {
-    "building": scenery.building,
-    "wall": scenery.wall,
-    "fence": scenery.fence,
-    "park": scenery.park,
-    "side_street": scenery.side_street,
+    "building": lots.building,
+    "terrace": lots.terrace,
+    "wall": lots.wall,
+    "fence": lots.fence,
+    "park": lots.park,
+    "side_street": lots.side_street,
 }
 LAST_THING = 65.0  # metres; farther objects are smaller than a few pixels
 
@@ -63,7 +67,7 @@ def draw_scene(look: Look, size: tuple[int, int], rng: np.random.Generator) -> S
         x=rng.uniform(*look.camera_x),
         height=rng.uniform(*look.camera_height),
         focal=rng.uniform(*look.focal),
-        vanish_x=rng.uniform(0.38, 0.62),
+        vanish_x=rng.uniform(0.3, 0.7),
         horizon=rng.uniform(*look.horizon),
     )
     street = Street(
@@ -71,7 +75,8 @@ def draw_scene(look: Look, size: tuple[int, int], rng: np.random.Generator) -> S
         verge=rng.uniform(1.0, 2.2) * (rng.random() < look.verge),
         pavement=rng.uniform(*look.pavement),
     )
-    pen = Pen(Canvas(size, camera, look, sun_side=int(rng.choice([-1, 1]))), rng)
+    weather = look.weathers[rng.integers(len(look.weathers))]
+    pen = Pen(Canvas(size, camera, look, weather, sun_side=int(rng.choice([-1, 1]))), rng)
     scenery.skyline(pen)
     scenery.ground(pen, street)
     for side in (-1, 1):
@@ -86,12 +91,12 @@ def draw_scene(look: Look, size: tuple[int, int], rng: np.random.Generator) -> S
 
 def line_with_lots(pen: Pen, x: float, menu: Menu) -> None:
     """Draw houses, walls, fences, parks and side streets along ``x``, without gaps."""
-    lots, z = [], pen.rng.uniform(-12, 0)
+    placed, z = [], pen.rng.uniform(-12, 0)
     while z < scenery.FAR - 60:
         length = pen.rng.uniform(9, 18)
-        lots.append((LOTS[pick(menu, pen.rng)], z, length))
+        placed.append((LOTS[pick(menu, pen.rng)], z, length))
         z += length
-    for draw, start, length in reversed(lots):
+    for draw, start, length in reversed(placed):
         draw(pen, x, start, length)
 
 

@@ -19,7 +19,6 @@ from data_preprocessing.toy.canvas import (
     SIGN,
     TERRAIN,
     VEGETATION,
-    WALL,
     Paint,
     grid,
     moved,
@@ -28,8 +27,8 @@ from data_preprocessing.toy.canvas import (
 from data_preprocessing.toy.pen import Pen, box, contact_shadow, disc, limb
 
 FAR = 170.0  # metres; where the ground ends in haze
-STOREY = 3.1
-CLUMPS = ((0.5, 0.72), (0.8, 0.85), (0.8, 0.95), (1.3, 1.0), (1.7, 1.14))  # of a crown: rise, shade
+CLUMPS = ((0.5, 0.62), (0.8, 0.8), (0.9, 0.95), (1.3, 1.04), (1.7, 1.2))  # of a crown: rise, shade
+CLUMP_PARTS = 7
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,7 @@ def ground(pen: Pen, street: Street) -> None:
     canvas.ground(rectangle(-kerb, kerb, NEAR, FAR), pen.paint("kerb", SIDEWALK))
     road = pen.paint("road", ROAD, "asphalt")
     canvas.ground(rectangle(-street.road, street.road, NEAR, FAR), road)
+    _repairs(pen, street, road)
     mark = pen.paint("marking", ROAD)
     start = pen.rng.uniform(-4, 2)
     dashes = grid(-0.09, 0.09, start, start + 20 * 6, 1, 20, 1.0)
@@ -69,9 +69,38 @@ def ground(pen: Pen, street: Street) -> None:
         canvas.ground(rectangle(line - 0.07, line + 0.07, NEAR, FAR), mark)
     if pen.chance(0.3):
         _crossing(pen, street, pen.rng.uniform(9, 26))
-    if canvas.look.sun > 0.5:
-        reach = canvas.sun_side * (street.edge - pen.rng.uniform(2, 7))
-        canvas.shadow(rectangle(*sorted((reach, canvas.sun_side * street.edge)), NEAR, FAR))
+    if canvas.weather.sun > 0.5:
+        _shadows_of_houses(pen, street)
+
+
+def _shadows_of_houses(pen: Pen, street: Street) -> None:
+    """Darken the ground beside the houses on the sun's side, some of which are higher."""
+    weather, edge = pen.canvas.weather, pen.canvas.sun_side * street.edge
+    z = NEAR
+    while z < FAR:
+        length = pen.rng.uniform(9, 24)
+        reach = pen.rng.uniform(1.4, 4.5) * weather.shadow_length
+        end = edge - pen.canvas.sun_side * min(reach, 2 * street.edge)
+        pen.canvas.shadow(rectangle(*sorted((end, edge)), z, z + length))
+        z += length + pen.rng.uniform(0, 3)
+
+
+def _repairs(pen: Pen, street: Street, road: Paint) -> None:
+    """Draw patches of another asphalt, seams, and manhole covers."""
+    canvas, rng = pen.canvas, pen.rng
+    for _ in range(int(rng.integers(0, 7))):
+        x, z = rng.uniform(-street.road + 1, street.road - 1), rng.uniform(1, 50)
+        patch = rectangle(
+            x - rng.uniform(0.3, 1), x + rng.uniform(0.3, 1), z, z + rng.uniform(1, 9)
+        )
+        canvas.ground(patch, road.shaded(rng.uniform(0.75, 1.2)))
+    for _ in range(int(rng.integers(0, 4))):
+        x, z = rng.uniform(-street.road, street.road), rng.uniform(1, 30)
+        seam = rectangle(x - 0.03, x + 0.03, z, z + rng.uniform(4, 40))
+        canvas.ground(seam, road.shaded(0.55))
+    for _ in range(int(rng.integers(0, 3))):
+        x, z = rng.uniform(-street.road, street.road), rng.uniform(3, 25)
+        canvas.ground(disc(x, z, 0.32, 0.32), road.shaded(0.6))
 
 
 def _crossing(pen: Pen, street: Street, z: float) -> None:
@@ -90,110 +119,53 @@ def skyline(pen: Pen) -> None:
         canvas.front(FAR - 5, rectangle(left, left + 13, 0, height), facade)
     for middle in np.arange(-80, 80, 9.0):
         middle += pen.rng.uniform(-4, 4)
-        outline = _ragged(pen, middle, 2, pen.rng.uniform(5, 9), pen.rng.uniform(3, 8))
+        outline = ragged(pen, middle, 2, pen.rng.uniform(5, 9), pen.rng.uniform(3, 8))
         canvas.front(FAR - 10, outline, pen.paint("leaves", VEGETATION, "leaves"))
-
-
-# --- lots beside the street, from z to z + length at its edge x --------------------------------
-
-
-def building(pen: Pen, x: float, z: float, length: float) -> None:
-    """Draw a house: gable and facade with windows, a plinth, a cornice, a roof."""
-    canvas, side = pen.canvas, np.sign(x)
-    storeys = int(pen.rng.integers(2, 6))
-    height, depth = storeys * STOREY + 0.8, 14 * side
-    facade = pen.paint("facade", BUILDING, "brick" if pen.chance(0.5) else "plaster")
-    glass, trim = pen.paint("glass", BUILDING), pen.paint("trim", BUILDING)
-    if pen.chance(0.6):  # a pitched roof, whose gable is visible
-        roof, ridge = pen.paint("roof", BUILDING), height + pen.rng.uniform(2, 4)
-        slope = [(x, height, z), (x, height, z + length), (x + depth / 2, ridge, z + length)]
-        canvas.slope(np.array([*slope, (x + depth / 2, ridge, z)]), roof)
-        gable = np.array([(x, height), (x + depth, height), (x + depth / 2, ridge)])
-        canvas.front(z, gable, facade)
-    canvas.side(x, rectangle(z, z + length, 0, height), facade)
-    canvas.front(z, rectangle(x, x + depth, 0, height), facade)
-    columns = max(1, int(length / pen.rng.uniform(2.2, 3.2)))
-    windows = grid(
-        z + 0.4, z + length - 0.4, STOREY + 0.4, height - 0.4, columns, storeys - 1, 0.56
-    )
-    canvas.side(x, moved(windows, 0.0, -0.12), trim)
-    canvas.side(x, windows, glass)
-    gable_windows = grid(
-        x + 2 * side, x + 12 * side, STOREY + 0.4, height - 0.4, 3, storeys - 1, 0.4
-    )
-    canvas.front(z, gable_windows, glass)
-    shops = grid(z + 0.3, z + length - 0.3, 0.4, STOREY, max(1, columns // 2), 1, 0.74)
-    canvas.side(x, shops, glass.shaded(0.8))
-    middle = z + length * pen.rng.uniform(0.2, 0.8)
-    canvas.side(x, rectangle(middle - 0.6, middle + 0.6, 0, 2.3), pen.paint("door", BUILDING))
-    canvas.side(x, rectangle(z, z + length, 0, 0.4), trim.shaded(0.7))
-    canvas.side(x, rectangle(z, z + length, height - 0.4, height), trim)
-
-
-def wall(pen: Pen, x: float, z: float, length: float) -> None:
-    """Draw a brick wall with trees behind it."""
-    _grove(pen, x, z, length)
-    height = pen.rng.uniform(1.9, 2.9)
-    paint = pen.paint("wall", WALL, "brick")
-    pen.canvas.front(z, rectangle(*sorted((x, x + 14 * np.sign(x))), 0, height), paint)
-    pen.canvas.side(x, rectangle(z, z + length, 0, height), paint)
-    pen.canvas.side(x, rectangle(z, z + length, height - 0.2, height), paint.shaded(1.15))
-
-
-def fence(pen: Pen, x: float, z: float, length: float) -> None:
-    """Draw a wooden fence in front of trees."""
-    _grove(pen, x, z, length)
-    height, boards = pen.rng.uniform(1.4, 2.0), max(1, int(length / 0.7))
-    paint = pen.paint("fence", FENCE)
-    pen.canvas.side(x, rectangle(z, z + length, 0, height), paint.shaded(0.55))
-    pen.canvas.side(x, grid(z, z + length, 0.05, height, boards, 1, 0.66), paint)
-    for rail in (0.4, height - 0.25):
-        pen.canvas.side(x, rectangle(z, z + length, rail, rail + 0.12), paint.shaded(0.8))
-
-
-def park(pen: Pen, x: float, z: float, length: float) -> None:
-    """Draw trees and sometimes a hedge."""
-    _grove(pen, x, z, length)
-    if pen.chance(0.5):
-        hedge = pen.paint("leaves", VEGETATION, "leaves")
-        middle = x + 0.6 * np.sign(x)
-        box(pen, middle, z, 1.2, (0, pen.rng.uniform(0.9, 1.6)), length, hedge)
-
-
-def side_street(pen: Pen, x: float, z: float, length: float) -> None:
-    """Draw a road that joins from the side; the pavement continues across it."""
-    road = pen.paint("road", ROAD, "asphalt")
-    pen.canvas.ground(rectangle(*sorted((x, 80 * np.sign(x))), z, z + length), road)
-
-
-def _grove(pen: Pen, x: float, z: float, length: float) -> None:
-    for along in np.arange(length, 0, -5.0):
-        middle = x + np.sign(x) * pen.rng.uniform(2.5, 6)
-        tree(pen, middle, z + along)
 
 
 # --- furniture: at (x, z) on the pavement -----------------------------------------------------
 
 
 def tree(pen: Pen, x: float, z: float) -> None:
-    """Draw a trunk and a crown of a few ragged clumps, lighter at the top."""
-    canvas, rng = pen.canvas, pen.rng
+    """Draw a trunk and a ragged crown, lighter at the top, or bare branches."""
+    canvas, rng, weather = pen.canvas, pen.rng, pen.canvas.weather
     stem, spread = rng.uniform(1.8, 2.8), rng.uniform(1.2, 2.0)
-    trunk = pen.paint("trunk", VEGETATION)
-    leaves = pen.paint("leaves", VEGETATION, "leaves")
-    canvas.shadow(disc(x - canvas.sun_side * canvas.look.sun * 2, z, spread, spread))
+    trunk, bare = pen.paint("trunk", VEGETATION), pen.chance(canvas.look.bare)
+    fallen = x - canvas.sun_side * weather.sun * weather.shadow_length * 1.4
+    size = spread * (0.45 if bare else 0.8)
+    spots = ragged(pen, fallen, z, size, size, count=5)
+    canvas.shadow(spots + rng.uniform(-0.6, 0.6, (5, 1, 2)) * spread)
+    if bare:
+        canvas.front(z, _branches(rng, x, stem + rng.uniform(0.5, 2)), trunk)
+        return
     canvas.front(z, limb((x, 0), (x, stem + 0.6), rng.uniform(0.22, 0.4)), trunk)
-    clumps = _ragged(pen, 0, 0, spread * 0.8, spread * 0.75, count=len(CLUMPS))
-    clumps[..., 0] += x + rng.uniform(-0.55, 0.55, (len(CLUMPS), 1)) * spread
-    for clump, (rise, shade) in zip(clumps, CLUMPS, strict=True):
-        canvas.front(z, moved(clump, 0, stem + rise * spread), leaves.shaded(shade))
+    leaves = pen.paint("leaves", VEGETATION, "leaves")
+    for rise, shade in CLUMPS:
+        parts = ragged(pen, x, stem, spread * 0.42, spread * 0.38, count=CLUMP_PARTS)
+        offsets = rng.uniform(-1, 1, (CLUMP_PARTS, 1, 2)) * [0.95 * spread, 0.45 * spread]
+        canvas.front(z, moved(parts + offsets, 0, rise * spread), leaves.shaded(shade))
+
+
+def _branches(rng: np.random.Generator, x: float, stem: float) -> np.ndarray:
+    """Return (n, 4, 2) bars: a trunk that forks again and again."""
+    bars, tips = [limb((x, 0), (x, stem), 0.3)], [(x, stem, np.pi / 2, 1.7, 0.16)]
+    for _ in range(4):
+        grown = []
+        for left, low, angle, length, width in tips:
+            for turn in rng.uniform(-0.75, 0.75, 3 if length > 1 else 2):
+                towards = angle + turn
+                end = left + length * np.cos(towards), low + length * np.sin(towards)
+                bars.append(limb((left, low), end, width))
+                grown.append((*end, towards, length * rng.uniform(0.6, 0.85), width * 0.65))
+        tips = grown
+    return np.stack(bars)
 
 
 def bush(pen: Pen, x: float, z: float) -> None:
     """Draw a round shrub."""
     leaves = pen.paint("leaves", VEGETATION, "leaves")
     contact_shadow(pen, x, z, 1.0, 0.6)
-    pen.canvas.front(z, _ragged(pen, x, 0.55, 0.7, 0.6), leaves)
+    pen.canvas.front(z, ragged(pen, x, 0.55, 0.7, 0.6), leaves)
 
 
 def lamp(pen: Pen, x: float, z: float) -> None:
@@ -231,6 +203,14 @@ def sign(pen: Pen, x: float, z: float) -> None:
     pen.canvas.front(z, moved(turned * 0.27, x, height), mark)
 
 
+def railing(pen: Pen, x: float, z: float) -> None:
+    """Draw a metal railing between pavement and road."""
+    paint, side = pen.paint("railing", FENCE), pen.canvas.side
+    side(x, grid(z, z + 6.0, 0.1, 1.0, 40, 1, 0.3), paint.shaded(0.9))
+    for rail in (0.12, 0.95):
+        side(x, rectangle(z, z + 6.0, rail, rail + 0.08), paint)
+
+
 def litter_bin(pen: Pen, x: float, z: float) -> None:
     """Draw a litter bin, which has no train id."""
     box(pen, x, z, 0.6, (0.1, 1.0), 0.6, pen.paint("bin", IGNORED))
@@ -244,9 +224,7 @@ def bonnet(pen: Pen) -> None:
     pen.canvas.screen(outline, pen.paint("hood", IGNORED, "metal"))
 
 
-def _ragged(
-    pen: Pen, x: float, y: float, width: float, height: float, count: int = 1
-) -> np.ndarray:
+def ragged(pen: Pen, x: float, y: float, width: float, height: float, count: int = 1) -> np.ndarray:
     """Return (count, 18, 2) outlines of clumps of leaves."""
     rough = pen.rng.uniform(0.8, 1.15, (count, 18, 1))
     return moved(disc(0, 0, 1, 1, 18) * rough * [width, height], x, y)

@@ -49,6 +49,12 @@ def car(pen: Pen, x: float, z: float) -> None:
     pen.canvas.front(z, rectangle(x - 0.26, x + 0.26, 0.45, 0.56), body.tinted((214, 214, 206)))
 
 
+def parked_cars(pen: Pen, x: float, z: float) -> None:
+    """Draw three cars, bumper to bumper."""
+    for number in (2, 1, 0):
+        car(pen, x, z + 5.3 * number)
+
+
 def truck(pen: Pen, x: float, z: float) -> None:
     """Draw a lorry: a cab and a tall load on big wheels."""
     load = pen.paint("truck", TRUCK, "metal", pen.new_instance())

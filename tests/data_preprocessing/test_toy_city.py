@@ -223,7 +223,7 @@ def test_real_data_and_other_cities_are_not_drawn_over(city, tmp_path):
 
 def test_canvas_projects_like_a_pinhole_and_nearer_things_hide_farther_ones():
     camera = Camera(x=0.5, height=1.5, focal=1.0, vanish_x=0.4, horizon=0.5)
-    canvas = Canvas((64, 128), camera, SOURCE, sun_side=1)
+    canvas = Canvas((64, 128), camera, SOURCE, SOURCE.weathers[0], sun_side=1)
     canvas.ground(rectangle(-500, 500, 1, 500), Paint((90, 90, 90), ROAD))
     canvas.front(20, rectangle(-4, 4, 0, 3), Paint((200, 0, 0), CAR, instance=1))
     canvas.front(10, rectangle(0, 1, 0, 2), Paint((0, 0, 200), PERSON, instance=2))
