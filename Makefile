@@ -34,8 +34,8 @@ test-annotators:  ## packages in a real Label Studio and in Datumaro (CVAT, COCO
 fuzz: $(READY)  ## thousands of damaged files and made-up flags (the test suite tries a few)
 	$(BIN)/python -m tests.fuzz
 
-demo: $(READY)  ## the whole method on a made-up city, with pictures (results in demo/)
-	$(BIN)/python experiments/demo.py
+demo: $(READY)  ## the whole method on a made-up city, with pictures; WEIGHTS=PATH of a backbone
+	$(BIN)/python experiments/demo.py $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 bench: $(VENV)/.ready-bench  ## every stage around the network against a plain reference
 	$(BIN)/python benchmarks/bench.py --json benchmarks/data/results.json

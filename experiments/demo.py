@@ -1,9 +1,12 @@
 """Run the whole method on the toy city, in a few minutes on two CPU cores (``make demo``).
 
-Every step is one of the project's scripts with its own flags; this file only calls them. Results
-are written to ``demo/``, whose earlier contents are removed.
+Every step is one of the project's scripts with its own flags; this file only calls them. Networks
+start from ImageNet's backbone: that of ``--weights PATH`` (``make demo WEIGHTS=PATH``), or
+torchvision's where it can be downloaded; else from random weights. Results are written to
+``demo/``, whose earlier contents are removed.
 """
 
+import argparse
 import json
 import shlex
 import shutil
@@ -12,34 +15,52 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from models import get_model
+from models.backbones import load_backbone
+from utils.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = Path("demo")
 CITY = DEMO / "city"
 EXP = DEMO / "exp"
 ROUNDS = 3
 
-NETWORK = (
-    "-m deeplabv3plus_mobilenet --separable_conv --image_size 64 128 --num_workers 0"
-    " --channels_last"
-)
+MODEL = "deeplabv3plus_mobilenet"
+NETWORK = f"-m {MODEL} --separable_conv --image_size 64 128 --num_workers 0 --channels_last"
 DATA = (
     f"--src_dataset GTA5 --src_data_dir {CITY}/GTA5 "
     f"--trg_dataset cityscapes --trg_data_dir {CITY}/Cityscapes "
     f"--val_dataset cityscapes --val_data_dir {CITY}/Cityscapes"
 )
-# Networks start from random weights here, so BatchNorm is trained and learning rates are high.
+# For minutes of training, so BatchNorm is trained and learning rates are high.
 TRAINING = "--no-freeze_bn --train_batch_size 4"
 
 
-def steps() -> list[str]:
-    """Return the commands, in order."""
+def choose_weights(path: str | None) -> str:
+    """Return ``--backbone_weights``: the file, ImageNet's where they can be had, or none."""
+    if path:
+        print(f"networks start from the backbone in {path}")
+        return str(Path(path).absolute())
+    try:
+        load_backbone(get_model(MODEL, 19, 16, True, False), "imagenet")
+    except UserError as error:
+        print(f"networks start from random weights: {error.line}")
+        return "none"
+    print("networks start from torchvision's ImageNet backbone")
+    return "imagenet"
+
+
+def steps(weights: str) -> list[str]:
+    """Return the commands, in order, for a value of ``--backbone_weights``."""
     predict = f"inference.py {NETWORK} --val_data_dir {CITY}/Cityscapes"
     return [
         f"data_preprocessing/toy_city.py --root {CITY} --images 96 --size 128 256",
         f"data_preprocessing/superpixel_gen.py --dataset GTA5 --datadir {CITY}/GTA5",
         f"data_preprocessing/superpixel_gen.py --dataset cityscapes --datadir {CITY}/Cityscapes"
         " --preview 4",
-        f"warmup.py -p {EXP} {NETWORK} {DATA} {TRAINING} --backbone_weights none"
+        f"warmup.py -p {EXP} {NETWORK} {DATA} {TRAINING} --backbone_weights {shlex.quote(weights)}"
         " --total_itrs 600 --ramp_itrs 50 --train_lr 1e-2 --val_period 200",
         f"train_ADA.py -p {EXP} {NETWORK} {DATA} {TRAINING} --init_checkpoint {EXP}/checkpoint.tar"
         f" --max_iterations {ROUNDS} --finetune_itrs 200 --finetune_lr 5e-3 --val_period 100"
@@ -57,9 +78,12 @@ def steps() -> list[str]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", metavar="PATH", help="backbone trained on ImageNet")
     start = time.monotonic()
+    weights = choose_weights(parser.parse_args().weights)
     shutil.rmtree(ROOT / DEMO, ignore_errors=True)  # scripts refuse to overwrite runs
-    for step in steps():
+    for step in steps(weights):
         print(f"\n$ python {step}", flush=True)
         subprocess.run([sys.executable, *shlex.split(step)], cwd=ROOT, check=True)
     print("\nround  labelled    mIoU")
