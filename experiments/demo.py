@@ -28,7 +28,7 @@ EXP = DEMO / "exp"
 ROUNDS = 3
 
 MODEL = "deeplabv3plus_mobilenet"
-NETWORK = f"-m {MODEL} --separable_conv --image_size 64 128 --num_workers 0 --channels_last"
+NETWORK = f"-m {MODEL} --separable_conv --image_size 96 192 --num_workers 0 --channels_last"
 DATA = (
     f"--src_dataset GTA5 --src_data_dir {CITY}/GTA5 "
     f"--trg_dataset cityscapes --trg_data_dir {CITY}/Cityscapes "
@@ -61,9 +61,9 @@ def steps(weights: str) -> list[str]:
         f"data_preprocessing/superpixel_gen.py --dataset cityscapes --datadir {CITY}/Cityscapes"
         " --preview 4",
         f"warmup.py -p {EXP} {NETWORK} {DATA} {TRAINING} --backbone_weights {shlex.quote(weights)}"
-        " --total_itrs 600 --ramp_itrs 50 --train_lr 1e-2 --val_period 200",
+        " --warmup sup_warmup --total_itrs 350 --ramp_itrs 50 --train_lr 5e-3 --val_period 350",
         f"train_ADA.py -p {EXP} {NETWORK} {DATA} {TRAINING} --init_checkpoint {EXP}/checkpoint.tar"
-        f" --max_iterations {ROUNDS} --finetune_itrs 200 --finetune_lr 5e-3 --val_period 100"
+        f" --max_iterations {ROUNDS} --finetune_itrs 150 --finetune_lr 5e-3 --val_period 150"
         " --active_selection_size 0.96",
         f"{predict} --trained_model_path {EXP}/checkpoint00.tar --save_dir {DEMO}/before",
         f"{predict} --trained_model_path {EXP}/checkpoint0{ROUNDS}.tar --save_dir {DEMO}/after",
