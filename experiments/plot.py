@@ -1,7 +1,8 @@
 """Write the tables and figures of an experiment; see experiments/config.py.
 
 Writes ``<config>.json`` (settings and every mIoU), ``<config>.md`` (tables),
-``<config>_curve.png`` (mIoU against labelled share, mean and deviation over seeds) and
+``<config>_curve.png`` (mIoU against labelled share and regions, mean and deviation over seeds),
+``<config>_training.png`` (every validation, to see whether rounds are long enough) and
 ``<config>_classes.png`` (classes of the labelled pixels).
 """
 
@@ -26,7 +27,7 @@ import numpy as np
 from dataloader.class_counts import VOID
 from dataloader.dataset_info import load_dataset
 from experiments.config import Config, add_config_arguments, config_of, read_settings
-from experiments.results import Results, collect, deviation, spread
+from experiments.results import Results, collect, deviation, difference, spread
 from utils.errors import UserError, run
 from utils.files import atomic_write, write_json, write_text
 from utils.parser import COUNT, Parser
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_json(f"{to}.json", {"config": settings, **results.plain()}, indent=1)
     write_text(f"{to}.md", "\n".join(markdown(config, results)) + "\n")
     draw_curves(results, Path(f"{to}_curve.png"))
+    draw_training(results, Path(f"{to}_training.png"))
     draw_classes(results, Path(f"{to}_classes.png"))
     print(f"{len(results.curves)} strategies, seeds {results.seeds}: {to}.md")
 
@@ -106,6 +108,7 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
     yield row("bound", *until_last, spread(results.bound), "")
     yield ""
     yield from against_first(results)
+    yield from against_all_labels(results)
     yield "## Every run"
     yield ""
     yield from header("strategy", "seed", *rounds)
@@ -129,14 +132,38 @@ def against_first(results: Results) -> Iterator[str]:
     first, *others = results.curves
     if not others:
         return
+    base = results.curves[first]
     yield f"## Against {first}"
     yield ""
-    yield f"Mean of rounds less {first}'s of the same seed, and so from the same warm-up."
+    yield f"mIoU less {first}'s of the same seed, and so from the same warm-up; mean ± its standard"
+    yield "error. The seeds' own differences are those of their means of rounds."
     yield ""
-    yield from header("strategy", *(f"seed {seed}" for seed in results.seeds), "mean")
+    rounds = [f"round {number}" for number in range(1, base.miou.shape[1])]
+    seeds = [f"seed {seed}" for seed in results.seeds]
+    yield from header("strategy", *rounds, "mean of rounds", *seeds)
     for name in others:
-        more = results.curves[name].mean - results.curves[first].mean
-        yield row(name, *(f"{m:+.2f}" for m in more), spread(more))
+        more = results.curves[name].mean - base.mean
+        by_round = (results.curves[name].miou - base.miou).T[1:]
+        yield row(name, *map(difference, by_round), difference(more), *(f"{m:+.2f}" for m in more))
+    yield ""
+
+
+def against_all_labels(results: Results) -> Iterator[str]:
+    """Yield a section that compares the last round with what all labels of the target bring."""
+    yield "## Against all labels"
+    yield ""
+    yield "Last round: share of the mIoU with all labels, and of what they add to the warm-up's."
+    yield ""
+    goals = {"bound": results.bound}
+    goals |= {name: curve.miou[:, -1] for name, curve in results.controls.items()}
+    columns = [text.format(name) for name in goals for text in ("of {}, %", "of what {} adds, %")]
+    yield from header("strategy", "regions", *columns)
+    for name, curve in results.curves.items():
+        start, last, shares = *curve.miou[:, [0, -1]].mean(0), []
+        for goal in map(np.mean, goals.values()):
+            shares.append(f"{100 * last / goal:.0f}")
+            shares.append(f"{100 * (last - start) / (goal - start):.0f}" if goal > start else "-")
+        yield row(name, f"{curve.regions[:, -1].mean():.0f}", *shares)
     yield ""
 
 
@@ -158,18 +185,42 @@ def classes(results: Results) -> list[str]:
 
 
 def draw_curves(results: Results, path: Path) -> None:
-    """Plot mIoU against labelled share: lines are means, bands are one standard deviation."""
-    figure, axes = plt.subplots(figsize=(8, 4.2))
-    bound = results.bound.mean()
-    axes.axhline(bound, color="black", linestyle="--", linewidth=1, label="bound")
-    for name, curve in results.curves.items():
-        x, mean, band = curve.percent.mean(0), curve.miou.mean(0), deviation(curve.miou)
-        (line,) = axes.plot(x, mean, marker="o", markersize=3, label=name)
-        axes.fill_between(x, mean - band, mean + band, color=line.get_color(), alpha=0.12)
-    axes.set(xlabel="labelled pixels of the target, %", ylabel="mIoU, %")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    """Plot mIoU against labelled pixels and regions: means, and bands of one deviation."""
+    figure, both = plt.subplots(1, 2, sharey=True, figsize=(11, 4.2))
+    for axes, name in zip(both, ("percent", "regions"), strict=True):
+        axes.axhline(
+            results.bound.mean(), color="black", linestyle="--", linewidth=1, label="bound"
+        )
+        for strategy, curve in results.curves.items():
+            draw_mean(axes, getattr(curve, name).mean(0), curve.miou, label=strategy, marker="o")
+        axes.grid(alpha=0.3)
+    both[0].set(xlabel="labelled pixels of the target, %", ylabel="mIoU, %")
+    both[1].set(xlabel="labelled regions")
+    both[1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     save(figure, path)
+
+
+def draw_training(results: Results, path: Path) -> None:
+    """Plot the mIoU of every validation, one panel a round."""
+    rounds = next(iter(results.curves.values())).validated.shape[1]
+    figure, panels = plt.subplots(1, rounds, sharey=True, squeeze=False, figsize=(11, 3.6))
+    for number, axes in enumerate(panels[0]):
+        for strategy, curve in results.curves.items():
+            values = curve.validated[:, number]
+            draw_mean(axes, np.arange(1, values.shape[1] + 1), values, label=strategy, marker=".")
+        axes.set(title=f"round {number + 1}", xlabel="validation")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    panels[0, 0].set(ylabel="mIoU, %")
+    panels[0, -1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    save(figure, path)
+
+
+def draw_mean(axes: plt.Axes, x: np.ndarray, values: np.ndarray, **style: str) -> None:
+    """Plot the mean over seeds (seeds, points), with a band of one standard deviation."""
+    mean, band = values.mean(0), deviation(values)
+    (line,) = axes.plot(x, mean, markersize=3, **style)
+    axes.fill_between(x, mean - band, mean + band, color=line.get_color(), alpha=0.12)
 
 
 def draw_classes(results: Results, path: Path) -> None:

@@ -18,10 +18,16 @@ from utils.recorder import read_metrics
 
 @dataclass(frozen=True)
 class Curve:
-    """One strategy: (seeds, rounds) arrays of labelled percent and mIoU."""
+    """One strategy: (seeds, rounds) arrays of labelled percent, labelled regions and mIoU.
+
+    ``validated`` are the mIoUs of all validations in a round's fine-tuning, (seeds, rounds - 1,
+    validations); a round's mIoU is the best of them.
+    """
 
     percent: np.ndarray
+    regions: np.ndarray
     miou: np.ndarray
+    validated: np.ndarray
 
     @property
     def mean(self) -> np.ndarray:
@@ -29,8 +35,13 @@ class Curve:
         return self.miou[:, 1:].mean(1)
 
     def plain(self) -> dict:
-        """Return both arrays as plain values for JSON."""
-        return {"labelled_percent": self.percent.tolist(), "mIoU": self.miou.tolist()}
+        """Return all arrays as plain values for JSON."""
+        return {
+            "labelled_percent": self.percent.tolist(),
+            "labelled_regions": self.regions.tolist(),
+            "mIoU": self.miou.tolist(),
+            "validated_mIoU": self.validated.tolist(),
+        }
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,12 @@ def spread(values: np.ndarray) -> str:
     return f"{values.mean():.2f}{more}"
 
 
+def difference(values: np.ndarray) -> str:
+    """Format "mean ± standard error of the mean" of differences (n,), with a sign."""
+    more = f" ± {deviation(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else ""
+    return f"{values.mean():+.2f}{more}"
+
+
 def collect(config: Config, info: DatasetInfo) -> Results:
     """Read the results of the strategies in a config that are done for all its seeds.
 
@@ -104,20 +121,30 @@ def _done_runs(config: Config, names: Iterable[str]) -> dict[str, list[Run]]:
 
 
 def _curve(runs: Sequence[Run]) -> Curve:
-    rounds = []
-    for run in runs:
-        paths = sorted((run.folder / "AL_record").glob("round_*.json"))
-        rounds.append([read_json(path, "run again") for path in paths])
+    """Read the records and validations of a strategy's runs, one per seed."""
+    columns = [_columns(run) for run in runs]
+    if len({validated.shape for *_, validated in columns}) > 1:
+        raise UserError(f"{runs[0].folder}: seeds of unequal rounds or validations; run again")
+    return Curve(*map(np.array, zip(*columns, strict=True)))
+
+
+def _columns(run: Run) -> tuple[np.ndarray, ...]:
+    """Return a run's row of each array of :class:`Curve`."""
+    paths = sorted((run.folder / "AL_record").glob("round_*.json"))
+    records = [read_json(path, "run again") for path in paths]
     try:
         percent, miou = (
-            np.round(np.array([[record[key] for record in row] for row in rounds], float), 2)
+            np.round([float(record[key]) for record in records], 2)
             for key in ("labelled_percent", "mIoU")
         )
-        if not (np.isfinite(percent).all() and np.isfinite(miou).all()):
+        asked = [sum(part["regions"] for part in record["selection"]) for record in records[:-1]]
+        validated = [_validations(run, number) for number in range(1, len(records))]
+        columns = percent, np.cumsum([0, *asked]), miou, np.round(np.array(validated, float), 2)
+        if not all(np.isfinite(column).all() for column in columns):
             raise ValueError("not finite")
-        return Curve(percent, miou)
+        return columns
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"{runs[0].folder}: records are missing or damaged; run again") from error
+        raise UserError(f"{run.folder}: records are missing or damaged; run again") from error
 
 
 def _last_list(run: Run) -> ActiveSet:
@@ -129,13 +156,19 @@ def _last_list(run: Run) -> ActiveSet:
 
 def _best(run: Run) -> float:
     """Return the best validated mIoU of a warm-up or bound, in percent."""
+    return round(max(_validations(run)), 2)
+
+
+def _validations(run: Run, number: int | None = None) -> list[float]:
+    """Return the validated mIoUs of a round, or of a warm-up or bound, in percent."""
     path = run.folder / "metrics.jsonl"
-    found = [e.get("mIoU") for e in read_metrics(path) if e.get("kind") == "validation"]
+    validations = [e for e in read_metrics(path) if e.get("kind") == "validation"]
+    found = [e.get("mIoU") for e in validations if e.get("round") == number]
     if not found or not all(type(miou) in (int, float) and 0 <= miou <= 100 for miou in found):
         raise UserError(
             f"{path}: has no validation, or a damaged one; remove {NOTE} beside it and run again"
         )
-    return round(max(found), 2)
+    return found
 
 
 class LabelCounts:

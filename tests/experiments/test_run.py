@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 import experiments.run
+from dataloader.active_set import ActiveSet
 from experiments.config import read_config
-from experiments.plot import against_first
+from experiments.plot import against_all_labels, against_first
 from experiments.results import Curve, Results
 from tests.experiment import NETWORK
 from tests.in_process import call
@@ -123,6 +124,11 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(stopped, script, config, toy
                 path = exp / f"seed{seed}" / name / "AL_record" / f"round_{number:02d}.json"
                 record = json.loads(path.read_text())
                 assert curve["mIoU"][row][number] == pytest.approx(record["mIoU"], abs=0.006)
+                active = ActiveSet.load(path.parents[1] / "datalist_01.pkl", ".", ".")
+            labelled = sum(map(len, active.labelled.values()))
+            assert curve["labelled_regions"][row][::2] == [0, labelled]
+            best = np.max(curve["validated_mIoU"][row], 1)
+            np.testing.assert_allclose(best, curve["mIoU"][row][1:])
         log = (exp / f"seed{seed}" / "bound" / "log_train.txt").read_text()
         best = float(re.findall(r"best mIoU ([\d.]+)", log)[-1])
         assert results["bound"][row] == best
@@ -137,7 +143,7 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(stopped, script, config, toy
     assert list(results["labelled_pixels_by_class_percent"]) == ["RIPU", "all"]
     for shares in results["labelled_pixels_by_class_percent"].values():
         assert sum(shares.values()) == pytest.approx(100, abs=0.2)
-    for name in ("tiny_curve.png", "tiny_classes.png"):
+    for name in ("tiny_curve.png", "tiny_training.png", "tiny_classes.png"):
         with Image.open(to / name) as picture:
             assert np.asarray(picture.convert("L")).std() > 10
         assert (to / name).stat().st_size < 200_000
@@ -158,15 +164,22 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(stopped, script, config, toy
 
 def test_strategies_are_compared_with_the_first_from_the_same_warm_ups():
     """Round 0 has only the warm-up's mIoU and does not count."""
-    percent = np.zeros((2, 3))
     curves = {
-        "random": Curve(percent, np.array([[10.0, 20, 30], [50, 40, 50]])),
-        "d2ada": Curve(percent, np.array([[10.0, 24, 32], [50, 39, 53]])),
+        "random": curve_of([[10.0, 20, 30], [50, 40, 50]]),
+        "d2ada": curve_of([[10.0, 24, 32], [50, 39, 53]]),
     }
-    results = Results([4, 7], np.zeros(2), np.ones(2), curves, {}, {})
+    results = Results([4, 7], np.zeros(2), np.array([40.0, 60]), curves, {}, {})
     lines = list(against_first(results))
-    assert lines[4] == "| strategy | seed 4 | seed 7 | mean |"
-    assert lines[6:-1] == ["| d2ada | +3.00 | +1.00 | 2.00 ± 1.41 |"]
+    assert lines[5] == "| strategy | round 1 | round 2 | mean of rounds | seed 4 | seed 7 |"
+    assert lines[7:-1] == ["| d2ada | +1.50 ± 2.50 | +2.50 ± 0.50 | +2.00 ± 1.00 | +3.00 | +1.00 |"]
+    lines = list(against_all_labels(results))
+    assert lines[4] == "| strategy | regions | of bound, % | of what bound adds, % |"
+    assert lines[6:-1] == ["| random | 9 | 80 | 50 |", "| d2ada | 9 | 85 | 62 |"]
+
+
+def curve_of(miou):
+    shape = np.zeros((2, 3))
+    return Curve(shape, shape + 9, np.array(miou), np.zeros((2, 2, 4)))
 
 
 def test_a_run_that_fails_is_named_and_ends_nothing_else(
