@@ -88,8 +88,9 @@ def test_warm_ups(city, start, script, tmp_path, warmup, ranks, one, several):
     adversarial = warmup == "uda_warmup"
     if adversarial:
         ours, theirs = (weights(file, "model_D") for file in files)
-        # Adam divides gradients by their size, and so enlarges what is but rounding.
-        assert torch.isclose(ours, theirs, 1e-3, 1e-6).double().mean() > 0.98
+        # Adam divides gradients by their size, and so enlarges what is but rounding. Gradients of
+        # other images change nearly all weights.
+        assert torch.isclose(ours, theirs, 1e-3, 1e-6).double().mean() > 0.9
     for name in ("loss", "adv", "D") if adversarial else ("loss",):
         ours, theirs = (measured(file.parent, "train", name) for file in files)
         assert ours == pytest.approx(theirs, rel=1e-5)
