@@ -62,9 +62,8 @@ class Ranks:
         victim: int = 0,
         signal_: Signal | None = None,
     ):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        self.reserved = reserved_port()
+        port = self.reserved.getsockname()[1]
         folder.mkdir(parents=True, exist_ok=True)
         self.processes: dict[int, BaseProcess] = {}
         self.outputs = [folder / f"output_of_rank_{rank}.txt" for rank in range(size)]
@@ -95,7 +94,20 @@ class Ranks:
             self.processes[rank].join(seconds)
             assert self.processes[rank].exitcode is not None, output.read_text()
             ended.append(Ended(self.processes[rank].exitcode, "", output.read_text()))
+        self.reserved.close()
         return ended
+
+
+def reserved_port() -> socket.socket:
+    """Return a socket, to be closed later, of a port at which only rank 0 can listen meanwhile.
+
+    Others that ask for it, or for any port, do not get it. The store of torch asks with the same
+    option as this socket, which itself never listens.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
 
 
 def run_ranks(command: str, size: int, folder: Path, **options) -> str:

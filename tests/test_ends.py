@@ -1,5 +1,6 @@
 """However a script is started or stopped: its exit code, one line, and no traceback."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_process import ROOT
+from tests.in_process import ROOT, call
+from utils import errors
 
 MAKE_LIST = "data_preprocessing/make_datalist.py"
 
@@ -76,3 +78,44 @@ def test_killed_superpixel_gen_leaves_nothing_behind(toy_city, script, tmp_path)
     script(f"data_preprocessing/superpixel_gen.py --dataset GTA5 --datadir {root} --workers 1")
     assert other.exists()
     assert not dead.exists()
+
+
+def test_the_first_process_of_a_machine_says_what_is_wrong_for_all(script, monkeypatch):
+    """Before ranks know each other; torchrun ends the others, such as this one, as it has ended."""
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    waited = []
+    monkeypatch.setattr(errors.time, "sleep", waited.append)
+    line = script("warmup.py --total_itrz 3", fails=True)
+    assert line.startswith("error: rank 1: unrecognized arguments: --total_itrz")
+    assert waited == [errors.DEFERENCE]
+
+    def ended_meanwhile(_):
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        raise SystemExit(-signal.SIGTERM)
+
+    monkeypatch.setattr(errors.time, "sleep", ended_meanwhile)
+    ended = call("warmup.py --total_itrz 3")
+    assert (ended.code, ended.err) == (-signal.SIGTERM, "")
+
+
+@pytest.mark.parametrize(
+    ("given", "level"), [({}, "ERROR"), ({"TORCH_CPP_LOG_LEVEL": "INFO"}, "INFO")]
+)
+@pytest.mark.parametrize("script", ["warmup.py", "train_ADA.py", "inference.py"])
+def test_ranks_print_no_stack_traces_of_torch(tmp_path, script, given, level):
+    """Unless somebody wants them; torch reads this when it is imported."""
+    (tmp_path / "torch.py").write_text(
+        "import os; print(os.environ.get('TORCH_CPP_LOG_LEVEL')); raise SystemExit"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TORCH_CPP_LOG_LEVEL"}
+    environment |= {"PYTHONPATH": str(tmp_path), "RANK": "0", **given}
+    done = subprocess.run(
+        [sys.executable, script, "--help"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"{level}\n"

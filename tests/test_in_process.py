@@ -3,12 +3,16 @@
 import logging
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
+import pytest
 import torch
+from torch.distributed import TCPStore
 
 from tests.in_process import call
+from tests.ranks import reserved_port
 from utils.stopping import SIGNALS, STOP
 
 
@@ -44,3 +48,15 @@ def test_a_script_leaves_no_trace(toy_city, tmp_path, monkeypatch, capsys):
     assert call("warmup.py --total_itrs nothing").code == 2
     assert state() == before
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_port_is_reserved_for_the_ranks_of_a_job():
+    """No other program gets it before they begin; rank 0's store does."""
+    with reserved_port() as reserved:
+        port = reserved.getsockname()[1]
+        for host in ("127.0.0.1", ""):
+            with socket.socket() as other, pytest.raises(OSError, match="in use"):
+                other.bind((host, port))
+        store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+        store.set("key", "value")
+        assert store.get("key") == b"value"

@@ -28,7 +28,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from utils.errors import UserError, ending_of
+from utils.errors import UserError, ending_of, of_rank
 from utils.liveness import Watch
 from utils.parser import process_count
 from utils.rendezvous import meet
@@ -321,6 +321,12 @@ def _check_flags(world: World, args: Namespace) -> None:
     flags = {k: str(v) for k, v in vars(args).items() if k not in OWN_FLAGS}
     if other := world.first_other(flags):
         rank, theirs, first = other
+        if theirs.keys() != first.keys():
+            raise UserError(
+                f"rank {rank}: has other flags than rank 0 "
+                f"(--{min(theirs.keys() ^ first.keys())}); all machines need the same version of "
+                "this code"
+            )
         name = next(name for name in first if theirs[name] != first[name])
         raise UserError(
             f"--{name} is {theirs[name]} on rank {rank} but {first[name]} on rank 0; "
@@ -347,7 +353,7 @@ def _end_all(
             line = f"error: no answer from rank {ranks} within --dist_timeout {timeout:g} s"
             code = 2
         if line and not world.is_main:
-            line = re.sub("^error: ", f"error: rank {world.rank}: ", line)
+            line = of_rank(line, world.rank)
         ending = world.watch.end(code, line or "")
         if ending.rank == world.rank:
             print(line or "".join(traceback.format_exception(error)), file=sys.stderr)

@@ -1,14 +1,19 @@
 """How a script ends when it cannot go on: one clear line, never a traceback."""
 
 import os
+import re
 import signal
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any
 
 from utils.resources import resource_problem
-from utils.stopping import Stopped, allow_interrupts
+from utils.stopping import SIGNALS, Stopped, allow_interrupts
+
+DEFERENCE = 30.0
+"""Seconds in which the first process of a machine, which fails alike, may say so for all."""
 
 
 class UserError(Exception):
@@ -132,9 +137,28 @@ def _file_problem(error: Exception) -> str | None:
     return one_line(f"{error.filename}: {error.strerror}; check the path and its permissions")
 
 
+def of_rank(line: str, rank: int | str) -> str:
+    """An error line that tells which of several processes it comes from."""
+    return re.sub("^error: ", f"error: rank {rank}: ", line)
+
+
 def _end(line: str, code: int) -> None:
     # Half-made objects, such as a data loader without its workers, complain when they are removed.
     sys.unraisablehook = lambda _: None
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # once, of several processes that torchrun started
+    if os.environ.get("LOCAL_RANK", "0") == "0":
         print(line, file=sys.stderr)
+    elif code == 2:
+        _defer()
+        print(of_rank(line, os.environ.get("RANK", "")), file=sys.stderr)
     sys.exit(code)
+
+
+def _defer() -> None:
+    """In another process than the first that torchrun started here: let that one say what is wrong.
+
+    It may still be importing. As soon as any process ends, torchrun ends all others: if this one
+    did not wait, there might be no line at all.
+    """
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_DFL)
+    time.sleep(DEFERENCE)

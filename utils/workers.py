@@ -42,7 +42,8 @@ def worker_context() -> BaseContext:
         )
     forkserver.set_forkserver_preload([name for name in SLOW_IMPORTS if name in sys.modules])
     with _project_folder(), _ignored_interrupts():
-        resource_tracker.ensure_running()
+        with _no_word_of_semaphores():
+            resource_tracker.ensure_running()
         forkserver.ensure_running()
     return get_context("forkserver")
 
@@ -55,6 +56,23 @@ def _project_folder() -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
+
+
+@contextmanager
+def _no_word_of_semaphores() -> Iterator[None]:
+    """The tracker that is started within the block removes what killed processes leave silently.
+
+    Its warning would stand below the line that says why a run has ended.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [before, "ignore:resource_tracker"]))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 @contextmanager

@@ -94,3 +94,17 @@ def test_the_working_directory_and_ctrl_c_stay_as_they_are(tmp_path, monkeypatch
     assert worker_context().get_start_method() == "forkserver"
     assert Path.cwd() == tmp_path
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_process_that_ends_at_once_says_nothing_of_its_semaphores():
+    """As a rank does when another one has died; the tracker of its resources removes them."""
+    code = (
+        "import os; from utils.workers import worker_context; "
+        "semaphore = worker_context().Semaphore(); print(os.environ.get('PYTHONWARNINGS'), "
+        "flush=True); os._exit(2)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "None\n", "")
