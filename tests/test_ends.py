@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -86,7 +87,7 @@ def test_the_first_process_of_a_machine_says_what_is_wrong_for_all(script, monke
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     waited = []
-    monkeypatch.setattr(errors.time, "sleep", waited.append)
+    monkeypatch.setattr(errors, "time", SimpleNamespace(sleep=waited.append))
     line = script("warmup.py --total_itrz 3", fails=True)
     assert line.startswith("error: rank 1: unrecognized arguments: --total_itrz")
     assert waited == [errors.DEFERENCE]
@@ -95,7 +96,7 @@ def test_the_first_process_of_a_machine_says_what_is_wrong_for_all(script, monke
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
         raise SystemExit(-signal.SIGTERM)
 
-    monkeypatch.setattr(errors.time, "sleep", ended_meanwhile)
+    monkeypatch.setattr(errors, "time", SimpleNamespace(sleep=ended_meanwhile))
     ended = call("warmup.py --total_itrz 3")
     assert (ended.code, ended.err) == (-signal.SIGTERM, "")
 
