@@ -22,15 +22,16 @@ def allow_interrupts() -> None:
 
 
 def _end(signum: int, _: FrameType | None) -> NoReturn:
-    os.write(2, b"stopped by SIGINT\n")
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # torchrun sends the signal to all its processes
+        os.write(2, b"stopped by SIGINT\n")
     os._exit(128 + signum)
 
 
 class Stopped(BaseException):
     """Raised at the next safe point after a signal has asked to stop."""
 
-    def __init__(self, signum: int):
-        super().__init__(f"stopped by {signal.Signals(signum).name}; go on with --resume")
+    def __init__(self, signum: int, remedy: str = "go on with --resume"):
+        super().__init__(f"stopped by {signal.Signals(signum).name}; {remedy}")
         self.exit_code = 128 + signum
 
 

@@ -118,6 +118,30 @@ def test_inference(script, experiment, toy_city, tmp_path):
     assert_same_files(tmp_path / "both", one)
 
 
+def test_a_rank_that_dies_in_inference_is_named(experiment, toy_city, tmp_path):
+    """Though torchrun ends the others at once."""
+    out = tmp_path / "out"
+    kill = Signal(signal.SIGKILL, out, Moment("os.rename", "inference.toml"))
+    command = f"{inference(experiment, toy_city)} --save_dir {out}"
+    job = Ranks(command, 2, tmp_path, victim=1, signal_=kill)
+    job.processes[1].join(120)
+    job.processes[0].terminate()
+    ended = job.wait()
+    assert [rank.code for rank in ended] == [2, -signal.SIGKILL]
+    line = rf"error: rank 1 \(process {job.processes[1].pid} on .*\) died .*; start it again\n"
+    assert re.fullmatch(line, ended[0].err)
+
+
+def test_inference_that_is_stopped_says_so_once(experiment, toy_city, tmp_path):
+    """On all ranks, by a signal to any of them."""
+    out = tmp_path / "out"
+    stop = Signal(signal.SIGTERM, out, Moment("os.rename", "inference.toml"))
+    command = f"{inference(experiment, toy_city)} --save_dir {out}"
+    ended = Ranks(command, 2, tmp_path, signal_=stop).wait()
+    assert [rank.code for rank in ended] == [128 + signal.SIGTERM] * 2
+    assert "".join(rank.err for rank in ended) == "stopped by SIGTERM; start it again\n"
+
+
 def test_inference_ends_on_all_ranks_when_one_finds_a_broken_image(experiment, toy_city, tmp_path):
     city = shutil.copytree(toy_city / "Cityscapes", tmp_path / "city")
     broken = sorted((city / "leftImg8bit" / "val").rglob("*.png"))[-1]
