@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from PIL import Image
 from tests.experiment import load
 from tests.in_process import Ended
 from tests.killing import Moment, Signal
-from tests.ranks import Ranks, run_ranks
+from tests.ranks import BesideMadeUpRank, Ranks, run_ranks
+from utils.distributed import _check_flags
+from utils.errors import UserError
 from utils.recorder import read_metrics
 
 
@@ -217,6 +220,12 @@ def test_what_ranks_do_not_have_alike(city, start, tmp_path):
     assert "rank 1: the data in --src_data_dir are not those of rank 0" in line
     assert f"GTA5/images/{image.name}; all machines need the same copy" in line
     assert not (tmp_path / "exp" / "checkpoint.tar").exists()
+
+
+def test_a_rank_with_another_version_of_the_code_is_named():
+    world = BesideMadeUpRank(lambda flags: {k: v for k, v in flags.items() if k != "new"})
+    with pytest.raises(UserError, match=r"rank 1: has other flags than rank 0 \(--new\);"):
+        _check_flags(world, Namespace(old=1, new=2))
 
 
 def test_a_number_of_processes_that_is_none(script, monkeypatch):
