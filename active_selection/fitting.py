@@ -77,8 +77,7 @@ def fit_all(fits: Sequence[Fit], device: torch.device | str, world: World) -> li
     for share, (lines, found) in zip(others, theirs, strict=True):
         for line in lines:
             log.info(line)
-        for i, parameters in zip(share, found, strict=True):
-            mixtures[i] = Mixture(*(tensor.to(device) for tensor in parameters))
+        mixtures |= dict(zip(share, _made_here(found, device), strict=True))
     return [mixtures[i] for i in range(len(fits))]
 
 
@@ -100,6 +99,12 @@ def divide(costs: Sequence[int], parts: int) -> list[list[int]]:
         shares[part].append(task)
         totals[part] += costs[task]
     return shares
+
+
+def _made_here(found: Sequence[Parameters], device: torch.device | str) -> list[Mixture]:
+    """Make mixtures of their parameters, each in one thread as in a fit: rounding depends on it."""
+    on_device = [[tensor.to(device) for tensor in parameters] for parameters in found]
+    return map_in_threads(lambda tensors: Mixture(*tensors), on_device, lambda _: 1)
 
 
 def _fit_here(fits: Sequence[Fit], device: torch.device | str) -> list[Mixture]:
