@@ -13,7 +13,6 @@ rank fails is in :mod:`utils.liveness`.
 
 import os
 import re
-import signal
 import sys
 import time
 import traceback
@@ -22,7 +21,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from types import FrameType
 from typing import Any, NoReturn, TextIO, TypeVar
 
 import numpy as np
@@ -31,7 +29,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from utils.errors import UserError, ending_of, of_rank
-from utils.liveness import PATIENCE, Watch
+from utils.liveness import Watch
 from utils.parser import process_count
 from utils.rendezvous import meet
 from utils.stopping import SIGNALS, STOP, Stopped
@@ -295,7 +293,7 @@ def joined(args: Namespace, parser: Callable[[], ArgumentParser] | None = None) 
     if not world.is_main:
         sys.stderr = _NoTerminal(sys.stderr)
     STOP.patience = PASSED_ON
-    _await_news_at_sigterm(world)
+    world.watch.take_sigterm()
     try:
         _check_flags(world, args)
         yield world
@@ -304,20 +302,6 @@ def joined(args: Namespace, parser: Callable[[], ArgumentParser] | None = None) 
         _end_all(world, error, args.dist_timeout, parser)
     world.watch.leave()
     dist.destroy_process_group()
-
-
-def _await_news_at_sigterm(world: World) -> None:
-    """Let SIGTERM end a script that does not listen for it only when nobody else's end is why.
-
-    When one of its processes dies, torchrun ends the others at once; the watch needs a moment to
-    tell who it was, and ends this process.
-    """
-
-    def handle(signum: int, _: FrameType | None) -> NoReturn:
-        time.sleep(PATIENCE)
-        raise Stopped(signum, world.watch.remedy)
-
-    signal.signal(signal.SIGTERM, handle)
 
 
 class _NoTerminal:

@@ -7,18 +7,20 @@ whoever ends first writes there how the job ends, and all others end in the same
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple, NoReturn
 
 from utils.rendezvous import Member, connect
-from utils.stopping import STOP
+from utils.stopping import STOP, Stopped
 
 PERIOD = 0.5  # seconds between looks at the store
-PATIENCE = 8 * PERIOD  # after a failed operation: time to find out who is gone
+PATIENCE = 8 * PERIOD  # after a failed operation, or SIGTERM: time to find out who is gone
 HOSTING = 30.0  # seconds in which the host of the store stays for the others to read it
 
 
@@ -59,6 +61,19 @@ class Watch:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         threading.Thread(target=self._await_answers, daemon=True).start()
+
+    def take_sigterm(self) -> None:
+        """Let SIGTERM end a script that does not listen for it, but not before others' news of why.
+
+        As soon as a process dies, torchrun asks the others of its machine to end, too. This watch
+        needs a moment to tell which one it was, and then ends this process itself.
+        """
+
+        def handle(signum: int, _: FrameType | None) -> NoReturn:
+            time.sleep(PATIENCE)
+            raise Stopped(signum, self.remedy)
+
+        signal.signal(signal.SIGTERM, handle)
 
     def end(self, code: int, line: str) -> Ending:
         """Tell the others how this process ends; return how the job ends, as the first one told."""

@@ -91,6 +91,7 @@ def test_deterministic_asks_torch_for_kernels_that_repeat(monkeypatch):
         for flags, wanted in (([], was), (["--deterministic"], True)):
             Runtime.from_args(warmup.parser().parse_args(["--device", "cpu", *flags]))
             assert torch.are_deterministic_algorithms_enabled() == wanted
+            assert torch.backends.cudnn.benchmark == (not flags)  # trying kernels does not repeat
     finally:
         torch.use_deterministic_algorithms(was)
 
