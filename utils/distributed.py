@@ -93,7 +93,7 @@ class World:
         except (RuntimeError, ValueError, KeyError) as error:
             raise UserError(
                 f"torchrun: {process_count()} processes did not find each other within "
-                f"{timeout:g} s ({str(error).splitlines()[0]}); see MASTER_ADDR and MASTER_PORT, "
+                f"{timeout:g} s ({str(error).splitlines()[0].rstrip('.')}); see MASTER_ADDR and MASTER_PORT, "
                 "--rdzv_endpoint and --dist_timeout"
             ) from error
         local_rank = int(os.environ.get("LOCAL_RANK", 0))
