@@ -91,9 +91,10 @@ class World:
             )
             control = dist.new_group(backend="gloo", timeout=LONG)
         except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0].rstrip(".")
             raise UserError(
                 f"torchrun: {process_count()} processes did not find each other within "
-                f"{timeout:g} s ({str(error).splitlines()[0].rstrip('.')}); see MASTER_ADDR and MASTER_PORT, "
+                f"{timeout:g} s ({reason}); see MASTER_ADDR and MASTER_PORT, "
                 "--rdzv_endpoint and --dist_timeout"
             ) from error
         local_rank = int(os.environ.get("LOCAL_RANK", 0))
