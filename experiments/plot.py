@@ -27,7 +27,7 @@ import numpy as np
 from dataloader.class_counts import VOID
 from dataloader.dataset_info import load_dataset
 from experiments.config import Config, add_config_arguments, config_of, read_settings
-from experiments.results import Results, collect, deviation, difference, spread
+from experiments.results import Curve, Results, collect, deviation, difference, of_seeds, spread
 from utils.errors import UserError, run
 from utils.files import atomic_write, write_json, write_text
 from utils.parser import COUNT, Parser
@@ -94,17 +94,21 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
     yield f"# {config.name}"
     yield ""
     yield f"mIoU, mean ± standard deviation over seeds {', '.join(map(str, results.seeds))}."
-    yield "The mean of rounds leaves out round 0, which is the warm-up."
+    yield "Strategies that are not done for all of these come last, with their own. The mean of"
+    yield "rounds leaves out round 0, which is the warm-up."
     yield ""
     yield from header("strategy", *rounds, "mean of rounds")
     yield row("labelled, %", *(f"{low:.2f} to {high:.2f}" for low, high in bounds), "")
-    best_first = sorted(results.curves.items(), key=lambda pair: -pair[1].miou[:, -1].mean())
+    best_first = sorted(
+        results.curves.items(),
+        key=lambda pair: (len(pair[1].seeds) < len(results.seeds), -pair[1].miou[:, -1].mean()),
+    )
     controls = {
         f"{name} (control, {curve.percent.max():.0f} %)": curve
         for name, curve in results.controls.items()
     }
     for name, curve in [*best_first, *controls.items()]:
-        yield row(name, *map(spread, [*curve.miou.T, curve.mean]))
+        yield row(label(name, curve, results), *map(spread, [*curve.miou.T, curve.mean]))
     yield row("bound", *until_last, spread(results.bound), "")
     yield ""
     yield from against_first(results)
@@ -113,7 +117,7 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
     yield ""
     yield from header("strategy", "seed", *rounds)
     for name, curve in (results.curves | results.controls).items():
-        for seed, values in zip(results.seeds, curve.miou, strict=True):
+        for seed, values in zip(curve.seeds, curve.miou, strict=True):
             yield row(name, seed, *(f"{value:.2f}" for value in values))
     for seed, value in zip(results.seeds, results.bound, strict=True):
         yield row("bound", seed, *until_last, f"{value:.2f}")
@@ -122,9 +126,10 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
     yield ""
     yield "Percent of the pixels labelled in all selections, all seeds together."
     yield ""
-    yield from header("class", *results.spent)
-    for label in classes(results):
-        yield row(label, *(f"{shares.get(label, 0):.1f}" for shares in results.spent.values()))
+    names = (label(name, results.curves.get(name), results) for name in results.spent)
+    yield from header("class", *names)
+    for each in classes(results):
+        yield row(each, *(f"{shares.get(each, 0):.1f}" for shares in results.spent.values()))
 
 
 def against_first(results: Results) -> Iterator[str]:
@@ -142,9 +147,18 @@ def against_first(results: Results) -> Iterator[str]:
     seeds = [f"seed {seed}" for seed in results.seeds]
     yield from header("strategy", *rounds, "mean of rounds", *seeds)
     for name in others:
-        more = results.curves[name].mean - base.mean
-        by_round = (results.curves[name].miou - base.miou).T[1:]
-        yield row(name, *map(difference, by_round), difference(more), *(f"{m:+.2f}" for m in more))
+        curve = results.curves[name]
+        both = [seed for seed in curve.seeds if seed in base.seeds]
+        if not both:
+            continue
+        ours, theirs = (of_seeds(each.miou, each.seeds, both) for each in (curve, base))
+        by_round = (ours - theirs)[:, 1:]
+        more = by_round.mean(1)
+        own = dict(zip(both, more, strict=True))
+        cells = (f"{own[seed]:+.2f}" if seed in own else "" for seed in results.seeds)
+        yield row(
+            label(name, curve, results), *map(difference, by_round.T), difference(more), *cells
+        )
     yield ""
 
 
@@ -154,17 +168,28 @@ def against_all_labels(results: Results) -> Iterator[str]:
     yield ""
     yield "Last round: share of the mIoU with all labels, and of what they add to the warm-up's."
     yield ""
-    goals = {"bound": results.bound}
-    goals |= {name: curve.miou[:, -1] for name, curve in results.controls.items()}
+    goals = {"bound": (results.bound, results.seeds)}
+    goals |= {name: (curve.miou[:, -1], curve.seeds) for name, curve in results.controls.items()}
     columns = [text.format(name) for name in goals for text in ("of {}, %", "of what {} adds, %")]
     yield from header("strategy", "regions", *columns)
     for name, curve in results.curves.items():
-        start, last, shares = *curve.miou[:, [0, -1]].mean(0), []
-        for goal in map(np.mean, goals.values()):
-            shares.append(f"{100 * last / goal:.0f}")
+        start, last = curve.miou[:, [0, -1]].mean(0)
+        shares = []
+        for values, seeds in goals.values():
+            of_same = of_seeds(values, seeds, curve.seeds)
+            goal = np.nan if of_same is None else of_same.mean()
+            shares.append(f"{100 * last / goal:.0f}" if goal > 0 else "-")
             shares.append(f"{100 * (last - start) / (goal - start):.0f}" if goal > start else "-")
-        yield row(name, f"{curve.regions[:, -1].mean():.0f}", *shares)
+        yield row(label(name, curve, results), f"{curve.regions[:, -1].mean():.0f}", *shares)
     yield ""
+
+
+def label(name: str, curve: Curve | None, results: Results) -> str:
+    """Return the name of a strategy, with its seeds if it is not done for all of them."""
+    if curve is None or curve.seeds == results.seeds:
+        return name
+    numbers = ", ".join(map(str, curve.seeds))
+    return f"{name} (seed{'s' * (len(curve.seeds) > 1)} {numbers})"
 
 
 def header(*names: str) -> Iterator[str]:
@@ -192,7 +217,8 @@ def draw_curves(results: Results, path: Path) -> None:
             results.bound.mean(), color="black", linestyle="--", linewidth=1, label="bound"
         )
         for strategy, curve in results.curves.items():
-            draw_mean(axes, getattr(curve, name).mean(0), curve.miou, label=strategy, marker="o")
+            known = label(strategy, curve, results)
+            draw_mean(axes, getattr(curve, name).mean(0), curve.miou, label=known, marker="o")
         axes.grid(alpha=0.3)
     both[0].set(xlabel="labelled pixels of the target, %", ylabel="mIoU, %")
     both[1].set(xlabel="labelled regions")
@@ -206,8 +232,8 @@ def draw_training(results: Results, path: Path) -> None:
     figure, panels = plt.subplots(1, rounds, sharey=True, squeeze=False, figsize=(11, 3.6))
     for number, axes in enumerate(panels[0]):
         for strategy, curve in results.curves.items():
-            values = curve.validated[:, number]
-            draw_mean(axes, np.arange(1, values.shape[1] + 1), values, label=strategy, marker=".")
+            values, known = curve.validated[:, number], label(strategy, curve, results)
+            draw_mean(axes, np.arange(1, values.shape[1] + 1), values, label=known, marker=".")
         axes.set(title=f"round {number + 1}", xlabel="validation")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
@@ -229,7 +255,7 @@ def draw_classes(results: Results, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(max(6.4, 0.75 * len(labels)), 4.2))
     width = 0.8 / len(names)
     for number, name in enumerate(names):
-        heights = [results.spent[name].get(label, 0) for label in labels]
+        heights = [results.spent[name].get(each, 0) for each in labels]
         places = np.arange(len(labels)) + (number - (len(names) - 1) / 2) * width
         axes.bar(places, heights, width, color="lightgrey" if name == "all" else None, label=name)
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")

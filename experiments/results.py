@@ -1,6 +1,6 @@
 """Results of an experiment: mIoU by labelled share, and the classes of the labelled pixels."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +20,11 @@ from utils.recorder import read_metrics
 class Curve:
     """One strategy: (seeds, rounds) arrays of labelled percent, labelled regions and mIoU.
 
-    ``validated`` are the mIoUs of all validations in a round's fine-tuning, (seeds, rounds - 1,
-    validations); a round's mIoU is the best of them.
+    ``seeds`` are those for which it is done. ``validated`` are the mIoUs of all validations in a
+    round's fine-tuning, (seeds, rounds - 1, validations); a round's mIoU is the best of them.
     """
 
+    seeds: list[int]
     percent: np.ndarray
     regions: np.ndarray
     miou: np.ndarray
@@ -37,6 +38,7 @@ class Curve:
     def plain(self) -> dict:
         """Return all arrays as plain values for JSON."""
         return {
+            "seeds": self.seeds,
             "labelled_percent": self.percent.tolist(),
             "labelled_regions": self.regions.tolist(),
             "mIoU": self.miou.tolist(),
@@ -46,9 +48,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class Results:
-    """Results of the strategies and controls that are done for all seeds.
+    """Results of the strategies and controls that are done, each for one seed at least.
 
-    ``spent`` is strategy -> class name -> percent of its labelled pixels, all seeds together;
+    ``spent`` is strategy -> class name -> percent of its labelled pixels, all its seeds together;
     "all" is the whole target.
     """
 
@@ -71,6 +73,13 @@ class Results:
         }
 
 
+def of_seeds(values: np.ndarray, seeds: list[int], chosen: list[int]) -> np.ndarray | None:
+    """Return the rows of some seeds from an array with a row for each of ``seeds``, or None."""
+    if not set(chosen) <= set(seeds):
+        return None
+    return values[[seeds.index(seed) for seed in chosen]]
+
+
 def deviation(values: np.ndarray) -> np.ndarray:
     """Return the sample's standard deviation along the first axis; 0 for a single value."""
     return values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
@@ -89,7 +98,7 @@ def difference(values: np.ndarray) -> str:
 
 
 def collect(config: Config, info: DatasetInfo) -> Results:
-    """Read the results of the strategies in a config that are done for all its seeds.
+    """Read the results of the strategies in a config, for the seeds for which they are done.
 
     Raises:
         UserError: a seed has no bound yet, no strategy is done, or files of a run are missing.
@@ -104,9 +113,9 @@ def collect(config: Config, info: DatasetInfo) -> Results:
     curves, of_controls = (
         {name: _curve(each) for name, each in group.items()} for group in (runs, controls)
     )
-    if len({curve.miou.shape for curve in [*curves.values(), *of_controls.values()]}) > 1:
+    if len({curve.miou.shape[1] for curve in [*curves.values(), *of_controls.values()]}) > 1:
         raise UserError(f"{config.name}: strategies of unequal rounds; see --strategies")
-    sets = {name: [_last_list(run) for run in each] for name, each in runs.items()}
+    sets = {name: [_last_list(run) for run in each.values()] for name, each in runs.items()}
     spent = {name: labels.shares(sum(map(labels.spent, each))) for name, each in sets.items()}
     images = next(iter(sets.values()))[0].target
     spent["all"] = labels.shares(sum(labels.of_image(item).sum(0) for item in images))
@@ -114,18 +123,20 @@ def collect(config: Config, info: DatasetInfo) -> Results:
     return Results(config.seeds, *map(np.array, best), curves, of_controls, spent)
 
 
-def _done_runs(config: Config, names: Iterable[str]) -> dict[str, list[Run]]:
-    """Return the runs of each name, one per seed, for the names whose runs are all done."""
-    runs = {name: [config.rounds(seed, name) for seed in config.seeds] for name in names}
-    return {name: each for name, each in runs.items() if all(run.is_done for run in each)}
+def _done_runs(config: Config, names: Iterable[str]) -> dict[str, dict[int, Run]]:
+    """Return the runs of each name that are done, by seed, for the names that have any."""
+    runs = {name: {seed: config.rounds(seed, name) for seed in config.seeds} for name in names}
+    done = {name: {s: run for s, run in each.items() if run.is_done} for name, each in runs.items()}
+    return {name: each for name, each in done.items() if each}
 
 
-def _curve(runs: Sequence[Run]) -> Curve:
-    """Read the records and validations of a strategy's runs, one per seed."""
-    columns = [_columns(run) for run in runs]
+def _curve(runs: dict[int, Run]) -> Curve:
+    """Read the records and validations of a strategy's runs, by seed."""
+    columns = [_columns(run) for run in runs.values()]
     if len({validated.shape for *_, validated in columns}) > 1:
-        raise UserError(f"{runs[0].folder}: seeds of unequal rounds or validations; run again")
-    return Curve(*map(np.array, zip(*columns, strict=True)))
+        first = next(iter(runs.values()))
+        raise UserError(f"{first.folder}: seeds of unequal rounds or validations; run again")
+    return Curve(list(runs), *map(np.array, zip(*columns, strict=True)))
 
 
 def _columns(run: Run) -> tuple[np.ndarray, ...]:

@@ -167,19 +167,27 @@ def test_strategies_are_compared_with_the_first_from_the_same_warm_ups():
     curves = {
         "random": curve_of([[10.0, 20, 30], [50, 40, 50]]),
         "d2ada": curve_of([[10.0, 24, 32], [50, 39, 53]]),
+        "BADGE": curve_of([[50.0, 41, 52]], [7]),
     }
     results = Results([4, 7], np.zeros(2), np.array([40.0, 60]), curves, {}, {})
     lines = list(against_first(results))
     assert lines[5] == "| strategy | round 1 | round 2 | mean of rounds | seed 4 | seed 7 |"
-    assert lines[7:-1] == ["| d2ada | +1.50 ± 2.50 | +2.50 ± 0.50 | +2.00 ± 1.00 | +3.00 | +1.00 |"]
+    assert lines[7:-1] == [
+        "| d2ada | +1.50 ± 2.50 | +2.50 ± 0.50 | +2.00 ± 1.00 | +3.00 | +1.00 |",
+        "| BADGE (seed 7) | +1.00 | +2.00 | +1.50 |  | +1.50 |",
+    ]
     lines = list(against_all_labels(results))
     assert lines[4] == "| strategy | regions | of bound, % | of what bound adds, % |"
-    assert lines[6:-1] == ["| random | 9 | 80 | 50 |", "| d2ada | 9 | 85 | 62 |"]
+    assert lines[6:-1] == [
+        "| random | 9 | 80 | 50 |",
+        "| d2ada | 9 | 85 | 62 |",
+        "| BADGE (seed 7) | 9 | 87 | 20 |",
+    ]
 
 
-def curve_of(miou):
-    shape = np.zeros((2, 3))
-    return Curve(shape, shape + 9, np.array(miou), np.zeros((2, 2, 4)))
+def curve_of(miou, seeds=(4, 7)):
+    shape = np.zeros((len(seeds), 3))
+    return Curve(list(seeds), shape, shape + 9, np.array(miou), np.zeros((len(seeds), 2, 4)))
 
 
 def test_a_run_that_fails_is_named_and_ends_nothing_else(
