@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from active_selection import clustering
-from active_selection.mixture import Mixture, fit_mixture
+from active_selection.mixture import Mixture, fit_mixture, one_at_a_time
 from utils.distributed import World
 from utils.logs import collected
 from utils.threads import map_in_threads
@@ -77,7 +77,7 @@ def fit_all(fits: Sequence[Fit], device: torch.device | str, world: World) -> li
     for share, (lines, found) in zip(others, theirs, strict=True):
         for line in lines:
             log.info(line)
-        mixtures |= dict(zip(share, _made_here(found, device), strict=True))
+        mixtures |= dict(zip(share, _mixtures_of(found, device), strict=True))
     return [mixtures[i] for i in range(len(fits))]
 
 
@@ -101,10 +101,15 @@ def divide(costs: Sequence[int], parts: int) -> list[list[int]]:
     return shares
 
 
-def _made_here(found: Sequence[Parameters], device: torch.device | str) -> list[Mixture]:
+def _mixtures_of(found: Sequence[Parameters], device: torch.device | str) -> list[Mixture]:
     """Make mixtures of their parameters, each in one thread as in a fit: rounding depends on it."""
     on_device = [[tensor.to(device) for tensor in parameters] for parameters in found]
-    return map_in_threads(lambda tensors: Mixture(*tensors), on_device, lambda _: 1)
+
+    def make(tensors: list[torch.Tensor]) -> Mixture:
+        with one_at_a_time(torch.device(device)):
+            return Mixture(*tensors)
+
+    return map_in_threads(make, on_device, lambda _: 1)
 
 
 def _fit_here(fits: Sequence[Fit], device: torch.device | str) -> list[Mixture]:

@@ -93,7 +93,7 @@ def test_the_first_process_of_a_machine_says_what_is_wrong_for_all(monkeypatch):
     ended = call("warmup.py --total_itrz 3")
     assert ended.code == 2
     assert ended.err.startswith("error: rank 1: unrecognized arguments: --total_itrz")
-    assert waited == [errors.DEFERENCE]
+    assert waited == [errors.FIRST_SPEAKS]
 
     def ended_meanwhile(_):
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -39,7 +39,7 @@ Value = TypeVar("Value")
 LONG = timedelta(days=30)
 LOST = re.compile(r"gloo|NCCL|store|[Cc]onnection|[Ss]ocket")
 """What errors of torch.distributed speak of when another rank is gone."""
-DEFERENCE = 1.0  # seconds
+RANK_0_SPEAKS = 1.0  # seconds in which rank 0 may say what is wrong on all ranks
 PASSED_ON = 5.0  # seconds in which a signal may arrive twice, see StopRequest.patience
 OWN_FLAGS = {"config", "device", "num_workers"}
 """Flags that may differ between ranks."""
@@ -325,7 +325,7 @@ def _check_flags(world: World, args: Namespace) -> None:
         rank, theirs, first = other
         if theirs.keys() != first.keys():
             raise UserError(
-                f"rank {rank}: has other flags than rank 0 "
+                f"rank {rank} has other flags than rank 0 "
                 f"(--{min(theirs.keys() ^ first.keys())}); all machines need the same version of "
                 "this code"
             )
@@ -345,7 +345,7 @@ def _end_all(
     """End this process as the whole job ends; whoever fails first prints its line."""
     try:
         if not world.is_main:  # where all ranks fail alike, rank 0 is the one to say so
-            time.sleep(DEFERENCE)
+            time.sleep(RANK_0_SPEAKS)
         line, code = ending_of(error, parser)
         lost = line is None and isinstance(error, RuntimeError) and LOST.search(str(error))
         if lost and (ending := world.watch.why()) is not None:

@@ -12,7 +12,7 @@ from typing import Any
 from utils.resources import resource_problem
 from utils.stopping import SIGNALS, Stopped, allow_interrupts
 
-DEFERENCE = 30.0
+FIRST_SPEAKS = 30.0
 """Seconds in which the first process of a machine, which fails alike, may say so for all."""
 
 
@@ -148,12 +148,12 @@ def _end(line: str, code: int) -> None:
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(line, file=sys.stderr)
     elif code == 2:
-        _defer()
-        print(of_rank(line, os.environ.get("RANK", "")), file=sys.stderr)
+        _let_first_speak()
+        print(of_rank(line, os.environ.get("RANK", os.environ["LOCAL_RANK"])), file=sys.stderr)
     sys.exit(code)
 
 
-def _defer() -> None:
+def _let_first_speak() -> None:
     """In another process than the first that torchrun started here: let that one say what is wrong.
 
     It may still be importing. As soon as any process ends, torchrun ends all others: if this one
@@ -161,4 +161,4 @@ def _defer() -> None:
     """
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_DFL)
-    time.sleep(DEFERENCE)
+    time.sleep(FIRST_SPEAKS)

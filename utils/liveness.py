@@ -113,7 +113,10 @@ class Watch:
 
     def exit_with(self, ending: Ending) -> NoReturn:
         """End this process as the job ends."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
         self.store.set(f"left/{self.rank}", "")
+        self._left_store.set()
         self._host_the_store()
         exit_at_once(ending.code)
 

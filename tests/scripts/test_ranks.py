@@ -224,7 +224,7 @@ def test_what_ranks_do_not_have_alike(city, start, tmp_path):
 
 def test_a_rank_with_another_version_of_the_code_is_named():
     world = BesideMadeUpRank(lambda flags: {k: v for k, v in flags.items() if k != "new"})
-    with pytest.raises(UserError, match=r"rank 1: has other flags than rank 0 \(--new\);"):
+    with pytest.raises(UserError, match=r"rank 1 has other flags than rank 0 \(--new\);"):
         _check_flags(world, Namespace(old=1, new=2))
 
 
