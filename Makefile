@@ -17,7 +17,7 @@ test: $(READY)  ## the whole test suite
 test-ranks: $(READY)  ## some minutes: runs of two processes that are killed at every moment
 	TEST_RANKS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal tests/several_ranks
 
-# Without the tests that count what a GPU would do: PyTorch 2.6 makes fake tensors only of real GPUs.
+# Without the tests that count what a GPU would do: PyTorch 2.6 can make fake CUDA tensors only where there is a GPU.
 test-lowest: $(LOWEST)/.ready  ## the suite with the lowest versions that pyproject.toml names
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto --dist worksteal \
 		--ignore tests/active_selection/test_gpu_operations.py --ignore tests/utils/test_gpu_steps.py

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models import get_model
 from models.backbones import load_backbone
-from utils.errors import UserError
+from utils.errors import UserError, run
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = Path("demo")
@@ -34,17 +34,23 @@ DATA = (
     f"--trg_dataset cityscapes --trg_data_dir {CITY}/Cityscapes "
     f"--val_dataset cityscapes --val_data_dir {CITY}/Cityscapes"
 )
-# For minutes of training, so BatchNorm is trained and learning rates are high.
+# Training takes minutes here, so BatchNorm is trained and learning rates are high.
 TRAINING = "--no-freeze_bn --train_batch_size 4"
 
 
 def choose_weights(path: str | None) -> str:
-    """Return ``--backbone_weights``: the file, ImageNet's where they can be had, or none."""
+    """Return ``--backbone_weights``: the file, ImageNet's where they can be had, or none.
+
+    Raises:
+        UserError: the file is no backbone.
+    """
+    network = get_model(MODEL, 19, 16, True, False)
     if path:
+        load_backbone(network, path)
         print(f"networks start from the backbone in {path}")
         return str(Path(path).absolute())
     try:
-        load_backbone(get_model(MODEL, 19, 16, True, False), "imagenet")
+        load_backbone(network, "imagenet")
     except UserError as error:
         print(f"networks start from random weights: {error.line}")
         return "none"
@@ -96,4 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,4 +1,4 @@
-"""The two looks of the toy city: a clean, sunny computer game and a grainy camera on a grey day.
+"""The two looks of the toy city: a clean computer game, and a grainy camera on a grey day.
 
 Both show the same kinds of objects. They differ in light, colours, textures, lens, sensor and
 camera position, and in class frequencies: the source has no trains, and few riders and bicycles.

@@ -77,7 +77,7 @@ def _house(pen: Pen, house: House, facade: Paint) -> None:
     )
     canvas.side(x, moved(windows, 0.0, -0.12), trim)
     canvas.side(x, windows, glass)
-    _blinds(pen, x, windows, glass)
+    _reflections(pen, x, windows, glass)
     gable_windows = grid(
         x + 2 * side, x + 12 * side, STOREY + 0.4, height - 0.4, 3, storeys - 1, 0.4
     )
@@ -104,7 +104,7 @@ def _roof(pen: Pen, house: House, facade: Paint) -> None:
     pen.canvas.front(z, gable, facade)
 
 
-def _blinds(pen: Pen, x: float, windows: np.ndarray, glass: Paint) -> None:
+def _reflections(pen: Pen, x: float, windows: np.ndarray, glass: Paint) -> None:
     """Draw some windows with a blind, and some that mirror the sky."""
     chosen = pen.rng.random(len(windows))
     sky = glass.tinted(pen.canvas.weather.sky_low).shaded(0.75)

@@ -1,4 +1,4 @@
-"""The street itself and its furniture: ground, houses, trees, poles, lights and signs.
+"""The street itself and its furniture: ground, skyline, trees, poles, lights, signs, railings.
 
 Objects are drawn at (x, z), the position of their middle and of their near end, in metres.
 """
