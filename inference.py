@@ -48,9 +48,10 @@ from utils.common import (
     add_rank_arguments,
     add_relocation_argument,
 )
-from utils.distributed import World, joined
+from utils.distributed import World
 from utils.errors import UserError, run
 from utils.files import remove_temporaries, write_png
+from utils.job import joined
 from utils.logs import start_log
 from utils.parser import BATCH_SIZE, Parser, number
 from utils.prediction import enlarged_argmax

@@ -33,9 +33,10 @@ from dataloader.domain import agree_on_classes, check_and_describe
 from models import MODEL_NAMES
 from models.facts import take_facts
 from utils.common import check_training, training_parser
-from utils.distributed import World, joined
+from utils.distributed import World
 from utils.errors import UserError, one_line, run
 from utils.files import locked_folder
+from utils.job import joined
 from utils.logs import start_log
 from utils.parser import NON_NEGATIVE, POSITIVE, POSITIVE_INT, Parser, count_or_all, number
 from utils.resume import RunSettings

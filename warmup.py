@@ -32,10 +32,11 @@ from models.discriminator import Discriminator
 from models.facts import network_facts, take_facts
 from utils.checkpoint import load_model
 from utils.common import check_training, training_parser
-from utils.distributed import World, joined
+from utils.distributed import World
 from utils.engine import Training, TrainingPlan
 from utils.errors import run
 from utils.files import locked_folder
+from utils.job import joined
 from utils.logs import start_log
 from utils.optim import discriminator_optimizer, segmentation_optimizer
 from utils.parser import COUNT, Parser

@@ -6,7 +6,6 @@ torchvision's where it can be downloaded; else from random weights. Results are 
 ``demo/``, whose earlier contents are removed.
 """
 
-import argparse
 import json
 import shlex
 import shutil
@@ -20,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from models import get_model
 from models.backbones import load_backbone
 from utils.errors import UserError, run
+from utils.parser import Parser
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = Path("demo")
@@ -84,7 +84,7 @@ def steps(weights: str) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--weights", metavar="PATH", help="backbone trained on ImageNet")
     start = time.monotonic()
     weights = choose_weights(parser.parse_args().weights)

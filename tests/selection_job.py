@@ -15,7 +15,8 @@ from active_selection.rounds import Experiment
 from active_selection.run_folder import RunFolder
 from active_selection.strategies import STRATEGIES, method_names
 from dataloader.active_set import ActiveSet
-from utils.distributed import World, joined
+from utils.distributed import World
+from utils.job import joined
 from utils.logs import start_log
 from utils.parser import Parser
 from utils.stopping import STOP

@@ -105,7 +105,7 @@ def _roof(pen: Pen, house: House, facade: Paint) -> None:
 
 
 def _reflections(pen: Pen, x: float, windows: np.ndarray, glass: Paint) -> None:
-    """Draw some windows with a blind, and some that mirror the sky."""
+    """Let some windows mirror the sky, and darken some."""
     chosen = pen.rng.random(len(windows))
     sky = glass.tinted(pen.canvas.weather.sky_low).shaded(0.75)
     for which, paint in ((chosen < 0.2, sky), (chosen > 0.8, glass.shaded(0.6))):

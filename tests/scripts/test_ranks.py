@@ -15,8 +15,8 @@ from tests.experiment import load
 from tests.in_process import Ended
 from tests.killing import Moment, Signal
 from tests.ranks import BesideMadeUpRank, Ranks, run_ranks
-from utils.distributed import _check_flags
 from utils.errors import UserError
+from utils.job import _check_flags
 from utils.recorder import read_metrics
 
 

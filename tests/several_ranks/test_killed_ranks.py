@@ -70,33 +70,27 @@ def test_killed_before_every_change_of_a_file(toy_city, unbroken, tmp_path, tall
 
 
 @pytest.mark.parametrize(
-    ("signum", "machines"), [(signal.SIGSTOP, None), (signal.SIGKILL, [ROOT, ROOT])]
+    ("victim", "signum", "machines", "how"),
+    [
+        (1, signal.SIGSTOP, None, " died or hangs; go on with"),
+        (1, signal.SIGKILL, [ROOT, ROOT], " died or hangs; go on with"),
+        # it hangs with the store: that no connection is closed does not keep the others waiting
+        (0, signal.SIGSTOP, None, ", or torchrun on its machine, d"),
+    ],
 )
-def test_no_answer(toy_city, tmp_path, signum, machines):
+def test_no_answer(toy_city, tmp_path, victim, signum, machines, how):
     """A process hangs, or dies on another machine: named after --dist_timeout seconds at most."""
     command = commands(toy_city, tmp_path / "exp")[0] + " --dist_timeout 4"
     moment = Moment("os.rename", "warmup_state.tar", 4)
     signal_ = Signal(signum, tmp_path / "exp", moment)
-    job = Ranks(command, 2, tmp_path, machines=machines, victim=1, signal_=signal_)
-    job.processes[0].join(120)
-    job.processes[1].kill()
+    job = Ranks(command, 2, tmp_path, machines=machines, victim=victim, signal_=signal_)
+    other = 1 - victim
+    job.processes[other].join(120)
+    job.processes[victim].kill()
     ended = job.wait()
-    assert ended[0].code == 2
-    [line] = [line for line in ended[0].err.splitlines() if "error: " in line]
-    assert re.match(r"error: rank 1 \(process \d+ on \S+\) died or hangs; go on with", line)
-
-
-def test_rank_0_gives_no_answer(toy_city, tmp_path):
-    """It hangs with the store: that no connection is closed does not keep the others waiting."""
-    command = commands(toy_city, tmp_path / "exp")[0] + " --dist_timeout 4"
-    moment = Moment("os.rename", "warmup_state.tar", 4)
-    job = Ranks(command, 2, tmp_path, signal_=Signal(signal.SIGSTOP, tmp_path / "exp", moment))
-    job.processes[1].join(60)
-    job.processes[0].kill()
-    ended = job.wait()
-    assert ended[1].code == 2
-    [line] = [line for line in ended[1].err.splitlines() if "error: " in line]
-    assert re.match(r"error: rank 0 \(process \d+ on \S+\), or torchrun on its machine, d", line)
+    assert ended[other].code == 2
+    [line] = [line for line in ended[other].err.splitlines() if "error: " in line]
+    assert re.match(rf"error: rank {victim} \(process \d+ on \S+\){how}", line)
 
 
 def test_torchrun_restarts_what_was_killed(script, toy_city, unbroken, tmp_path):
