@@ -1,9 +1,11 @@
 """Write the tables and figures of an experiment; see experiments/config.py.
 
-Writes ``<config>.json`` (settings and every mIoU), ``<config>.md`` (tables),
+Writes ``<config>.json`` (settings and results of every run), ``<config>.md`` (tables),
 ``<config>_curve.png`` (mIoU against labelled share and regions, mean and deviation over seeds),
 ``<config>_training.png`` (every validation, to see whether rounds are long enough) and
-``<config>_classes.png`` (classes of the labelled pixels).
+``<config>_classes.png`` (classes of the labelled pixels). Runs that the JSON file holds from an
+earlier call stay in it: so results of seeds that ran on several machines, or whose folders are
+gone, come together.
 """
 
 import sys
@@ -27,7 +29,20 @@ import numpy as np
 from dataloader.class_counts import VOID
 from dataloader.dataset_info import load_dataset
 from experiments.config import Config, add_config_arguments, config_of, read_settings
-from experiments.results import Curve, Results, collect, deviation, difference, of_seeds, spread
+from experiments.results import (
+    Curve,
+    OfSeed,
+    Results,
+    deviation,
+    difference,
+    join,
+    of_seeds,
+    plain,
+    read_kept,
+    results_of,
+    spread,
+)
+from experiments.run_results import collect
 from utils.errors import UserError, run
 from utils.files import atomic_write, write_json, write_text
 from utils.parser import COUNT, Parser
@@ -40,7 +55,7 @@ def parser() -> Parser:
     result.add_argument("--dataset", default="cityscapes", help="dataset of the target")
     folder = Path("experiments/results")
     result.add_argument("--to", type=Path, default=folder, help="folder for tables and figures")
-    seeds_help = "seeds to show (default: all in the config)"
+    seeds_help = "seeds to show (default: all that have a bound)"
     result.add_argument("--seeds", type=COUNT, nargs="+", help=seeds_help)
     strategies_help = "strategies to show (default: all that are done)"
     result.add_argument("--strategies", nargs="+", help=strategies_help)
@@ -53,9 +68,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     to = args.to / config.name
     if Path(f"{to}.json").resolve() == args.config.resolve():
         raise UserError(f"--to {args.to}: would overwrite the config; choose another folder")
-    results = collect(config, load_dataset(args.dataset))
-    settings = read_settings(args.config)
-    write_json(f"{to}.json", {"config": settings, **results.plain()}, indent=1)
+    path, settings = Path(f"{to}.json"), read_settings(args.config)
+    seeds, target = read_kept(path, settings)
+    found, of_folders = collect(config, load_dataset(args.dataset))
+    seeds, target = join(seeds, found, path), of_folders or target
+    results = results_of(
+        shown(config, seeds, args.seeds), config.strategies, config.controls, target
+    )
+    write_json(path, plain(seeds, settings, target), indent=1)
     write_text(f"{to}.md", "\n".join(markdown(config, results)) + "\n")
     draw_curves(results, Path(f"{to}_curve.png"))
     draw_training(results, Path(f"{to}_training.png"))
@@ -82,6 +102,19 @@ def restrict(config: Config, seeds: list[int] | None, strategies: list[str] | No
         for group in (config.strategies, config.controls)
     )
     return replace(config, seeds=seeds or config.seeds, strategies=chosen, controls=controls)
+
+
+def shown(config: Config, seeds: dict[int, OfSeed], chosen: list[int] | None) -> dict[int, OfSeed]:
+    """Return the seeds to show: those chosen, or all of the config that there are.
+
+    Raises:
+        UserError: a chosen seed has no bound yet, or none has.
+    """
+    numbers = chosen or [seed for seed in config.seeds if seed in seeds] or config.seeds
+    for seed in numbers:
+        if seed not in seeds:
+            raise UserError(f"{config.folder}: no bound of seed {seed} yet; run.py, or see --seeds")
+    return {seed: seeds[seed] for seed in numbers}
 
 
 def markdown(config: Config, results: Results) -> Iterator[str]:
@@ -124,7 +157,7 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
     yield ""
     yield "## What the labels were spent on"
     yield ""
-    yield "Percent of the pixels labelled in all selections, all seeds together."
+    yield "Percent of the pixels labelled in all selections, mean over seeds."
     yield ""
     names = (label(name, results.curves.get(name), results) for name in results.spent)
     yield from header("class", *names)

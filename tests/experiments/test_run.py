@@ -118,36 +118,42 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(stopped, script, config, toy
     to = config.parent / "results"
     script(f"experiments/plot.py {flags} --to {to}")
     results = json.loads((to / "tiny.json").read_text())
-    for row, seed in enumerate(SEEDS):
-        for name, curve in (results["strategies"] | results["controls"]).items():
+    last = []
+    for seed, kept in results["seeds"].items():
+        for name, run in kept["runs"].items():
             for number in range(3):
                 path = exp / f"seed{seed}" / name / "AL_record" / f"round_{number:02d}.json"
                 record = json.loads(path.read_text())
-                assert curve["mIoU"][row][number] == pytest.approx(record["mIoU"], abs=0.006)
+                assert run["mIoU"][number] == pytest.approx(record["mIoU"], abs=0.006)
                 active = ActiveSet.load(path.parents[1] / "datalist_01.pkl", ".", ".")
             labelled = sum(map(len, active.labelled.values()))
-            assert curve["labelled_regions"][row][::2] == [0, labelled]
-            best = np.max(curve["validated_mIoU"][row], 1)
-            np.testing.assert_allclose(best, curve["mIoU"][row][1:])
+            assert run["labelled_regions"][::2] == [0, labelled]
+            best = np.max(run["validated_mIoU"], 1)
+            np.testing.assert_allclose(best, run["mIoU"][1:])
+            shares = run["labelled_pixels_by_class_percent"]
+            assert sum(shares.values()) == pytest.approx(100, abs=0.2)
         log = (exp / f"seed{seed}" / "bound" / "log_train.txt").read_text()
         best = float(re.findall(r"best mIoU ([\d.]+)", log)[-1])
-        assert results["bound"][row] == best
+        assert kept["bound"] == best
+        assert list(kept["runs"]) == ["RIPU", "every"]
+        assert kept["runs"]["every"]["labelled_percent"][1] == 100
+        last.append(kept["runs"]["RIPU"]["mIoU"][-1])
+    assert list(results["seeds"]) == ["0", "1"]
+    assert sum(results["target"].values()) == pytest.approx(100, abs=0.2)
 
-    last = np.array(results["strategies"]["RIPU"]["mIoU"])[:, -1]
+    last = np.array(last)
     table = (to / "tiny.md").read_text()
     assert f"{last.mean():.2f} ± {last.std(ddof=1):.2f} |" in table
     assert "| every (control, 100 %) |" in table
     alone = f"experiments/plot.py {flags} --to {to} --strategies every"
     assert "--strategies every: a control" in script(alone, fails=True)
-    assert results["controls"]["every"]["labelled_percent"][0][1] == 100
-    assert list(results["labelled_pixels_by_class_percent"]) == ["RIPU", "all"]
-    for shares in results["labelled_pixels_by_class_percent"].values():
-        assert sum(shares.values()) == pytest.approx(100, abs=0.2)
     for name in ("tiny_curve.png", "tiny_training.png", "tiny_classes.png"):
         with Image.open(to / name) as picture:
             assert np.asarray(picture.convert("L")).std() > 10
         assert (to / name).stat().st_size < 200_000
     assert str(toy_city) not in "".join(path.read_text() for path in to.glob("tiny.[jm]*"))
+
+    check_that_results_outlive_their_folders(script, flags, to, exp, config.parent / "gone")
 
     # what started from a warm-up is not taken for what would start from another
     changed = json.loads(config.read_text())
@@ -160,6 +166,36 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(stopped, script, config, toy
     for seed in SEEDS:
         shutil.rmtree(exp / f"seed{seed}" / "warmup")
     assert refused.format("bound") in script(f"experiments/run.py {flags}", fails=True)
+
+
+def check_that_results_outlive_their_folders(script, flags, to, exp, gone):
+    """Seeds that ran on another machine stay in the tables, if their settings were the same."""
+    kept, names = to / "tiny.json", ("tiny.json", "tiny.md")
+    before = [(to / name).read_bytes() for name in names]
+    gone.mkdir()
+    (exp / "seed1").rename(gone / "seed1")
+    plot = f"experiments/plot.py {flags} --to {to}"
+    script(plot)
+    elsewhere = plot.replace(f"--out {exp}", f"--out {gone / 'nothing'}")
+    script(elsewhere)
+    assert [(to / name).read_bytes() for name in names] == before
+    (gone / "seed1").rename(exp / "seed1")
+
+    def refused(change, named):
+        value = json.loads(before[0])
+        change(value)
+        kept.write_text(json.dumps(value))
+        line = script(plot, fails=True)
+        assert str(kept) in line and named in line
+        assert json.loads(kept.read_text()) == value
+
+    refused(lambda v: v["seeds"]["1"].update(warmup=99.5), "warm-up of seed 1 came to 99.5")
+    refused(lambda v: v["config"].update(rounds="--max_iterations 9"), 'other "rounds"')
+    refused(lambda v: v["config"]["strategies"].update(RIPU="--active_method CLUE"), "of RIPU")
+    refused(lambda v: v["seeds"]["0"]["runs"]["RIPU"]["mIoU"].pop(), "holds no results")
+    refused(lambda v: v["seeds"]["0"]["runs"]["RIPU"].update(mIoU=[1, "2", 3]), "no results")
+    refused(lambda v: v.pop("seeds"), "holds no results")
+    kept.write_bytes(before[0])
 
 
 def test_strategies_are_compared_with_the_first_from_the_same_warm_ups():
