@@ -17,6 +17,7 @@ from active_selection.run_folder import RunFolder
 from active_selection.schedule import budget_pixels
 from active_selection.strategies import STRATEGIES, Candidates, needs_of
 from active_selection.table_pass import PassOptions, measure
+from dataloader.dataset_info import DatasetInfo
 from dataloader.datasets import Sample, TrainingSet
 from dataloader.domain import Domain, load_domain, load_domains, make_validator
 from dataloader.edges import region_edges
@@ -37,6 +38,21 @@ from utils.steps import SupervisedStep
 from utils.validation import Scores
 
 log = logging.getLogger(__name__)
+
+
+def density_options(
+    args: Namespace, source: DatasetInfo, mixtures_file: Path | None = None
+) -> DensityOptions:
+    """Return the options of density selection from the flags of ``train_ADA.py``."""
+    return DensityOptions(
+        components=args.components,
+        max_source_regions=args.max_source_regions,
+        class_balance=args.class_balance,
+        covariance=args.covariance,
+        skip_classes=source.missing_classes,
+        class_names=source.class_names,
+        mixtures_file=mixtures_file,
+    )
 
 
 class Experiment:
@@ -167,9 +183,9 @@ class Experiment:
         plan, rest = self.world.on_main(self._open_phases, n)
         results: list[PhaseResult] = []
         with self.recorder.timed("select", Step(n)):
-            tables = self._measure_tables(n, needs_of(rest)) if rest else None
+            tables = self.measure_tables(n, needs_of(rest)) if rest else None
             if self.world.is_main:
-                candidates = self._candidates(n, needs_of(rest), *tables) if tables else None
+                candidates = self.candidates(n, needs_of(rest), *tables) if tables else None
                 results = run_phases(
                     *(plan, candidates, self.active_set, self.target, self.folder.path, n),
                     ask=self.people,
@@ -201,7 +217,7 @@ class Experiment:
         ]
         return plan, rest
 
-    def _measure_tables(
+    def measure_tables(
         self, n: int, needs: Collection[str]
     ) -> tuple[RegionTable | None, RegionTable]:
         """Return the tables of source and target; measure only those that strategies need."""
@@ -210,25 +226,16 @@ class Experiment:
             return source, self._measure(n, "target", self.target)
         return source, areas_only(self.target)
 
-    def _candidates(
+    def candidates(
         self, n: int, needs: Collection[str], source: RegionTable | None, target: RegionTable
     ) -> Candidates:
-        """Return what strategies select from."""
+        """Return what strategies select from in round ``n``, of the tables measured for it."""
         args, edge = self.args, None
         if "edges" in needs:
             t = self.target
             edge = region_edges(t.items, t.root, t.regions, t.masks)
-        density = DensityOptions(
-            components=args.components,
-            max_source_regions=args.max_source_regions,
-            class_balance=args.class_balance,
-            covariance=args.covariance,
-            skip_classes=self.source.info.missing_classes,
-            class_names=self.source.info.class_names,
-            mixtures_file=self.folder.features / f"round{n:02d}_mixtures.npz"
-            if args.keep_features
-            else None,
-        )
+        mixtures = self.folder.features / f"round{n:02d}_mixtures.npz"
+        density = density_options(args, self.source.info, mixtures if args.keep_features else None)
         device = self.runtime.float64_device
         candidates = Candidates(target, source, args.seed, density, edge, device, self.world)
         in_scan = args.active_mode == "scan"

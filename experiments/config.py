@@ -22,13 +22,13 @@ A config is JSON with these keys; commands and flags are strings or lists of str
 import shlex
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
 from utils.files import read_json, write_json
-from utils.parser import Parser
+from utils.parser import COUNT, Parser
 
 BOUND, WARMUP = "bound", "warmup"
 NOTE = "run.json"  # in the folder of a run: its commands, and if it is done
@@ -120,6 +120,13 @@ def add_config_arguments(result: Parser) -> None:
     result.add_argument("--out", type=Path, help="folder for results (default: exp/<config>)")
 
 
+def add_choice_arguments(result: Parser, verb: str, condition: str = "in the config") -> None:
+    """Add the flags of :func:`restrict`, to ``verb`` the seeds and strategies that they name."""
+    for name, kind in (("seeds", COUNT), ("strategies", str)):
+        text = f"{name} to {verb} (default: all {condition})"
+        result.add_argument(f"--{name}", type=kind, nargs="+", help=text)
+
+
 def config_of(args: Namespace) -> Config:
     """Return the config that the flags of :func:`add_config_arguments` name."""
     folder = args.out or Path("exp") / args.config.stem
@@ -166,6 +173,25 @@ def read_config(path: Path, data: Path, folder: Path) -> Config:
         if name in (BOUND, WARMUP, "", "..") or Path(name).name != name:
             raise UserError(f"{path}: {name!r} cannot be a strategy's name; choose another")
     return config
+
+
+def restrict(config: Config, seeds: list[int] | None, strategies: list[str] | None) -> Config:
+    """Restrict a config to some of its seeds, strategies and controls, if any are named.
+
+    Raises:
+        UserError: the config has no such seed or strategy.
+    """
+    for name in strategies or ():
+        if name not in config.strategies | config.controls:
+            raise UserError(f"--strategies {name}: not in the config")
+    for seed in seeds or ():
+        if seed not in config.seeds:
+            raise UserError(f"--seeds {seed}: not in the config")
+    chosen, controls = (
+        {name: flags for name, flags in group.items() if not strategies or name in strategies}
+        for group in (config.strategies, config.controls)
+    )
+    return replace(config, seeds=seeds or config.seeds, strategies=chosen, controls=controls)
 
 
 def _words(text: Any, data: Path) -> list[str]:

@@ -10,7 +10,6 @@ gone, come together.
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -28,7 +27,14 @@ import numpy as np
 
 from dataloader.class_counts import VOID
 from dataloader.dataset_info import load_dataset
-from experiments.config import Config, add_config_arguments, config_of, read_settings
+from experiments.config import (
+    Config,
+    add_choice_arguments,
+    add_config_arguments,
+    config_of,
+    read_settings,
+    restrict,
+)
 from experiments.results import (
     Curve,
     OfSeed,
@@ -45,7 +51,7 @@ from experiments.results import (
 from experiments.run_results import collect
 from utils.errors import UserError, run
 from utils.files import atomic_write, write_json, write_text
-from utils.parser import COUNT, Parser
+from utils.parser import Parser
 
 
 def parser() -> Parser:
@@ -55,10 +61,7 @@ def parser() -> Parser:
     result.add_argument("--dataset", default="cityscapes", help="dataset of the target")
     folder = Path("experiments/results")
     result.add_argument("--to", type=Path, default=folder, help="folder for tables and figures")
-    seeds_help = "seeds to show (default: all that have a bound)"
-    result.add_argument("--seeds", type=COUNT, nargs="+", help=seeds_help)
-    strategies_help = "strategies to show (default: all that are done)"
-    result.add_argument("--strategies", nargs="+", help=strategies_help)
+    add_choice_arguments(result, "show", "that are done")
     return result
 
 
@@ -81,27 +84,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     draw_training(results, Path(f"{to}_training.png"))
     draw_classes(results, Path(f"{to}_classes.png"))
     print(f"{len(results.curves)} strategies, seeds {results.seeds}: {to}.md")
-
-
-def restrict(config: Config, seeds: list[int] | None, strategies: list[str] | None) -> Config:
-    """Restrict a config to some of its seeds and strategies, if any are named.
-
-    Raises:
-        UserError: the config has no such seed or strategy.
-    """
-    for name in strategies or ():
-        if name not in config.strategies | config.controls:
-            raise UserError(f"--strategies {name}: not in the config")
-    if strategies and config.strategies.keys().isdisjoint(strategies):
-        raise UserError(f"--strategies {strategies[0]}: a control; name a strategy as well")
-    for seed in seeds or ():
-        if seed not in config.seeds:
-            raise UserError(f"--seeds {seed}: not in the config")
-    chosen, controls = (
-        {name: flags for name, flags in group.items() if not strategies or name in strategies}
-        for group in (config.strategies, config.controls)
-    )
-    return replace(config, seeds=seeds or config.seeds, strategies=chosen, controls=controls)
 
 
 def shown(config: Config, seeds: dict[int, OfSeed], chosen: list[int] | None) -> dict[int, OfSeed]:

@@ -141,7 +141,9 @@ def results_of(
         for group in (runs, of_controls)
     )
     if not curves:
-        raise UserError("no strategy is done; run.py, or see --seeds and --strategies")
+        raise UserError(
+            "no strategy (beside controls) is done; run.py, or see --seeds and --strategies"
+        )
     if len({curve.miou.shape[1] for curve in [*curves.values(), *controls.values()]}) > 1:
         raise UserError("strategies of unequal rounds; see --strategies")
     spent = {name: _mean_shares([run.spent for run in runs[name].values()]) for name in curves}

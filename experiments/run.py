@@ -1,6 +1,7 @@
 """Run strategies x seeds on one task with the project's scripts; see experiments/config.py.
 
 The same command continues an experiment: finished runs are skipped, and stopped runs continue.
+Several machines can divide the seeds (--seeds), each into its own --out: see experiments/plot.py.
 """
 
 import os
@@ -17,7 +18,7 @@ if __name__ == "__main__":
 
     end_at_interrupt()
 
-from experiments.config import Run, add_config_arguments, config_of
+from experiments.config import Run, add_choice_arguments, add_config_arguments, config_of, restrict
 from utils.errors import UserError, run
 from utils.parser import POSITIVE_INT, Parser
 from utils.stopping import STOP
@@ -29,13 +30,14 @@ def parser() -> Parser:
     """Return the command-line parser of this script."""
     result = Parser(__doc__)
     add_config_arguments(result)
+    add_choice_arguments(result, "run")
     result.add_argument("--jobs", type=POSITIVE_INT, default=1, help="number of parallel runs")
     return result
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
-    config = config_of(args)
+    config = restrict(config_of(args), args.seeds, args.strategies)
     STOP.listen()
     for command in config.prepare:
         print(" ".join(command), flush=True)

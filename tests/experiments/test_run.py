@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cityscapesscripts.helpers.labels import id2label
 from PIL import Image
 
 import experiments.run
@@ -23,6 +24,7 @@ from tests.experiment import NETWORK
 from tests.in_process import call
 from tests.processes import start
 from utils.errors import UserError
+from utils.safe_pickle import load_pickle
 
 SEEDS = (0, 1)
 
@@ -110,9 +112,12 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(stopped, script, config, toy
     flags, exp = where(config, toy_city), stopped
     assert is_done(exp / "seed0" / "warmup")
     assert not is_done(exp / "seed0" / "RIPU")
-    out = script(f"experiments/run.py {flags} --jobs 2")
-    assert "seed0/warmup:" not in out  # done before
+    out = script(f"experiments/run.py {flags} --seeds 1 --strategies RIPU --jobs 2")
+    assert "seed0" not in out and "seed1/every" not in out  # not asked for
     assert "seed1/RIPU: done" in out
+    out = script(f"experiments/run.py {flags} --jobs 2")
+    assert not re.search(r"seed0/warmup: |seed1/RIPU: ", out)  # done before
+    assert "seed0/RIPU: done" in out and "seed1/every: done" in out
     assert "seed" not in script(f"experiments/run.py {flags}")
 
     to = config.parent / "results"
@@ -146,7 +151,7 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(stopped, script, config, toy
     assert f"{last.mean():.2f} ± {last.std(ddof=1):.2f} |" in table
     assert "| every (control, 100 %) |" in table
     alone = f"experiments/plot.py {flags} --to {to} --strategies every"
-    assert "--strategies every: a control" in script(alone, fails=True)
+    assert "no strategy (beside controls)" in script(alone, fails=True)
     for name in ("tiny_curve.png", "tiny_training.png", "tiny_classes.png"):
         with Image.open(to / name) as picture:
             assert np.asarray(picture.convert("L")).std() > 10
@@ -154,6 +159,7 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(stopped, script, config, toy
     assert str(toy_city) not in "".join(path.read_text() for path in to.glob("tiny.[jm]*"))
 
     check_that_results_outlive_their_folders(script, flags, to, exp, config.parent / "gone")
+    check_that_first_selections_are_replayed(script, config, flags, exp)
 
     # what started from a warm-up is not taken for what would start from another
     changed = json.loads(config.read_text())
@@ -196,6 +202,40 @@ def check_that_results_outlive_their_folders(script, flags, to, exp, gone):
     refused(lambda v: v["seeds"]["0"]["runs"]["RIPU"].update(mIoU=[1, "2", 3]), "no results")
     refused(lambda v: v.pop("seeds"), "holds no results")
     kept.write_bytes(before[0])
+
+
+def check_that_first_selections_are_replayed(script, config, flags, exp):
+    """Chosen is what the run chose, and what is in it is what its labels say."""
+    path = config.parent / "replayed.json"
+    strategies = {name: f"--active_method {name}" for name in ("RIPU", "density", "AADA")}
+    path.write_text(json.dumps({"like": config.name, "strategies": strategies}))
+    flags = flags.replace(config.name, path.name) + " --seed 1 --strategies"
+    out = script(f"experiments/replay.py {flags} RIPU density").splitlines()
+    _, *rows = (line.strip("| ").split(" | ") for line in out if line.startswith("| "))
+    assert [name for name, *_ in rows] == ["RIPU", "density"]
+    _, regions, void, right, classes, same = rows[0]
+    assert same == "100"
+    folder = exp / "seed1" / "RIPU"
+    active = ActiveSet.load(folder / "datalist_00.pkl", ".", ".")
+    reasons = json.loads((folder / "AL_record" / "RIPU_selection_00.json").read_text())
+    entries = load_pickle(folder / "RIPU_selection_00.pkl")
+    assert int(regions) == len(entries) == sum(map(len, active.labelled.values()))
+    of_class, hits = np.zeros(20, int), 0
+    for (_, paths, region), (predicted, *_) in zip(entries, reasons, strict=True):
+        _, label, superpixel = paths.split(",")
+        raw = np.asarray(Image.open(label))[np.asarray(Image.open(superpixel)) == region]
+        ids = [id2label[i].trainId for i in raw]
+        ids = np.array([19 if i in (-1, 255) else i for i in ids])
+        of_class += np.bincount(ids, minlength=20)
+        hits += (ids == predicted).sum()
+    shares = of_class[:19][of_class[:19] > 0] / of_class[:19].sum()
+    expected = (100 * of_class[19] / of_class.sum(), 100 * hits / of_class[:19].sum())
+    np.testing.assert_allclose([float(void), float(right)], expected, atol=0.051)
+    assert float(classes) == pytest.approx(np.prod(shares**-shares), abs=0.0051)
+    assert "AADA needs a discriminator" in script(f"experiments/replay.py {flags} AADA", fails=True)
+    for name in ("CLUE", "every"):  # not in the config, and a control
+        line = script(f"experiments/replay.py {flags} {name}", fails=True)
+        assert f"--strategies {name}" in line
 
 
 def test_strategies_are_compared_with_the_first_from_the_same_warm_ups():
