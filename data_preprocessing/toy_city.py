@@ -5,7 +5,9 @@ grainy camera on a grey day. The whole pipeline runs on it in minutes, without a
 
     python data_preprocessing/toy_city.py --root data/toy
 
-Image i of a domain does not depend on the number of images.
+Image i of a domain does not depend on the number of images. With ``--cartoon`` the source has flat
+colours, one light, no shadows and one point of view: a network learns less from it that serves for
+photographs.
 """
 
 import json
@@ -14,7 +16,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +30,7 @@ if __name__ == "__main__":
 import cv2
 import numpy as np
 
-from data_preprocessing.toy.looks import SOURCE, TARGET, Look
+from data_preprocessing.toy.looks import CARTOON, SOURCE, TARGET, Look
 from data_preprocessing.toy.scene import draw_scene
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from utils.errors import UserError, run
@@ -86,9 +88,12 @@ DOMAINS = (
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw the city that the command line asks for."""
     args = parse_args(argv)
-    reserve_root(args.root, {"images": args.images, "size": args.size, "seed": args.seed})
+    settings = {"images": args.images, "size": args.size, "seed": args.seed}
+    reserve_root(args.root, settings | ({"cartoon": True} if args.cartoon else {}))
     with mapper(args.images) as each:
         for domain in DOMAINS:
+            if args.cartoon and domain.look is SOURCE:
+                domain = replace(domain, look=CARTOON)
             count = args.images if domain.split == "train" else args.images // 2
             draw = partial(write_scene, args.root, domain, tuple(args.size), args.seed)
             list(each(draw, range(count)))
@@ -128,6 +133,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     )
     seed_help = "seed of the city; each seed gives another one"
     parser.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0, help=seed_help)
+    parser.add_argument("--cartoon", action="store_true", help="draw a simpler source")
     parser.add_argument("--quiet", action="store_true", help="print nothing")
     args = parser.parse_args(argv)
     if args.size[0] < MIN_HEIGHT or args.size[1] < MIN_WIDTH:
@@ -176,7 +182,7 @@ def write_scene(root: Path, domain: ToySplit, size: tuple[int, int], seed: int, 
     if info.label_reader == "red16":
         write_red16(root / label_path, ids, scene.instances)
         return
-    if domain is GTA5 and index % ODD_ONE_OF == ODD_ONE:
+    if domain.folder == GTA5.folder and index % ODD_ONE_OF == ODD_ONE:
         ids = cv2.resize(ids, (size[1] - 2, size[0] - 2), interpolation=cv2.INTER_NEAREST)
     write_png(root / label_path, ids)
 

@@ -1,10 +1,10 @@
-"""The two looks of the toy city: a clean computer game, and a grainy camera on a grey day.
+"""The looks of the toy city: a clean computer game, a cartoon, and a grainy camera on a grey day.
 
-Both show the same kinds of objects. They differ in light, colours, textures, lens, sensor and
+All show the same kinds of objects. They differ in light, colours, textures, lens, sensor and
 camera position, and in class frequencies: the source has no trains, and few riders and bicycles.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data_preprocessing.toy.weather import (
     BRIGHT_CLOUD,
@@ -170,6 +170,23 @@ SOURCE = Look(
     },
     oncoming={"car": 4, "truck": 0.7, "bus": 0.6, "motorcyclist": 0.08, "nothing": 2},
 )
+
+CARTOON = replace(
+    SOURCE,
+    weathers=(replace(NOON, sun=0.3, shadow=0.0, haze_distance=1e6),),
+    texture=0.0,
+    bare=0.0,
+    colors={kind: colors[:2] for kind, colors in SOURCE.colors.items()},
+    camera_x=(1.2, 1.8),
+    camera_height=(1.5, 1.7),
+    focal=(0.8, 0.9),
+    horizon=(0.44, 0.48),
+    hood=0.0,
+    exposure=(1.0, 1.0),
+    noise=0.0,
+    lots={"building": 5, "park": 1.6, "wall": 0.9, "fence": 0.9},
+)
+"""The source without what makes drawings resemble photographs."""
 
 TARGET = Look(
     weathers=(GREY_DAY,),

@@ -263,3 +263,25 @@ def test_things_in_a_row_do_not_overlap():
     ends = [z + THINGS[kind][1] for z, kind in row]
     assert starts[0] >= 10
     assert all(end <= start for end, start in zip(ends[:-1], starts[1:], strict=True))
+
+
+def test_a_cartoon_is_a_simpler_source_of_the_same_target(city, tmp_path):
+    toy_city.main(["--root", str(tmp_path), "--images", "4", *SIZE, "--cartoon", "--quiet"])
+    for domain in toy_city.DOMAINS:
+        info = load_dataset(domain.dataset)
+        images, labels = zip(*(domain.paths(info, index) for index in range(2)), strict=True)
+        ours, theirs = (
+            [cv2.imread(str(root / path)) for path in images] for root in (tmp_path, city)
+        )
+        if domain.folder == "Cityscapes":
+            np.testing.assert_array_equal(ours, theirs)
+            continue
+        for drawn, usual in zip(ours, theirs, strict=True):
+            assert 10 < colors(drawn) < colors(usual) / 2
+        assert all((tmp_path / path).is_file() for path in labels)
+    with pytest.raises(UserError, match="another toy city"):
+        toy_city.main(["--root", str(tmp_path), "--images", "4", *SIZE, "--quiet"])
+
+
+def colors(image):
+    return len(np.unique(image.reshape(-1, 3), axis=0))
