@@ -41,6 +41,12 @@ from utils.errors import UserError, run
 from utils.files import locked_folder
 from utils.parser import COUNT, Parser
 
+OF_EACH = frozenset(
+    ("active_method", "uncertainty", "alpha", "beta", "active_selection_size")
+    + ("components", "covariance", "class_balance", "max_source_regions")
+)
+"""Flags in which strategies may differ; by all others, features or regions would be other ones."""
+
 
 class Choice(NamedTuple):
     """What a strategy chose; shares are of pixels, in percent.
@@ -80,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{config.folder}: no warm-up of seed {seed} yet; run.py, or see --seed")
     folder = config.folder / f"seed{seed}" / "replay"
     flags = {name: flags_of(config, seed, name, folder) for name in names}
+    check_alike(flags)
     folder.mkdir(exist_ok=True)
     with locked_folder(folder, "--out"):
         replay(flags, folder)
@@ -92,6 +99,20 @@ def flags_of(config: Config, seed: int, name: str, folder: Path) -> Namespace:
     args = flags.parse_args(argv)
     train_ADA.check_arguments(args)
     return train_ADA.complete(args, flags.given(argv))
+
+
+def check_alike(flags: dict[str, Namespace]) -> None:
+    """Raise a :class:`UserError` for strategies that cannot be replayed from the same features."""
+    first = next(iter(flags))
+    for name, args in flags.items():
+        if args.active_mode == "scan":
+            raise UserError(f"{name}: selects whole images; only regions are replayed")
+        for flag, value in vars(args).items():
+            if flag not in OF_EACH and value != getattr(flags[first], flag):
+                raise UserError(
+                    f"{name}: has another --{flag} than {first}; replay them one by one, see "
+                    "--strategies"
+                )
 
 
 def replay(flags: dict[str, Namespace], folder: Path) -> None:

@@ -208,6 +208,8 @@ def check_that_first_selections_are_replayed(script, config, flags, exp):
     """Chosen is what the run chose, and what is in it is what its labels say."""
     path = config.parent / "replayed.json"
     strategies = {name: f"--active_method {name}" for name in ("RIPU", "density", "AADA")}
+    strategies["scan"] = "--active_method RIPU --active_mode scan"
+    strategies["wider"] = "--active_method RIPU --train_batch_size 3"
     path.write_text(json.dumps({"like": config.name, "strategies": strategies}))
     flags = flags.replace(config.name, path.name) + " --seed 1 --strategies"
     out = script(f"experiments/replay.py {flags} RIPU density").splitlines()
@@ -233,9 +235,13 @@ def check_that_first_selections_are_replayed(script, config, flags, exp):
     np.testing.assert_allclose([float(void), float(right)], expected, atol=0.051)
     assert float(classes) == pytest.approx(np.prod(shares**-shares), abs=0.0051)
     assert "AADA needs a discriminator" in script(f"experiments/replay.py {flags} AADA", fails=True)
-    for name in ("CLUE", "every"):  # not in the config, and a control
-        line = script(f"experiments/replay.py {flags} {name}", fails=True)
-        assert f"--strategies {name}" in line
+    for names, why in (
+        ("CLUE", "--strategies CLUE: not in the config"),
+        ("every", "--strategies every: a control"),
+        ("scan", "scan: selects whole images"),
+        ("RIPU wider", "wider: has another --train_batch_size than RIPU"),
+    ):
+        assert why in script(f"experiments/replay.py {flags} {names}", fails=True)
 
 
 def test_strategies_are_compared_with_the_first_from_the_same_warm_ups():
