@@ -5,9 +5,9 @@ grainy camera on a grey day. The whole pipeline runs on it in minutes, without a
 
     python data_preprocessing/toy_city.py --root data/toy
 
-Image i of a domain does not depend on the number of images. With ``--cartoon`` the source has flat
-colours, one light, no shadows and one point of view: a network learns less from it that serves for
-photographs.
+Image i of a domain does not depend on the number of images. With ``--cartoon`` the source has fewer
+and flat colours, one light, no shadows, hardly different points of view, and neither terraces nor
+side streets: a network learns less from it that serves for photographs.
 """
 
 import json

@@ -28,9 +28,10 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.files import read_json, write_json
-from utils.parser import COUNT, Parser
+from utils.parser import Parser, number
 
-BOUND, WARMUP = "bound", "warmup"
+BOUND, WARMUP, REPLAY = "bound", "warmup", "replay"
+SHARED = ("network", WARMUP, BOUND, "rounds")  # keys of flags that all strategies share
 NOTE = "run.json"  # in the folder of a run: its commands, and if it is done
 HELP = "see experiments/config.py"
 
@@ -76,10 +77,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Config:
-    """The config of an experiment, see the module's docstring; results go below ``folder``."""
+    """The config of an experiment, see the module's docstring; results go below ``folder``.
+
+    ``{data}`` stands in ``flags``, ``strategies`` and ``controls`` as it does in the file.
+    """
 
     name: str
     folder: Path
+    data: Path
     prepare: list[list[str]]
     flags: dict[str, list[str]]
     seeds: list[int]
@@ -108,7 +113,8 @@ class Config:
 
     def _run(self, seed: int, name: str, script: str, flags: list[str], after: Run | None) -> Run:
         start = ["--init_checkpoint", str(after.folder / "checkpoint.tar")] if after else []
-        command = [script, *self.flags["network"], *flags, *start, "--seed", str(seed)]
+        words = _placed([*self.flags["network"], *flags], self.data)
+        command = [script, *words, *start, "--seed", str(seed)]
         return Run(tuple(command), self.folder / f"seed{seed}" / name, after)
 
 
@@ -120,9 +126,12 @@ def add_config_arguments(result: Parser) -> None:
     result.add_argument("--out", type=Path, help="folder for results (default: exp/<config>)")
 
 
+SEED = number(int, 0, 2**32 - 1)
+
+
 def add_choice_arguments(result: Parser, verb: str, condition: str = "in the config") -> None:
     """Add the flags of :func:`restrict`, to ``verb`` the seeds and strategies that they name."""
-    for name, kind in (("seeds", COUNT), ("strategies", str)):
+    for name, kind in (("seeds", SEED), ("strategies", str)):
         text = f"{name} to {verb} (default: all {condition})"
         result.add_argument(f"--{name}", type=kind, nargs="+", help=text)
 
@@ -156,11 +165,12 @@ def read_config(path: Path, data: Path, folder: Path) -> Config:
         config = Config(
             name=path.stem,
             folder=folder,
-            prepare=[_words(command, data) for command in list(value["prepare"])],
-            flags={k: _words(value[k], data) for k in ("network", "warmup", "bound", "rounds")},
+            data=data,
+            prepare=[_placed(_words(command), data) for command in list(value["prepare"])],
+            flags={key: _words(value[key]) for key in SHARED},
             seeds=list(value["seeds"]),
-            strategies={name: _words(f, data) for name, f in value["strategies"].items()},
-            controls={name: _words(f, data) for name, f in value.get("controls", {}).items()},
+            strategies={name: _words(f) for name, f in value["strategies"].items()},
+            controls={name: _words(f) for name, f in value.get("controls", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: no experiment ({error!r}); {HELP}") from error
@@ -170,7 +180,7 @@ def read_config(path: Path, data: Path, folder: Path) -> Config:
     if not numbers or len(numbers) < len(config.seeds):
         raise UserError(f'{path}: "seeds" is a list of different whole numbers below 2^32; {HELP}')
     for name in [*config.strategies, *config.controls]:
-        if name in (BOUND, WARMUP, "", "..") or Path(name).name != name:
+        if name in (BOUND, WARMUP, REPLAY, "", "..") or Path(name).name != name:
             raise UserError(f"{path}: {name!r} cannot be a strategy's name; choose another")
     return config
 
@@ -191,12 +201,18 @@ def restrict(config: Config, seeds: list[int] | None, strategies: list[str] | No
         {name: flags for name, flags in group.items() if not strategies or name in strategies}
         for group in (config.strategies, config.controls)
     )
-    return replace(config, seeds=seeds or config.seeds, strategies=chosen, controls=controls)
+    numbers = list(dict.fromkeys(seeds or config.seeds))
+    return replace(config, seeds=numbers, strategies=chosen, controls=controls)
 
 
-def _words(text: Any, data: Path) -> list[str]:
-    """Split a command line, or a list of its lines, into words, and insert ``data``."""
+def _placed(words: list[str], data: Path) -> list[str]:
+    """Insert the folder of the data."""
+    return [word.replace("{data}", str(data)) for word in words]
+
+
+def _words(text: Any) -> list[str]:
+    """Split a command line, or a list of its lines, into words."""
     lines = [text] if isinstance(text, str) else list(text)
     if not all(isinstance(line, str) for line in lines):  # None would have shlex read stdin
         raise TypeError(f"{text!r} is not a command line")
-    return [word.replace("{data}", str(data)) for line in lines for word in shlex.split(line)]
+    return [word for line in lines for word in shlex.split(line)]

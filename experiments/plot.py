@@ -1,6 +1,6 @@
 """Write the tables and figures of an experiment; see experiments/config.py.
 
-Writes ``<config>.json`` (settings and results of every run), ``<config>.md`` (tables),
+Writes ``<config>.json`` (results of every run), ``<config>.md`` (tables),
 ``<config>_curve.png`` (mIoU against labelled share and regions, mean and deviation over seeds),
 ``<config>_training.png`` (every validation, to see whether rounds are long enough) and
 ``<config>_classes.png`` (classes of the labelled pixels). Runs that the JSON file holds from an
@@ -26,31 +26,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dataloader.class_counts import VOID
-from dataloader.dataset_info import load_dataset
 from experiments.config import (
     Config,
     add_choice_arguments,
     add_config_arguments,
     config_of,
-    read_settings,
     restrict,
 )
-from experiments.results import (
-    Curve,
-    OfSeed,
-    Results,
-    deviation,
-    difference,
-    join,
-    of_seeds,
-    plain,
-    read_kept,
-    results_of,
-    spread,
-)
+from experiments.results import Kept, OfSeed, Results, of_seeds, read_kept, results_of
 from experiments.run_results import collect
+from experiments.tables import deviation, difference, header, row, spread
 from utils.errors import UserError, run
-from utils.files import atomic_write, write_json, write_text
+from utils.files import atomic_write, locked_folder, write_json, write_text
 from utils.parser import Parser
 
 
@@ -58,9 +45,10 @@ def parser() -> Parser:
     """Return the command-line parser of this script."""
     result = Parser(__doc__)
     add_config_arguments(result)
-    result.add_argument("--dataset", default="cityscapes", help="dataset of the target")
     folder = Path("experiments/results")
     result.add_argument("--to", type=Path, default=folder, help="folder for tables and figures")
+    also_help = "JSON files of this script on other machines, whose runs are added"
+    result.add_argument("--also", type=Path, nargs="+", default=[], help=also_help)
     add_choice_arguments(result, "show", "that are done")
     return result
 
@@ -69,21 +57,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     config = restrict(config_of(args), args.seeds, args.strategies)
     to = args.to / config.name
-    if Path(f"{to}.json").resolve() == args.config.resolve():
+    path = Path(f"{to}.json")
+    if path.resolve() == args.config.resolve():
         raise UserError(f"--to {args.to}: would overwrite the config; choose another folder")
-    path, settings = Path(f"{to}.json"), read_settings(args.config)
-    seeds, target = read_kept(path, settings)
-    found, of_folders = collect(config, load_dataset(args.dataset))
-    seeds, target = join(seeds, found, path), of_folders or target
-    results = results_of(
-        shown(config, seeds, args.seeds), config.strategies, config.controls, target
-    )
-    write_json(path, plain(seeds, settings, target), indent=1)
-    write_text(f"{to}.md", "\n".join(markdown(config, results)) + "\n")
-    draw_curves(results, Path(f"{to}_curve.png"))
-    draw_training(results, Path(f"{to}_training.png"))
-    draw_classes(results, Path(f"{to}_classes.png"))
-    print(f"{len(results.curves)} strategies, seeds {results.seeds}: {to}.md")
+    with locked_folder(args.to, "--to"):
+        kept = Kept(config.flags, {}, {}, args.config)
+        for each in [path] * path.is_file() + args.also:
+            kept = kept.joined(read_kept(each))
+        kept = kept.joined(collect(config))
+        seeds = shown(config, kept.seeds, args.seeds)
+        results = results_of(seeds, config.strategies, config.controls, kept.target)
+        write_json(path, kept.plain(), indent=1)
+        write_text(f"{to}.md", "\n".join(markdown(config, results)) + "\n")
+        draw_curves(results, Path(f"{to}_curve.png"))
+        draw_training(results, Path(f"{to}_training.png"))
+        draw_classes(results, Path(f"{to}_classes.png"))
+    missing = [seed for seed in config.seeds if seed not in seeds]
+    told = f", not yet {missing}" if missing else ""
+    print(f"{len(results.curves)} strategies, seeds {results.seeds}{told}: {to}.md")
 
 
 def shown(config: Config, seeds: dict[int, OfSeed], chosen: list[int] | None) -> dict[int, OfSeed]:
@@ -123,7 +114,7 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
         for name, curve in results.controls.items()
     }
     for name, curve in [*best_first, *controls.items()]:
-        yield row(label(name, curve, results), *map(spread, [*curve.miou.T, curve.mean]))
+        yield row(label(name, curve.seeds, results), *map(spread, [*curve.miou.T, curve.mean]))
     yield row("bound", *until_last, spread(results.bound), "")
     yield ""
     yield from against_first(results)
@@ -141,10 +132,11 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
     yield ""
     yield "Percent of the pixels labelled in all selections, mean over seeds."
     yield ""
-    names = (label(name, results.curves.get(name), results) for name in results.spent)
-    yield from header("class", *names)
+    columns = {label(name, seeds, results): each for name, (seeds, each) in results.spent.items()}
+    columns["all"] = results.target
+    yield from header("class", *columns)
     for each in classes(results):
-        yield row(each, *(f"{shares.get(each, 0):.1f}" for shares in results.spent.values()))
+        yield row(each, *(f"{shares.get(each, 0):.1f}" for shares in columns.values()))
 
 
 def against_first(results: Results) -> Iterator[str]:
@@ -172,7 +164,10 @@ def against_first(results: Results) -> Iterator[str]:
         own = dict(zip(both, more, strict=True))
         cells = (f"{own[seed]:+.2f}" if seed in own else "" for seed in results.seeds)
         yield row(
-            label(name, curve, results), *map(difference, by_round.T), difference(more), *cells
+            label(name, curve.seeds, results),
+            *map(difference, by_round.T),
+            difference(more),
+            *cells,
         )
     yield ""
 
@@ -195,32 +190,20 @@ def against_all_labels(results: Results) -> Iterator[str]:
             goal = np.nan if of_same is None else of_same.mean()
             shares.append(f"{100 * last / goal:.0f}" if goal > 0 else "-")
             shares.append(f"{100 * (last - start) / (goal - start):.0f}" if goal > start else "-")
-        yield row(label(name, curve, results), f"{curve.regions[:, -1].mean():.0f}", *shares)
+        yield row(label(name, curve.seeds, results), f"{curve.regions[:, -1].mean():.0f}", *shares)
     yield ""
 
 
-def label(name: str, curve: Curve | None, results: Results) -> str:
-    """Return the name of a strategy, with its seeds if it is not done for all of them."""
-    if curve is None or curve.seeds == results.seeds:
+def label(name: str, seeds: list[int], results: Results) -> str:
+    """Return the name of a strategy, with its seeds if these are not all of them."""
+    if seeds == results.seeds:
         return name
-    numbers = ", ".join(map(str, curve.seeds))
-    return f"{name} (seed{'s' * (len(curve.seeds) > 1)} {numbers})"
-
-
-def header(*names: str) -> Iterator[str]:
-    """Yield the first two lines of a Markdown table."""
-    yield row(*names)
-    yield "|---" * len(names) + "|"
-
-
-def row(*cells: object) -> str:
-    """Return one line of a Markdown table."""
-    return f"| {' | '.join(map(str, cells))} |"
+    return f"{name} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
 
 
 def classes(results: Results) -> list[str]:
     """Return the classes of the target, the most frequent first, void last."""
-    shares = results.spent["all"]
+    shares = results.target
     return sorted(shares, key=lambda name: (name == VOID, -shares[name]))
 
 
@@ -232,7 +215,7 @@ def draw_curves(results: Results, path: Path) -> None:
             results.bound.mean(), color="black", linestyle="--", linewidth=1, label="bound"
         )
         for strategy, curve in results.curves.items():
-            known = label(strategy, curve, results)
+            known = label(strategy, curve.seeds, results)
             draw_mean(axes, getattr(curve, name).mean(0), curve.miou, label=known, marker="o")
         axes.grid(alpha=0.3)
     both[0].set(xlabel="labelled pixels of the target, %", ylabel="mIoU, %")
@@ -247,7 +230,7 @@ def draw_training(results: Results, path: Path) -> None:
     figure, panels = plt.subplots(1, rounds, sharey=True, squeeze=False, figsize=(11, 3.6))
     for number, axes in enumerate(panels[0]):
         for strategy, curve in results.curves.items():
-            values, known = curve.validated[:, number], label(strategy, curve, results)
+            values, known = curve.validated[:, number], label(strategy, curve.seeds, results)
             draw_mean(axes, np.arange(1, values.shape[1] + 1), values, label=known, marker=".")
         axes.set(title=f"round {number + 1}", xlabel="validation")
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -266,11 +249,13 @@ def draw_mean(axes: plt.Axes, x: np.ndarray, values: np.ndarray, **style: str) -
 
 def draw_classes(results: Results, path: Path) -> None:
     """Plot the class distribution of each strategy's labelled pixels and of the whole target."""
-    names, labels = ["all", *results.curves], classes(results)
+    columns = {"all": results.target}
+    columns |= {label(name, seeds, results): each for name, (seeds, each) in results.spent.items()}
+    names, labels = list(columns), classes(results)
     figure, axes = plt.subplots(figsize=(max(6.4, 0.75 * len(labels)), 4.2))
     width = 0.8 / len(names)
     for number, name in enumerate(names):
-        heights = [results.spent[name].get(each, 0) for each in labels]
+        heights = [columns[name].get(each, 0) for each in labels]
         places = np.arange(len(labels)) + (number - (len(names) - 1) / 2) * width
         axes.bar(places, heights, width, color="lightgrey" if name == "all" else None, label=name)
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")

@@ -5,7 +5,7 @@ warm-up, is replayed from features that are measured once and kept in ``seed<N>/
 Printed is a Markdown table: the number of regions that the budget pays for; the share of their
 pixels that have no class (void); the share of the others whose region was predicted as their class;
 how evenly the pixels are divided among classes, as the number of classes of equal shares that would
-have the same entropy; and the share of pixels chosen by the config's first strategy as well.
+have the same entropy; and the share of pixels that the first of the strategies chooses as well.
 """
 
 import sys
@@ -34,12 +34,12 @@ from active_selection.run_folder import RunFolder
 from active_selection.schedule import budget_pixels
 from active_selection.strategies import Candidates, needs_of
 from dataloader.active_set import ActiveSet
-from experiments.config import Config, add_config_arguments, config_of, restrict
-from experiments.plot import header, row
-from experiments.run_results import LabelCounts
+from experiments.config import REPLAY, SEED, Config, add_config_arguments, config_of, restrict
+from experiments.tables import header, row
 from utils.errors import UserError, run
 from utils.files import locked_folder
-from utils.parser import COUNT, Parser
+from utils.parser import Parser
+from utils.stopping import STOP
 
 OF_EACH = frozenset(
     ("active_method", "uncertainty", "alpha", "beta", "active_selection_size")
@@ -69,7 +69,7 @@ def parser() -> Parser:
     result = Parser(__doc__)
     add_config_arguments(result)
     seed_help = "seed whose warm-up selects (default: the config's first)"
-    result.add_argument("--seed", type=COUNT, help=seed_help)
+    result.add_argument("--seed", type=SEED, help=seed_help)
     names_help = "strategies to replay (default: all in the config)"
     result.add_argument("--strategies", nargs="+", help=names_help)
     return result
@@ -77,6 +77,7 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
+    STOP.listen()
     config = config_of(args)
     seed = config.seeds[0] if args.seed is None else args.seed
     names = list(restrict(config, None, args.strategies).strategies)
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--strategies {args.strategies[0]}: a control; name a strategy as well")
     if not config.warmup(seed).is_done:
         raise UserError(f"{config.folder}: no warm-up of seed {seed} yet; run.py, or see --seed")
-    folder = config.folder / f"seed{seed}" / "replay"
+    folder = config.folder / f"seed{seed}" / REPLAY
     flags = {name: flags_of(config, seed, name, folder) for name in names}
     check_alike(flags)
     folder.mkdir(exist_ok=True)
@@ -97,6 +98,7 @@ def flags_of(config: Config, seed: int, name: str, folder: Path) -> Namespace:
     flags = train_ADA.parser()
     argv = [*config.rounds(seed, name).command[1:], "-p", str(folder), "--keep_features"]
     args = flags.parse_args(argv)
+    args.save_feat_dir = None  # of the run
     train_ADA.check_arguments(args)
     return train_ADA.complete(args, flags.given(argv))
 
@@ -125,15 +127,15 @@ def replay(flags: dict[str, Namespace], folder: Path) -> None:
     experiment = Experiment(both, RunFolder(both), 0)
     tables = experiment.measure_tables(0, needs_of(["density"]))
     candidates = experiment.candidates(0, needs, *tables)
-    labels = LabelCounts(experiment.target.info)
     columns = "regions", "void, %", "right, %", "classes", f"as {next(iter(flags))}, %"
     print(*header("strategy", *columns), sep="\n")
     base = None
     for name, args in flags.items():
         density = density_options(args, experiment.source.info)
-        chosen = choose(replace(candidates, seed=args.seed, density=density), args, experiment)
-        choice = look_at(chosen, candidates.target, labels)
-        base = base or choice.regions
+        of_this = replace(candidates, seed=args.seed, density=density)
+        chosen = first_selection(of_this, args, experiment).labelled_regions
+        choice = look_at(experiment.oracle.pixels_by_class(chosen), candidates.target)
+        base = choice.regions if base is None else base
         shared = sum(pixels for region, pixels in choice.regions.items() if region in base)
         same = 100 * shared / max(1, sum(choice.regions.values()))
         shares = f"{choice.void:.1f}", f"{choice.right:.1f}", f"{choice.classes:.2f}"
@@ -146,7 +148,7 @@ def plan(args: Namespace, budget: int) -> list[Phase]:
     return plan_phases(*method, 1, budget, args.alpha, args.beta)
 
 
-def choose(candidates: Candidates, args: Namespace, experiment: Experiment) -> ActiveSet:
+def first_selection(candidates: Candidates, args: Namespace, experiment: Experiment) -> ActiveSet:
     """Return the active set after the first selection with some flags."""
     target, active = experiment.target, deepcopy(experiment.active_set)
     budget = budget_pixels(args.active_selection_size, target.pixels, len(target.items))
@@ -155,23 +157,18 @@ def choose(candidates: Candidates, args: Namespace, experiment: Experiment) -> A
     return active
 
 
-def look_at(active: ActiveSet, table: RegionTable, labels: LabelCounts) -> Choice:
-    """Describe the regions that are labelled in an active set; ``table`` is the target's."""
+def look_at(counts: dict[tuple[str, int], np.ndarray], table: RegionTable) -> Choice:
+    """Describe regions, with their (C + 1,) pixels by class, void last, in the target's table."""
     rows = zip(table.image.tolist(), table.region.tolist(), table.pseudo_class, strict=True)
     predicted = {(table.items[i].superpixel, region): c for i, region, c in rows}
-    regions, right, total = {}, 0, np.zeros(len(labels.names), np.int64)
-    for item in active.labelled_items:
-        counts = labels.of_image(item)
-        for region in active.labelled[item.superpixel]:
-            key = item.superpixel, region
-            regions[key] = int(counts[region].sum())
-            right += counts[region, predicted[key]]
-            total += counts[region]
-    *of_classes, void = total
-    shares = np.array(of_classes)[np.nonzero(of_classes)] / max(1, sum(of_classes))
-    even = float(np.exp(-(shares * np.log(shares)).sum()))
-    percent = (100 * void / max(1, total.sum()), 100 * right / max(1, sum(of_classes)))
-    return Choice(regions, *map(float, percent), even)
+    *of_classes, void = sum(counts.values(), np.zeros(table.prob.shape[1] + 1, np.int64))
+    known = sum(of_classes)
+    right = sum(int(pixels[predicted[region]]) for region, pixels in counts.items())
+    shares = np.array(of_classes)[np.nonzero(of_classes)] / max(1, known)
+    classes = float(np.exp(-(shares * np.log(shares)).sum())) if shares.size else 0.0
+    regions = {region: int(pixels.sum()) for region, pixels in counts.items()}
+    percent = 100 * void / max(1, known + void), 100 * right / max(1, known)
+    return Choice(regions, *map(float, percent), classes)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,28 @@
 """Results of an experiment: mIoU by labelled share, and the classes of the labelled pixels.
 
-Results are kept by seed in a JSON file, so that seeds may run on several machines: what one seed's
-strategies have in common is their warm-up, which another machine's rounding makes another.
+Results are kept by seed in a JSON file, so that seeds may run on several machines. The strategies
+of one seed start from one warm-up, and on another machine rounding makes that another one: so all
+runs of a seed belong to one machine.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments.config import SHARED
 from utils.errors import UserError
 from utils.files import read_json
 
 ROUNDS = ("labelled_percent", "labelled_regions", "mIoU", "validated_mIoU")  # of a run, as kept
-REMOVE = "remove it, or choose another --to"
+SPENT = "labelled_pixels_by_class_percent"
+ROUNDING = 0.006  # of figures with two decimals
+
+Flags = dict[str, list[str]]
+Shares = dict[str, float]
+"""Name of a class -> percent of pixels."""
 
 
 @dataclass(frozen=True)
@@ -23,33 +30,35 @@ class Rounds:
     """One run: (rounds + 1,) labelled percent, labelled regions and mIoU, the warm-up's first.
 
     ``validated`` are the mIoUs of all validations in a round's fine-tuning, (rounds, validations);
-    a round's mIoU is the best of them. ``spent`` is class name -> percent of the labelled pixels.
+    a round's mIoU is the best of them. ``spent`` are the classes of the labelled pixels; empty
+    where they are not known. ``flags`` are those of the strategy alone.
 
     Raises:
-        ValueError: arrays of other shapes, or values that are not finite.
+        ValueError: arrays of other shapes, or that cannot be right.
     """
 
+    flags: list[str]
     percent: np.ndarray
     regions: np.ndarray
     miou: np.ndarray
     validated: np.ndarray
-    spent: dict[str, float]
+    spent: Shares
 
     def __post_init__(self) -> None:
-        by_round = self.percent, self.regions, self.miou
         rounds = len(self.miou) - 1
-        if {column.shape for column in by_round} != {(rounds + 1,)} or rounds < 1:
+        columns = {each.shape for each in (self.percent, self.regions, self.miou)}
+        if columns != {(rounds + 1,)} or rounds < 1:
             raise ValueError("columns of unequal rounds")
         if self.validated.ndim != 2 or len(self.validated) != rounds or not self.validated.size:
             raise ValueError("validations of other rounds")
-        if not all(np.isfinite(column).all() for column in (*by_round, self.validated)):
-            raise ValueError("not finite")
+        if not np.allclose(self.validated.max(1), self.miou[1:], rtol=0, atol=ROUNDING):
+            raise ValueError("a round's mIoU is not that of its best validation")
 
     def plain(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         columns = (self.percent, self.regions, self.miou, self.validated)
         kept = {name: column.tolist() for name, column in zip(ROUNDS, columns, strict=True)}
-        return kept | {"labelled_pixels_by_class_percent": self.spent}
+        return {"flags": self.flags, **kept, SPENT: self.spent}
 
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> "Rounds":
@@ -58,9 +67,9 @@ class Rounds:
         Raises:
             KeyError, TypeError, ValueError: they are no such values.
         """
-        shares = kept["labelled_pixels_by_class_percent"]
-        spent = {str(name): float(share) for name, share in shares.items()}
-        return cls(*(np.array(kept[name]) for name in ROUNDS), spent)
+        highest = (100, np.inf, 100, 100)
+        columns = [numbers(kept[name], high) for name, high in zip(ROUNDS, highest, strict=True)]
+        return cls(_words(kept["flags"]), *columns, shares_of(kept[SPENT]))
 
 
 @dataclass(frozen=True)
@@ -79,8 +88,66 @@ class OfSeed:
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> "OfSeed":
         """Return the seed of which :meth:`plain` gave the values; raises as :meth:`Rounds.of`."""
-        runs = {name: Rounds.of(run) for name, run in kept["runs"].items()}
-        return cls(float(kept["warmup"]), float(kept["bound"]), runs)
+        runs = {str(name): Rounds.of(run) for name, run in kept["runs"].items()}
+        warmup, bound = (float(numbers(kept[name])) for name in ("warmup", "bound"))
+        if any(abs(run.miou[0] - warmup) > ROUNDING for run in runs.values()):
+            raise ValueError("a run from another warm-up")
+        return cls(warmup, bound, runs)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of an experiment, and where it is from.
+
+    Attributes:
+        flags: words of the config's "network", "warmup", "bound" and "rounds".
+        target: classes of all pixels of the target; empty where they are not known.
+        seeds: results by seed.
+        where: file or folder, for messages.
+    """
+
+    flags: Flags
+    target: Shares
+    seeds: dict[int, OfSeed]
+    where: Path
+
+    def plain(self) -> dict[str, Any]:
+        """Return what :func:`read_kept` reads."""
+        seeds = {str(seed): each.plain() for seed, each in sorted(self.seeds.items())}
+        return {"flags": self.flags, "target": self.target, "seeds": seeds}
+
+    def joined(self, other: "Kept") -> "Kept":
+        """Return both; runs that both have are those of ``other``.
+
+        Raises:
+            UserError: they do not belong to one experiment, or a seed has two warm-ups or bounds.
+        """
+        than = f"than {self.where}; {APART}"
+        for key, words in self.flags.items():
+            if other.flags[key] != words:
+                raise UserError(f'{other.where}: results of other "{key}" {than}')
+        if self.target and other.target and self.target != other.target:
+            raise UserError(f"{other.where}: results of another target {than}")
+        seeds = self.seeds | other.seeds
+        for seed in self.seeds.keys() & other.seeds.keys():
+            ours, theirs = self.seeds[seed], other.seeds[seed]
+            for name in ("warmup", "bound"):
+                values = getattr(ours, name), getattr(theirs, name)
+                if values[0] != values[1]:
+                    raise UserError(
+                        f"{other.where}: {name} of seed {seed} came to {values[1]:.6g} mIoU, in "
+                        f"{self.where} to {values[0]:.6g}, as it does on another machine; run one "
+                        "of them with another seed"
+                    )
+            for name, run in theirs.runs.items():
+                if name in ours.runs and ours.runs[name].flags != run.flags:
+                    raise UserError(f"{other.where}: {name} of seed {seed} has other flags {than}")
+            seeds[seed] = OfSeed(theirs.warmup, theirs.bound, ours.runs | theirs.runs)
+        where = self.where if self.seeds else other.where
+        return Kept(self.flags, self.target or other.target, seeds, where)
+
+
+APART = "choose another --to, to keep them apart"
 
 
 @dataclass(frozen=True)
@@ -106,119 +173,117 @@ class Curve:
 class Results:
     """Results of the strategies and controls that are done, each for one seed at least.
 
-    ``spent`` is strategy -> class name -> percent of its labelled pixels, mean over its seeds;
-    "all" is the whole target.
+    Attributes:
+        seeds: all seeds, with the (seeds,) mIoU of their bounds.
+        curves, controls: by name.
+        spent: strategy -> seeds for which it is known what their labels were spent on, and the
+            mean over these of the classes' shares.
+        target: shares of the classes in the whole target.
     """
 
     seeds: list[int]
-    warmup: np.ndarray
     bound: np.ndarray
     curves: dict[str, Curve]
     controls: dict[str, Curve]
-    spent: dict[str, dict[str, float]]
+    spent: dict[str, tuple[list[int], Shares]]
+    target: Shares
 
 
 def results_of(
-    seeds: Mapping[int, OfSeed],
-    strategies: Iterable[str],
-    controls: Iterable[str],
-    target: dict[str, float],
+    seeds: Mapping[int, OfSeed], strategies: Flags, controls: Flags, target: Shares
 ) -> Results:
-    """Gather the named strategies and controls, those that are done, over seeds.
-
-    Args:
-        target: percentage of each class in the whole target.
+    """Gather strategies and controls, name -> flags, over seeds.
 
     Raises:
-        UserError: no strategy is done, or runs have unequal rounds or validations.
+        UserError: no strategy is done, runs have other flags than these, or they have unequal
+            rounds or validations.
     """
-    runs, of_controls = (
-        {name: {s: each.runs[name] for s, each in seeds.items() if name in each.runs} for name in n}
-        for n in (strategies, controls)
-    )
-    curves, controls = (
-        {name: _curve(name, by_seed) for name, by_seed in group.items() if by_seed}
-        for group in (runs, of_controls)
-    )
-    if not curves:
+    runs = {
+        name: {seed: each.runs[name] for seed, each in seeds.items() if name in each.runs}
+        for name in strategies | controls
+    }
+    for name, flags in (strategies | controls).items():
+        for seed, run in runs[name].items():
+            if run.flags != flags:
+                words = " ".join(run.flags)
+                raise UserError(f"{name} of seed {seed} ran with other flags, {words}; {APART}")
+    done = {name: by_seed for name, by_seed in runs.items() if by_seed}
+    if strategies.keys().isdisjoint(done):
         raise UserError(
             "no strategy (beside controls) is done; run.py, or see --seeds and --strategies"
         )
-    if len({curve.miou.shape[1] for curve in [*curves.values(), *controls.values()]}) > 1:
-        raise UserError("strategies of unequal rounds; see --strategies")
-    spent = {name: _mean_shares([run.spent for run in runs[name].values()]) for name in curves}
-    ends = (np.array([getattr(s, k) for s in seeds.values()]) for k in ("warmup", "bound"))
-    return Results(list(seeds), *ends, curves, controls, spent | {"all": target})
+    if len({run.validated.shape for by_seed in done.values() for run in by_seed.values()}) > 1:
+        raise UserError("runs of unequal rounds or validations; see --seeds and --strategies")
+    curves = {name: _curve(by_seed) for name, by_seed in done.items()}
+    return Results(
+        list(seeds),
+        np.array([each.bound for each in seeds.values()]),
+        {name: curves[name] for name in strategies if name in curves},
+        {name: curves[name] for name in controls if name in curves},
+        {name: spent for name in strategies if name in done and (spent := _spent(done[name]))},
+        target,
+    )
 
 
-def _curve(name: str, runs: Mapping[int, Rounds]) -> Curve:
+def _curve(runs: Mapping[int, Rounds]) -> Curve:
     """Stack the runs of a strategy."""
     columns = [(run.percent, run.regions, run.miou, run.validated) for run in runs.values()]
-    if len({validated.shape for *_, validated in columns}) > 1:
-        raise UserError(f"{name}: seeds of unequal rounds or validations; see --seeds")
     return Curve(list(runs), *map(np.array, zip(*columns, strict=True)))
 
 
-def _mean_shares(shares: list[dict[str, float]]) -> dict[str, float]:
-    names = dict.fromkeys(name for each in shares for name in each)
-    return {name: sum(each.get(name, 0) for each in shares) / len(shares) for name in names}
+def _spent(runs: Mapping[int, Rounds]) -> tuple[list[int], Shares] | None:
+    """Return the seeds for which it is known, and the mean shares; None if there are none."""
+    known = {seed: run.spent for seed, run in runs.items() if run.spent}
+    names = dict.fromkeys(name for shares in known.values() for name in shares)
+    mean = {n: sum(each.get(n, 0) for each in known.values()) / len(known) for n in names}
+    return (list(known), mean) if known else None
 
 
-def join(kept: dict[int, OfSeed], found: dict[int, OfSeed], path: Path) -> dict[int, OfSeed]:
-    """Add what was found in folders to what the file ``path`` keeps; what was found is newer.
-
-    Raises:
-        UserError: a seed's warm-up is another one in the file.
-    """
-    joined = kept | found
-    for seed in kept.keys() & found.keys():
-        here, there = found[seed], kept[seed]
-        if here.warmup != there.warmup:
-            raise UserError(
-                f"{path}: its warm-up of seed {seed} came to {there.warmup}, the present one to "
-                f"{here.warmup} (perhaps on another machine); choose another seed, or --to"
-            )
-        joined[seed] = OfSeed(here.warmup, here.bound, there.runs | here.runs)
-    return dict(sorted(joined.items()))
-
-
-def read_kept(path: Path, settings: dict[str, Any]) -> tuple[dict[int, OfSeed], dict[str, float]]:
-    """Read the results that an earlier call wrote, if any, as ``run_results.collect`` returns them.
+def read_kept(path: Path) -> Kept:
+    """Read the results that an earlier call wrote.
 
     Raises:
-        UserError: the file is damaged, or holds results of other settings.
+        UserError: the file is damaged, or holds no results.
     """
-    if not path.is_file():
-        return {}, {}
     value = read_json(path, "choose another --to")
     try:
-        seeds = {int(seed): OfSeed.of(kept) for seed, kept in value["seeds"].items()}
-        target = {str(name): float(share) for name, share in value["target"].items()}
-        before = value["config"]
-        names = dict.fromkeys(name for each in seeds.values() for name in each.runs)
-        other = _differing(before, settings, names)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: holds no results; {REMOVE}") from error
-    if other:
-        raise UserError(f"{path}: holds results of other {other}; {REMOVE}")
-    return seeds, target
+        seeds = {seed_of(name): OfSeed.of(kept) for name, kept in value["seeds"].items()}
+        flags = {key: _words(value["flags"][key]) for key in SHARED}
+        return Kept(flags, shares_of(value["target"]), seeds, path)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UserError(f"{path}: holds no results; choose another --to") from error
 
 
-def _differing(before: dict[str, Any], now: dict[str, Any], names: Iterable[str]) -> str | None:
-    """Name what two configs have different of what some runs were made with, if anything."""
-    for key in ("prepare", "network", "warmup", "bound", "rounds"):
-        if before[key] != now[key]:
-            return f'"{key}"'
-    flags, now_flags = (each["strategies"] | each.get("controls", {}) for each in (before, now))
-    return next((f"flags of {name}" for name in names if flags[name] != now_flags.get(name)), None)
+def numbers(values: Any, highest: float = 100) -> np.ndarray:
+    """Return numbers from 0 to ``highest`` as an array; raises ValueError for anything else."""
+    array = np.array(values)
+    if array.dtype.kind not in "if" or not ((array >= 0) & (array <= highest)).all():
+        raise ValueError(f"no numbers from 0 to {highest}")
+    if not np.isfinite(array).all():
+        raise ValueError("not finite")
+    return array
 
 
-def plain(
-    seeds: Mapping[int, OfSeed], settings: dict[str, Any], target: dict[str, float]
-) -> dict[str, Any]:
-    """Return what :func:`read_kept` reads."""
-    kept = {str(seed): each.plain() for seed, each in seeds.items()}
-    return {"config": settings, "target": target, "seeds": kept}
+def shares_of(kept: Mapping[str, Any]) -> Shares:
+    """Return shares that add up to 100 %, or none; raises ValueError for anything else."""
+    shares = {str(name): float(numbers(share)) for name, share in kept.items()}
+    if shares and abs(sum(shares.values()) - 100) > 0.5:
+        raise ValueError("shares do not add up to 100 %")
+    return shares
+
+
+def seed_of(name: str) -> int:
+    """Return a seed from its name in JSON; raises ValueError for anything else."""
+    seed = int(name)
+    if str(seed) != name or not 0 <= seed < 2**32:
+        raise ValueError(f"{name} is no seed")
+    return seed
+
+
+def _words(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise TypeError("no list of words")
+    return value
 
 
 def of_seeds(values: np.ndarray, seeds: list[int], chosen: list[int]) -> np.ndarray | None:
@@ -226,20 +291,3 @@ def of_seeds(values: np.ndarray, seeds: list[int], chosen: list[int]) -> np.ndar
     if not set(chosen) <= set(seeds):
         return None
     return values[[seeds.index(seed) for seed in chosen]]
-
-
-def deviation(values: np.ndarray) -> np.ndarray:
-    """Return the sample's standard deviation along the first axis; 0 for a single value."""
-    return values.std(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
-
-
-def spread(values: np.ndarray) -> str:
-    """Format "mean ± standard deviation" of a sample (n,)."""
-    more = f" ± {deviation(values):.2f}" if len(values) > 1 else ""
-    return f"{values.mean():.2f}{more}"
-
-
-def difference(values: np.ndarray) -> str:
-    """Format "mean ± standard error of the mean" of differences (n,), with a sign."""
-    more = f" ± {deviation(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else ""
-    return f"{values.mean():+.2f}{more}"
