@@ -15,6 +15,7 @@ from dataloader.datalist import Item
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.file_checks import spread
 from dataloader.images import map_label, read_label_ids
+from dataloader.palette_check import check_label_palettes
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -80,11 +81,14 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
     occurs beside unknown values, and where the labels look like train ids.
 
     Raises:
-        UserError: not one pixel has a class; the message names a file and the likely cause.
+        UserError: not one pixel has a class, or a palette's colours are of other classes than its
+            numbers; the message names a file and the likely cause.
     """
     paths = [item.label for item in spread(items, count)]
     if not paths:
         return True
+    indices = info.label_reader == "index"
+    right_palettes = check_label_palettes(paths, info) if indices else True
     counts = _total(paths, info)
     values = label_value_counts(counts, info)
     cause = _likely_cause(paths, counts, values, info)
@@ -111,7 +115,7 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
             "%s and %d other labels: %s; check %s", paths[0], len(paths) - 1, cause, flag
         )
     else:
-        return True
+        return right_palettes
     return False
 
 

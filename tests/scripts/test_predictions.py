@@ -331,6 +331,19 @@ def test_label_ids_that_could_be_train_ids_are_warned_of(camvid, caplog):
     assert "these seem to be label ids" in caplog.text
 
 
+def test_predictions_whose_palette_was_renumbered_are_refused(camvid):
+    info = load_dataset("camvid")
+    camvid(info.label_table[camvid.labels])
+    for path in (camvid.root / "pred").iterdir():
+        colors = info.colors(np.asarray(Image.open(path)))
+        Image.fromarray(colors).quantize().save(path)
+    flags = f"--dataset camvid --root_dir {camvid.root} --pred_dir {camvid.root}/pred"
+    with pytest.raises(
+        UserError, match=r"number \d+ of its palette has the colour of .*8-bit grey"
+    ):
+        evaluation.main(flags.split())
+
+
 def test_nothing_to_evaluate_is_one_line(camvid):
     truth = load_dataset("camvid").label_table[camvid.labels]
     listed = camvid.root / "some.txt"
