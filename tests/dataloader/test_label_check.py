@@ -116,6 +116,24 @@ def test_many_unknown_values_and_one_class_alone_are_warned_of(tmp_path, caplog)
     assert "does not know (255)" in caplog.text
 
 
+@pytest.mark.parametrize("shift, name", [(1, "high"), (-1, "low")])
+def test_values_one_off_are_warned_of(tmp_path, caplog, shift, name):
+    """As where ids start at 1 and the table at 0; values to ignore that it lists are no such."""
+    first = 0 if shift > 0 else 5
+    table = {first + i: i for i in range(3)}
+    info = replace(CAMVID, label_to_train=table, ignored_ids=frozenset(), class_names=list("abc"))
+    maps = [np.array([[i, i, 255] for i in table], np.uint8)]
+    check_labels(saved(tmp_path, maps), info, "--x")
+    assert not caplog.records
+    maps = [np.array([[i + shift, i + shift, 255] for i in table], np.uint8)]
+    check_labels(saved(tmp_path, maps), info, "--x")
+    assert f"each seems to be one too {name} for label_to_train" in caplog.text
+    caplog.clear()
+    ignored = frozenset({max(table) + 1, min(table) - 1, 255})
+    check_labels(saved(tmp_path, maps), replace(info, ignored_ids=ignored), "--x")
+    assert not caplog.records
+
+
 def test_a_spread_of_the_labels_is_read(tmp_path):
     maps = [np.full((4, 6), 99, np.uint8)] * 20
     maps[-1] = np.full((4, 6), 7, np.uint8)
