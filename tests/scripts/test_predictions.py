@@ -285,12 +285,14 @@ def test_the_confusion_matrix_is_in_percent_of_each_row(camvid):
         np.testing.assert_allclose(share, 100 * np.array(wanted))
 
 
-def test_labels_of_another_scale_and_predictions_of_another(camvid):
+def test_labels_of_another_scale_and_predictions_of_another(camvid, caplog):
     truth = load_dataset("camvid").label_table[camvid.labels].repeat(2, 1).repeat(2, 2)
     draw(camvid.root, *(f"test/{n}.png" for n in range(4)))
     for number in range(4):
         Image.new("RGB", (128, 64)).save(camvid.root / "test" / f"{number}.png")
     assert camvid(truth)["mIoU"] == 100
+    assert "4 of 4 labels have another size than their prediction" in caplog.text
+    assert "0.png: 64 x 32 pixels, its prediction 128 x 64" in caplog.text
     with pytest.raises(UserError, match="is 32 x 16 pixels, its label 64 x 32, its image 128 x 64"):
         camvid(truth[:, ::4, ::4].copy())
 
