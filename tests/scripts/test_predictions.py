@@ -52,7 +52,7 @@ def below(folder: Path) -> list[str]:
     return sorted(
         p.relative_to(folder).as_posix()
         for p in folder.rglob("*")
-        if p.is_file() and p.name != "inference.toml"
+        if p.is_file() and p.suffix not in (".toml", ".json")
     )
 
 
@@ -344,6 +344,24 @@ def test_predictions_whose_palette_was_renumbered_are_refused(camvid):
         UserError, match=r"number \d+ of its palette has the colour of .*8-bit grey"
     ):
         evaluation.main(flags.split())
+
+
+def test_predictions_of_other_classes_are_refused(network, camvid):
+    """inference.py tells which they are; where nothing does, nothing is compared."""
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    save, toy = camvid.root / "pred", camvid.root / "toy" / "info.json"
+    inference.main([*network, "--image_dir", str(camvid.root / "test"), "--save_dir", str(save)])
+    assert camvid(truth)["mIoU"] == 100
+    content = json.loads(Path("dataloader/init_data/camvid/info.json").read_text())
+    content["class_names"][2:4] = content["class_names"][3:1:-1]
+    toy.parent.mkdir()
+    toy.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"class 2 of these .* is building, that of toy is wall;"):
+        camvid(truth, f"--dataset {toy}")
+    (save / "inference.json").write_text("[3]")
+    camvid(truth, f"--dataset {toy}")
+    (save / "inference.json").unlink()
+    camvid(truth, f"--dataset {toy}")
 
 
 def test_nothing_to_evaluate_is_one_line(camvid):
