@@ -193,8 +193,9 @@ def _readable(path: str | Path, what: str) -> Iterator[None]:
     except READ_ERRORS as error:
         if resource_problem(error):
             raise
+        problem, _, remedy = reason(error).partition("; ")
         raise UserError(
-            f"{path}: {what} cannot be read ({reason(error)}); replace the file"
+            f"{path}: {what} cannot be read ({problem}); {remedy or 'replace the file'}"
         ) from error
 
 
