@@ -125,6 +125,8 @@ def find_renumbered(
         wrong = meant & ~right
         if not (means | void)[palette.used].all() or not meant.any():
             continue
+        if (meant & right).any():  # ignored ids may share a class's colour, as of licence plates
+            wrong &= train_ids != IGNORE
         if not wrong.any():
             return None
         sure = bool((means | void | (black & ~palette.used)).all())

@@ -195,7 +195,8 @@ def test_palettes_that_contradict_nothing_are_passed_without_a_word(tmp_path, ca
     items = save_images(tmp_path, in_palette([np.zeros((4, 6), np.uint8)], [[70, 70, 70]]))
     assert check_prediction_palettes([items[0].label], CITYSCAPES)
     by_id = CITYSCAPES.color_table[CITYSCAPES.label_table]
-    ids = label_ids(maps, CITYSCAPES, 3)
+    by_id[18] = by_id[17]  # groups of poles look like poles
+    ids = label_ids(maps, CITYSCAPES, 18)
     assert check_labels(save_images(tmp_path, in_palette(ids, by_id)), CITYSCAPES, "--x")
     assert not caplog.records
 
