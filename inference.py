@@ -3,7 +3,8 @@
 For each image, <image file name> holds 8-bit train ids at the image's own size (always as PNG), and
 <stem>_color.png shows them in colours. With --image_dir, --save_dir mirrors the folders below it;
 with a list, it does so only if two images have the same name. inference.toml beside them
-repeats the run with --config. With torchrun, each process predicts a part of the images.
+repeats the run with --config; inference.json names the classes. With torchrun, each process
+predicts a part of the images.
 """
 
 if __name__ == "__main__":
@@ -34,7 +35,13 @@ from dataloader.images import read_image, read_size
 from dataloader.item import Item, check_name, shown
 from dataloader.loaders import evaluation_loader
 from dataloader.overlay import draw_overlay
-from dataloader.predictions import color_path, list_targets, mirrored_targets, overlay_path
+from dataloader.predictions import (
+    color_path,
+    list_targets,
+    mirrored_targets,
+    overlay_path,
+    write_classes,
+)
 from dataloader.scan import IMAGE_SUFFIXES, walk_files
 from dataloader.shared_files import check_same_images, warn_of_other_folders
 from models import MODEL_NAMES, get_model
@@ -112,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             warn_if_turned(work.items, tuple(args.image_size))
             for folder in {target.parent for target in work.targets}:
                 remove_temporaries(folder)
+            write_classes(args.save_dir, work.info)
             flags.write_config(args.save_dir / CONFIG, args, *work.left_out)
         warn_of_other_folders("--save_dir", args.save_dir / CONFIG, world)
         write_predictions(args, work, share, world)

@@ -15,7 +15,7 @@ from dataloader.file_checks import check_files
 from dataloader.ignore_mask import find_masks
 from dataloader.images import read_train_ids
 from dataloader.item import Item
-from dataloader.predictions import find_predictions
+from dataloader.predictions import check_predictions, find_predictions
 from utils.common import add_relocation_argument
 from utils.errors import UserError, run
 from utils.parser import COUNT, Parser
@@ -70,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     items = [item for item in items if item.superpixel in asked]
     check_files(items, info, "image", "superpixel")
     predictions = Predictions(items, args.pred_dir) if args.pred_dir else None
+    if predictions:
+        check_predictions(args.pred_dir, list(predictions.paths.values()), info)
     folder = args.out or args.model_save_dir / "annotation" / f"round_{number:02d}"
     masks = find_masks(items, args.trg_data_dir, info)
     package = write_package(

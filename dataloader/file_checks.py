@@ -45,7 +45,7 @@ def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None
         at_fault = {column for column, _ in problems.values()}
         remedy = REMEDIES.get("".join(at_fault), "mend the datalist or the data")
         raise UserError(f"{path}: {problem}{more}; {remedy}")
-    _tell_scaled(looked_at)
+    _tell_scaled(looked_at, _reference(columns))
     if "image" in columns:
         _check_range([item.image for item in spread(items, DEEP_IMAGES)])
 
@@ -77,26 +77,32 @@ def _look_at(item: Item, info: DatasetInfo, columns: Sequence[str]) -> _Found:
             if resource_problem(error):
                 raise
             found.append((path, column, reason(error)))
-    image = sizes.get("image") or sizes.get("prediction")
+    reference = _reference(columns)
+    image = sizes.get(reference)
     for column, size in sizes.items():
         if image and not _same_picture(image, size, column):
-            problem = f"{size[0]} x {size[1]} pixels, its image {image[0]} x {image[1]}"
+            problem = f"{size[0]} x {size[1]} pixels, its {reference} {image[0]} x {image[1]}"
             found.append((paths[column], column, problem))
     return _Found(item, found, sizes, image)
 
 
-def _tell_scaled(looked_at: Sequence[_Found]) -> None:
-    """Warn of labels that have another size than their image, if there are any."""
+def _tell_scaled(looked_at: Sequence[_Found], reference: str) -> None:
+    """Warn of labels that have another size than their image or prediction, if there are any."""
     labelled = [one for one in looked_at if one.image_size and "label" in one.sizes]
     scaled = [one for one in labelled if one.sizes["label"] != one.image_size]
     if scaled:
         first = scaled[0]
         log.warning(
-            "%d of %d labels have another size than their image, and are scaled to it; the first "
-            "is %s: %d x %d pixels, its image %d x %d",
-            *(len(scaled), len(labelled), shown(first.item.label)),
-            *(*first.sizes["label"], *first.image_size),
+            "%d of %d labels have another size than their %s, and are scaled to it; the first "
+            "is %s: %d x %d pixels, its %s %d x %d",
+            *(len(scaled), len(labelled), reference, shown(first.item.label)),
+            *(*first.sizes["label"], reference, *first.image_size),
         )
+
+
+def _reference(columns: Sequence[str]) -> str:
+    """The column that the sizes of others are compared with."""
+    return "prediction" if "prediction" in columns else "image"
 
 
 def _same_picture(image: tuple[int, int], other: tuple[int, int], column: str) -> bool:

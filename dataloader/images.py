@@ -160,6 +160,25 @@ def read_mask(path: str | Path) -> np.ndarray:
         return upright(mask, image)
 
 
+class Palette(NamedTuple):
+    """(256, 3) uint8 RGB ``colors``, black beyond the last, and (256,) bool: those ``used``."""
+
+    colors: np.ndarray
+    used: np.ndarray
+
+
+def read_palette(path: str | Path, what: str) -> Palette | None:
+    """Read the palette of a file, which ``what`` names in errors; None for a grey one."""
+    with _readable(path, what), open_image(path) as image:
+        if image.mode != "P":
+            return None
+        used = np.bincount(np.asarray(image).ravel(), minlength=256) > 0
+        colors = np.zeros((256, 3), np.uint8)
+        stored = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+        colors[: len(stored)] = stored
+        return Palette(colors, used)
+
+
 def _read_map(path: str | Path, what: str) -> np.ndarray:
     """A grey or palette PNG as its (H, W) uint8 values, never its colours."""
     with _readable(path, what), open_image(path) as image:
@@ -174,8 +193,9 @@ def _readable(path: str | Path, what: str) -> Iterator[None]:
     except READ_ERRORS as error:
         if resource_problem(error):
             raise
+        problem, _, remedy = reason(error).partition("; ")
         raise UserError(
-            f"{path}: {what} cannot be read ({reason(error)}); replace the file"
+            f"{path}: {what} cannot be read ({problem}); {remedy or 'replace the file'}"
         ) from error
 
 

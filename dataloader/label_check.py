@@ -15,6 +15,7 @@ from dataloader.datalist import Item
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.file_checks import spread
 from dataloader.images import map_label, read_label_ids
+from dataloader.palette_check import check_label_palettes
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 IDS = 1 << 16
 CHANNELS = ("red", "green", "blue")
 EXAMPLES = 5  # values named in a message
+SHIFTED_SHARE = 0.1  # of pixels with unknown values, of labels that are numbered from another start
 
 
 class LabelValues(NamedTuple):
@@ -77,14 +79,18 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
         whether nothing was found.
 
     A warning is logged where more pixels have unknown values than a class, where only one class
-    occurs beside unknown values, and where the labels look like train ids.
+    occurs beside unknown values, where all values seem to be one too high or too low, and where the
+    labels look like train ids.
 
     Raises:
-        UserError: not one pixel has a class; the message names a file and the likely cause.
+        UserError: not one pixel has a class, or a palette's colours are of other classes than its
+            numbers; the message names a file and the likely cause.
     """
     paths = [item.label for item in spread(items, count)]
     if not paths:
         return True
+    indices = info.label_reader == "index"
+    right_palettes = check_label_palettes(paths, info) if indices else True
     counts = _total(paths, info)
     values = label_value_counts(counts, info)
     cause = _likely_cause(paths, counts, values, info)
@@ -94,7 +100,7 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
             f"others ({_named(counts)}); {cause or 'they are of another encoding'}; check {flag}"
         )
     one_class = len(values.classes) == 1 and len(set(info.label_to_train.values())) > 1
-    if values.unknown > values.counted or (values.unknown and one_class):
+    if values.unknown > values.counted or (values.unknown and one_class) or _shifted(counts, info):
         logger.warning(
             "%s and %d other labels: %.1f %% of the pixels have values that %s does not know (%s), "
             "and are ignored; %s; check %s",
@@ -111,7 +117,7 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
             "%s and %d other labels: %s; check %s", paths[0], len(paths) - 1, cause, flag
         )
     else:
-        return True
+        return right_palettes
     return False
 
 
@@ -134,6 +140,8 @@ def _likely_cause(
             "ids are expected: take the files with label ids, or describe these as a dataset of "
             "their own"
         )
+    if shifted := _shifted(counts, info):
+        return shifted
     if values.counted == values.unknown == 0:
         return "all of it is ignored"
     return ""
@@ -154,6 +162,25 @@ def _look_like_train_ids(counts: np.ndarray, values: LabelValues, info: DatasetI
     if np.array_equal(map_label(train_ids[None].astype(np.uint16), info)[0], train_ids):
         return False
     return values.counted < (0.95 if odd else 0.5) * int(counts.sum() - counts[IGNORE])
+
+
+def _shifted(counts: np.ndarray, info: DatasetInfo) -> str:
+    """How labels seem to be numbered if not from the number that the dataset's label ids start at.
+
+    Then many pixels have unknown values, and one lower or higher all are known, and more classes
+    occur. 255, which often means ignored, is left aside.
+    """
+    counts = np.where(np.arange(IDS) == IGNORE, 0, counts)
+    values = label_value_counts(counts, info)
+    if values.unknown > SHIFTED_SHARE * counts.sum():
+        for shift, name in ((-1, "high"), (1, "low")):
+            moved = label_value_counts(np.roll(counts, shift), info)
+            if moved.unknown == 0 and len(moved.classes) > len(values.classes):
+                return (
+                    f"each seems to be one too {name} for label_to_train in info.json (a value to "
+                    "ignore belongs there, too, as 255)"
+                )
+    return ""
 
 
 def _total(paths: list[str], info: DatasetInfo, channel: int = 0) -> np.ndarray:

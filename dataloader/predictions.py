@@ -3,7 +3,8 @@
 A prediction is ``<file name>`` of its image with the suffix ``.png``. Images of a list lie side by
 side in one folder, unless two of them have the same name: then the folders of the data root are
 mirrored, as those of ``inference.py --image_dir`` always are. Where a JPEG and a PNG of one folder
-differ in the suffix alone, the prediction of the JPEG is ``<file name>.jpg.png``.
+differ in the suffix alone, the prediction of the JPEG is ``<file name>.jpg.png``. inference.json in
+the folder has the names of the classes.
 """
 
 import os
@@ -11,8 +12,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dataloader.dataset_info import DatasetInfo
 from dataloader.item import Item, shown
+from dataloader.palette_check import check_prediction_palettes
 from utils.errors import UserError
+from utils.files import read_json, write_json
+
+CLASSES = "inference.json"
 
 
 def color_path(target: Path) -> Path:
@@ -80,6 +86,35 @@ def find_predictions(items: Sequence[Item], folder: Path) -> list[Path]:
             f"{folder}: predictions of two runs, {first} and {second}; remove those of one"
         )
     return list(next(iter(complete)))
+
+
+def write_classes(folder: Path, info: DatasetInfo) -> None:
+    """Write the names of the classes that are predicted, beside the predictions."""
+    write_json(folder / CLASSES, {"dataset": info.name, "class_names": info.class_names})
+
+
+def check_predictions(folder: Path, paths: Sequence[Path], info: DatasetInfo) -> None:
+    """Make sure that predictions are of a dataset's classes, as far as their files tell.
+
+    Args:
+        folder: of the predictions; those of other programs have no list of classes.
+        paths: the predictions.
+        info: the dataset.
+
+    Raises:
+        UserError: names the first class that differs, or a file with another palette.
+    """
+    file = folder / CLASSES
+    written = read_json(file, "run inference.py again") if file.is_file() else None
+    names = written.get("class_names") if isinstance(written, dict) else None
+    if isinstance(names, list):
+        for number, (theirs, ours) in enumerate(zip(names, info.class_names, strict=False)):
+            if theirs != ours:
+                raise UserError(
+                    f"{shown(file)}: class {number} of these predictions is {theirs}, that of "
+                    f"{info.name} is {ours}; name the dataset whose classes were predicted"
+                )
+    check_prediction_palettes(list(map(str, paths)), info)
 
 
 def _layouts(items: Sequence[Item], folder: Path) -> Iterator[list[Path]]:

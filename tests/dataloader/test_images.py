@@ -241,7 +241,7 @@ def test_float_images_are_of_0_to_1(tmp_path):
     Image.fromarray(grey).save(path)
     assert np.array_equal(read_image(path)[..., 2], np.rint(grey * 255))
     for values, message in (
-        (grey * 255, r"from 0\.\d+ to 25\d\.\d+, expected 0 to 1; scale it"),
+        (grey * 255, r"from 0\.\d+ to 25\d\.\d+, expected 0 to 1\); scale it"),
         (grey - 0.5, r"from -0\.\d+ to 0\.\d+, expected 0 to 1"),
         (np.where(grey < 0.5, np.nan, grey), "NaN"),
         (np.where(grey < 0.5, np.inf, grey), "to inf, expected 0 to 1"),
@@ -366,7 +366,8 @@ def test_colour_coded_labels_give_the_id_of_each_colour(tmp_path, mode):
         read_label_ids(path, info)
     assert "x.png" in str(error.value)
     assert "7 of 960 pixels" in str(error.value)
-    assert "(1, 2, 3) and (255, 0, 9)" in str(error.value)
+    remedy = "export the label anew, or add its colour there"
+    assert str(error.value).endswith(f"RGB (1, 2, 3) and (255, 0, 9)); {remedy}")
     Image.fromarray(np.dstack([colors, MAP])).save(path)
     with pytest.raises(UserError, match="transparent"):
         read_label_ids(path, info)

@@ -1,5 +1,7 @@
 """Labels that cannot be right are refused or warned of, and right ones are not."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from PIL import Image
 from dataloader.datalist import Item
 from dataloader.dataset_info import load_dataset
 from dataloader.label_check import check_labels, label_value_counts, value_counts
+from dataloader.palette_check import check_prediction_palettes
 from utils.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -113,6 +116,24 @@ def test_many_unknown_values_and_one_class_alone_are_warned_of(tmp_path, caplog)
     assert "does not know (255)" in caplog.text
 
 
+@pytest.mark.parametrize("shift, name", [(1, "high"), (-1, "low")])
+def test_values_one_off_are_warned_of(tmp_path, caplog, shift, name):
+    """As where ids start at 1 and the table at 0; values to ignore that it lists are no such."""
+    first = 0 if shift > 0 else 5
+    table = {first + i: i for i in range(3)}
+    info = replace(CAMVID, label_to_train=table, ignored_ids=frozenset(), class_names=list("abc"))
+    maps = [np.array([[i, i, 255] for i in table], np.uint8)]
+    check_labels(saved(tmp_path, maps), info, "--x")
+    assert not caplog.records
+    maps = [np.array([[i + shift, i + shift, 255] for i in table], np.uint8)]
+    check_labels(saved(tmp_path, maps), info, "--x")
+    assert f"each seems to be one too {name} for label_to_train" in caplog.text
+    caplog.clear()
+    ignored = frozenset({max(table) + 1, min(table) - 1, 255})
+    check_labels(saved(tmp_path, maps), replace(info, ignored_ids=ignored), "--x")
+    assert not caplog.records
+
+
 def test_a_spread_of_the_labels_is_read(tmp_path):
     maps = [np.full((4, 6), 99, np.uint8)] * 20
     maps[-1] = np.full((4, 6), 7, np.uint8)
@@ -121,3 +142,69 @@ def test_a_spread_of_the_labels_is_read(tmp_path):
     check_labels(items, CITYSCAPES, "--x", count=4)
     with pytest.raises(UserError, match="3 others"):
         check_labels(items[:-1], CITYSCAPES, "--x", count=4)
+
+
+GREYS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1)
+VOC = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128)]
+
+
+def in_palette(maps, colors):
+    """Images of the maps with a palette."""
+    images = [Image.fromarray(values) for values in maps]
+    for image in images:
+        image.putpalette(np.array(colors, np.uint8).tobytes())
+    return images
+
+
+def renumbered(maps, colors):
+    """The maps in colours, as programs write them that number colours anew."""
+    return [Image.fromarray(colors[values]).quantize() for values in maps]
+
+
+def save_images(folder, images):
+    for number, image in enumerate(images):
+        image.save(folder / f"{number}.png")
+    return [Item("", str(folder / f"{number}.png"), "") for number in range(len(images))]
+
+
+@pytest.mark.parametrize(
+    "colors, meaning", [(CITYSCAPES.color_table, "[a-z]+( [a-z]+)?"), (GREYS, r"number \d+")]
+)
+def test_renumbered_palettes_are_refused(tmp_path, colors, meaning):
+    maps = train_ids(3)
+    line = rf"0\.png: number \d+ of its palette has the colour of {meaning} \(2 other files are"
+    items = save_images(tmp_path, renumbered(maps, colors))
+    with pytest.raises(UserError, match=line):
+        check_prediction_palettes([item.label for item in items], CITYSCAPES)
+    by_id = colors if colors is GREYS else CITYSCAPES.color_table[CITYSCAPES.label_table]
+    items = save_images(tmp_path, renumbered(label_ids(maps, CITYSCAPES, 3), by_id))
+    with pytest.raises(UserError, match=line):
+        check_labels(items, CITYSCAPES, "--x")
+
+
+def test_palettes_that_contradict_nothing_are_passed_without_a_word(tmp_path, caplog):
+    """The dataset's own; grey ones to look at; those of other datasets; one class alone."""
+    maps, classes = train_ids(3), CITYSCAPES.num_classes
+    few = [np.minimum(values, 1) for values in maps]
+    ramps = [GREYS, GREYS[np.linspace(0, 255, classes).astype(int)], GREYS[::-1], GREYS[[0, 255]]]
+    others = [RNG.integers(1, 255, (classes, 3)), VOC * 4]
+    for colors in [CITYSCAPES.color_table, *ramps, *others]:
+        for values in (few, maps) if len(colors) > 2 else (few,):
+            items = save_images(tmp_path, in_palette(values, colors))
+            assert check_prediction_palettes([item.label for item in items], CITYSCAPES)
+    items = save_images(tmp_path, in_palette([np.zeros((4, 6), np.uint8)], [[70, 70, 70]]))
+    assert check_prediction_palettes([items[0].label], CITYSCAPES)
+    by_id = CITYSCAPES.color_table[CITYSCAPES.label_table]
+    by_id[18] = by_id[17]  # groups of poles look like poles
+    ids = label_ids(maps, CITYSCAPES, 18)
+    assert check_labels(save_images(tmp_path, in_palette(ids, by_id)), CITYSCAPES, "--x")
+    assert not caplog.records
+
+
+def test_a_palette_with_more_colours_is_warned_of(tmp_path, caplog):
+    """That of VOC, where the classes have its colours, but the background none."""
+    info = replace(CAMVID, class_names=["a", "b", "c"], palette=[list(c) for c in VOC[1:4]])
+    maps = [np.minimum(values, 2) for values in train_ids(2)]
+    items = save_images(tmp_path, in_palette(maps, VOC))
+    assert not check_prediction_palettes([item.label for item in items], info)
+    assert "has the colour of a, perhaps by chance (1 other files are alike)" in caplog.text

@@ -52,7 +52,7 @@ def below(folder: Path) -> list[str]:
     return sorted(
         p.relative_to(folder).as_posix()
         for p in folder.rglob("*")
-        if p.is_file() and p.name != "inference.toml"
+        if p.is_file() and p.suffix not in (".toml", ".json")
     )
 
 
@@ -285,12 +285,14 @@ def test_the_confusion_matrix_is_in_percent_of_each_row(camvid):
         np.testing.assert_allclose(share, 100 * np.array(wanted))
 
 
-def test_labels_of_another_scale_and_predictions_of_another(camvid):
+def test_labels_of_another_scale_and_predictions_of_another(camvid, caplog):
     truth = load_dataset("camvid").label_table[camvid.labels].repeat(2, 1).repeat(2, 2)
     draw(camvid.root, *(f"test/{n}.png" for n in range(4)))
     for number in range(4):
         Image.new("RGB", (128, 64)).save(camvid.root / "test" / f"{number}.png")
     assert camvid(truth)["mIoU"] == 100
+    assert "4 of 4 labels have another size than their prediction" in caplog.text
+    assert "0.png: 64 x 32 pixels, its prediction 128 x 64" in caplog.text
     with pytest.raises(UserError, match="is 32 x 16 pixels, its label 64 x 32, its image 128 x 64"):
         camvid(truth[:, ::4, ::4].copy())
 
@@ -329,6 +331,37 @@ def test_label_ids_that_could_be_train_ids_are_warned_of(camvid, caplog):
     with caplog.at_level(logging.WARNING):
         camvid(camvid.labels)
     assert "these seem to be label ids" in caplog.text
+
+
+def test_predictions_whose_palette_was_renumbered_are_refused(camvid):
+    info = load_dataset("camvid")
+    camvid(info.label_table[camvid.labels])
+    for path in (camvid.root / "pred").iterdir():
+        colors = info.colors(np.asarray(Image.open(path)))
+        Image.fromarray(colors).quantize().save(path)
+    flags = f"--dataset camvid --root_dir {camvid.root} --pred_dir {camvid.root}/pred"
+    with pytest.raises(
+        UserError, match=r"number \d+ of its palette has the colour of .*8-bit grey"
+    ):
+        evaluation.main(flags.split())
+
+
+def test_predictions_of_other_classes_are_refused(network, camvid):
+    """inference.py tells which they are; where nothing does, nothing is compared."""
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    save, toy = camvid.root / "pred", camvid.root / "toy" / "info.json"
+    inference.main([*network, "--image_dir", str(camvid.root / "test"), "--save_dir", str(save)])
+    assert camvid(truth)["mIoU"] == 100
+    content = json.loads(Path("dataloader/init_data/camvid/info.json").read_text())
+    content["class_names"][2:4] = content["class_names"][3:1:-1]
+    toy.parent.mkdir()
+    toy.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"class 2 of these .* is building, that of toy is wall;"):
+        camvid(truth, f"--dataset {toy}")
+    (save / "inference.json").write_text("[3]")
+    camvid(truth, f"--dataset {toy}")
+    (save / "inference.json").unlink()
+    camvid(truth, f"--dataset {toy}")
 
 
 def test_nothing_to_evaluate_is_one_line(camvid):
