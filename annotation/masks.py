@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from annotation.answers import AskedImage, Canvas, Collector
 from annotation.classes import NO_ANSWER, ClassList
-from annotation.untrusted import Entry, read_png, shown
+from annotation.untrusted import Entry, Picture, read_png, shown
 from utils.errors import UserError
 
 
@@ -26,18 +25,17 @@ def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> N
                 paint_map(picture, canvas, collector.classes, place)
 
 
-def open_map(
-    entry: Entry, image: AskedImage, place: str, collector: Collector
-) -> Image.Image | None:
-    """A label map, loaded; None, and a problem told, if it is of another size."""
-    picture, size = read_png(entry.read(), image.entry.size, place)
-    if picture is None:
-        collector.check_size(image, tuple(map(int, reversed(size.split(" x ")))), place)
-    return picture
+def open_map(entry: Entry, image: AskedImage, place: str, collector: Collector) -> Picture | None:
+    """A label map; None, and a problem told, if it is of another size."""
+    picture = read_png(entry.read(), image.entry.size, place)
+    if isinstance(picture, Picture):
+        return picture
+    collector.check_size(image, picture, place)
+    return None
 
 
-def paint_map(picture: Image.Image, canvas: Canvas, classes: ClassList, place: str) -> None:
-    """Draw a label map by codes (grey) or by colours; a palette's numbers and colours must agree.
+def paint_map(picture: Picture, canvas: Canvas, classes: ClassList, place: str) -> None:
+    """Draw a label map by codes (grey) or by colours; a palette may tell either.
 
     Raises:
         UserError: it is of another kind, or its palette can be read in two ways.
@@ -45,35 +43,65 @@ def paint_map(picture: Image.Image, canvas: Canvas, classes: ClassList, place: s
     if picture.mode not in ("L", "P", "RGB", "RGBA"):
         raise UserError(f"{place}: has mode {picture.mode}; save it as an 8-bit grey or RGB PNG")
     if picture.mode == "L":
-        values = np.asarray(picture)
-        paint_known(_codes_of_values(values, classes), values, canvas)
+        paint_known(_codes_of_values(picture.values, classes), picture.values, canvas)
         return
-    rgb = rgb_values(picture)
+    rgb = picture.rgb()
     codes = codes_of_colors(rgb, {c.color: c.code for c in classes.classes})
-    if picture.mode == "P":
-        by_number = _codes_of_values(np.asarray(picture), classes)
-        if (codes < 0).any():
-            codes = by_number
-        elif (by_number >= 0).all() and not np.array_equal(by_number, codes):
-            raise UserError(
-                f"{place}: its palette's numbers and colours stand for different classes; "
-                "save it as an 8-bit grey or RGB PNG"
-            )
-    paint_known(codes, rgb, canvas)
+    if picture.mode == "P" and _is_by_number(picture.values, rgb, codes, canvas, classes, place):
+        paint_known(_codes_of_values(picture.values, classes), picture.values, canvas)
+    else:
+        paint_known(codes, rgb, canvas)
+
+
+def _is_by_number(
+    values: np.ndarray,
+    rgb: np.ndarray,
+    codes: np.ndarray,
+    canvas: Canvas,
+    classes: ClassList,
+    place: str,
+) -> bool:
+    """Whether a palette's numbers are the codes of the classes, and its colours say nothing.
+
+    They are where other colours are used and no asked region has the colour of a class, or where
+    255 has such a colour and the numbers of all classes agree with their colours. Drawing programs
+    number colours as they like, and one of them may be foreign: a border, or a grey background.
+
+    Args:
+        values: (H, W) numbers.
+        rgb: (H, W, 3) their colours.
+        codes: (H, W) int16 codes of the colours, -1 where unknown.
+
+    Raises:
+        UserError: the asked regions have classes by number and others by colour, or by grey level
+            where all is grey: a file that was made smaller.
+    """
+    foreign = codes < 0
+    inside = canvas.region_ids >= 0
+    colors, numbers = codes[inside], _codes_of_values(values[inside], classes)
+    named = (colors >= 0) & (colors != NO_ANSWER)
+    agree = np.array_equal(colors[named], numbers[named])
+    by_number = foreign.any() and not named.any()
+    by_number |= (foreign & (values == NO_ANSWER)).any() and agree
+    other = colors
+    if by_number:
+        grey = rgb[inside]
+        levels = _codes_of_values(grey[:, 0], classes)
+        is_grey = (grey == grey[:, :1]).all() and (levels >= 0).all()
+        other = levels if is_grey else numbers
+    if (numbers >= 0).all() and not np.array_equal(numbers, other):
+        raise UserError(
+            f"{place}: its palette's numbers and colours stand for different classes; "
+            "save it as an 8-bit grey or RGB PNG"
+        )
+    return bool(by_number)
 
 
 def _codes_of_values(values: np.ndarray, classes: ClassList) -> np.ndarray:
-    """(H, W) int16: codes of (H, W) uint8 values, -1 where there is no such code."""
+    """int16 codes of uint8 values of any shape, -1 where there is no such code."""
     known = classes.answerable.copy()
     known[NO_ANSWER] = True
     return np.where(known[values], values.astype(np.int16), -1)
-
-
-def rgb_values(picture: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8 colours; black where a picture is fully transparent."""
-    rgba = np.array(picture.convert("RGBA"))
-    rgba[rgba[..., 3] == 0] = 0
-    return rgba[..., :3]
 
 
 def pack_colors(rgb: np.ndarray) -> np.ndarray:

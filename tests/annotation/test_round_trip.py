@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 
 from annotation.package import Package
 from tests.annotation.conftest import BLOCK, HEIGHT, WIDTH, Run
-from tests.annotation.drawn import TOOLS, Drawn, coco, label_studio, masks, one_coco
+from tests.annotation.drawn import TOOLS, Drawn, chunk, coco, label_studio, masks, one_coco
 
 
 def answers(run: Run, package: Package, whole: bool = False) -> Drawn:
@@ -271,6 +273,63 @@ def test_transparent_pixels_are_not_labelled(run, tmp_path):
     Image.fromarray(rgba).save(tmp_path / "a" / f"{package.images[0].name}.png")
     run.take(tmp_path / "a")
     assert (run.label(0)[:8, 8:10] == 255).all() and (run.label(0)[:8, 10:16] == 7).all()
+
+
+def low_bits(codes: np.ndarray, bits: int) -> bytes:
+    """A grey PNG of 2 or 4 bits a sample, which Pillow does not write."""
+    parts = codes.reshape(len(codes), -1, 8 // bits).astype(int)
+    rows = (parts << np.arange(8 - bits, -1, -bits)).sum(2).astype(np.uint8)
+    head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, bits, 0, 0, 0, 0)
+    pixels = zlib.compress(np.insert(rows, 0, 0, 1).tobytes())
+    chunks = ((b"IHDR", head), (b"IDAT", pixels), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in chunks)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_grey_of_few_bits_holds_codes_as_they_are_stored(run, tmp_path, bits):
+    package = run.export("--round", "0")
+    codes = np.minimum(run.truth[0], 3 if bits == 2 else 10)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / f"{package.images[0].name}.png").write_bytes(low_bits(codes, bits))
+    run.truth[0] = codes
+    run.take(tmp_path / "a")
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+@pytest.mark.parametrize("kind", ["grey", "color", "palette"])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_label_maps_are_turned_upright(run, tmp_path, kind, orientation):
+    package = run.export("--round", "0")
+    path = masks(package, answers(run, package), tmp_path / "a", kind)
+    back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for file in path.iterdir():
+        with Image.open(file) as picture:
+            picture.transpose(back[orientation]).save(file, exif=exif)
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+def voc_color(number: int) -> list[int]:
+    """The colour of a number in PASCAL VOC's palette."""
+    return [sum((number >> 3 * b + c & 1) << 7 - b for b in range(3)) for c in range(3)]
+
+
+@pytest.mark.parametrize("own_colors", [False, True])
+def test_palettes_of_other_colours_are_read_by_number(run, tmp_path, own_colors):
+    """PASCAL VOC's palette, and the package's colours with another one for 255."""
+    package = run.export("--round", "0")
+    path = masks(package, answers(run, package), tmp_path / "a", "grey")
+    colors = np.array([voc_color(number) for number in range(256)])
+    if own_colors:
+        colors[:255] = package.classes.color_table[:255]
+    for file in path.iterdir():
+        picture = Image.open(file).convert("P")
+        picture.putpalette(colors.ravel().tolist())
+        picture.save(file)
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 
 def test_polygons_that_reach_out_of_the_image_keep_their_shape(run, tmp_path):
