@@ -184,12 +184,21 @@ class Collector:
 
     def find(self, name: str) -> AskedImage | None:
         """The image that a file means by a path or file name; None if it is in no package."""
+        key = self._key(name)
+        if key is None:
+            self.strangers[name] = None
+        return self.images.get(key)
+
+    def knows(self, name: str) -> bool:
+        """Whether a path or file name means an image of a package."""
+        return self._key(name) is not None
+
+    def _key(self, name: str) -> str | None:
         base = name.replace("\\", "/").rpartition("/")[2]
         for tried in (base, UPLOAD_PREFIX.sub("", base)):
             for stem in (tried, tried.rpartition(".")[0]):
                 if stem in self._keys:
-                    return self.images[self._keys[stem]]
-        self.strangers[name] = None
+                    return self._keys[stem]
         return None
 
     def check_size(self, image: AskedImage, size: tuple[int, int], source: str) -> bool:

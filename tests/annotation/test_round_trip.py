@@ -253,12 +253,22 @@ def test_a_region_is_skipped_where_skip_covers_more_than_classes_do(run, tmp_pat
     )
 
 
-def test_names_that_label_studio_gives_to_uploaded_files(run, tmp_path):
+ADDRESSES = {
+    "uploaded": {"image": "/data/upload/1/0123abcd-FILE"},
+    "local": {"image": "/data/local-files/?d=images/FILE"},
+    "after another text": {"note": "first batch", "image": "s3://bucket/FILE"},
+    "in another field": {"note": "first batch", "picture": "s3://bucket/FILE"},
+    "signed": {"image": "https://b.s3.example.org/FILE?X-Amz-Credential=AK%2F26/eu&X-Amz-Date=1"},
+}
+
+
+@pytest.mark.parametrize("data", ADDRESSES.values(), ids=ADDRESSES)
+def test_names_and_addresses_of_images_in_label_studio(run, tmp_path, data):
     package = run.export("--round", "0")
     path = label_studio(package, answers(run, package), tmp_path / "a.json", "brushlabels")
     tasks = json.loads(path.read_text())
     for task, image in zip(tasks, package.images, strict=True):
-        task["data"] = {"image": f"/data/upload/1/0123abcd-{image.file}"}
+        task["data"] = {key: text.replace("FILE", image.file) for key, text in data.items()}
     path.write_text(json.dumps(tasks))
     run.take(path)
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
