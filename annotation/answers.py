@@ -163,6 +163,8 @@ class Collector:
         problems: lines; any of them forbids the import.
         strangers: names of images that are in no package.
         remarks: lines about files that perhaps do not hold all that was drawn.
+        zeros: of each label map of codes with pixels that nobody asked for, whether all of these
+            are 0, and whether any that was asked for is.
     """
 
     def __init__(self, packages: Sequence[Package], min_share: float):
@@ -173,6 +175,7 @@ class Collector:
         self.problems: list[str] = []
         self.strangers: dict[str, None] = {}
         self.remarks: list[str] = []
+        self.zeros: list[tuple[bool, bool]] = []
         for package in packages:
             for entry in package.images:
                 self.images.setdefault(entry.key, AskedImage(entry)).add(package, entry)

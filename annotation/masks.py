@@ -22,7 +22,8 @@ def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> N
         picture = open_map(entry, image, place, collector)
         if picture is not None:
             with collector.canvas(image, place) as canvas:
-                paint_map(picture, canvas, collector.classes, place)
+                if paint_map(picture, canvas, collector.classes, place):
+                    _note_zeros(picture.values, canvas.region_ids >= 0, collector)
 
 
 def open_map(entry: Entry, image: AskedImage, place: str, collector: Collector) -> Picture | None:
@@ -34,8 +35,17 @@ def open_map(entry: Entry, image: AskedImage, place: str, collector: Collector) 
     return None
 
 
-def paint_map(picture: Picture, canvas: Canvas, classes: ClassList, place: str) -> None:
+def _note_zeros(values: np.ndarray, inside: np.ndarray, collector: Collector) -> None:
+    """Remember where a label map of codes is 0; ``inside``: (H, W) bool, in asked regions."""
+    if not inside.all():
+        collector.zeros.append((not values[~inside].any(), not values[inside].all()))
+
+
+def paint_map(picture: Picture, canvas: Canvas, classes: ClassList, place: str) -> bool:
     """Draw a label map by codes (grey) or by colours; a palette may tell either.
+
+    Returns:
+        Whether it was read by codes.
 
     Raises:
         UserError: it is of another kind, or its palette can be read in two ways.
@@ -44,13 +54,14 @@ def paint_map(picture: Picture, canvas: Canvas, classes: ClassList, place: str) 
         raise UserError(f"{place}: has mode {picture.mode}; save it as an 8-bit grey or RGB PNG")
     if picture.mode == "L":
         paint_known(_codes_of_values(picture.values, classes), picture.values, canvas)
-        return
+        return True
     rgb = picture.rgb()
     codes = codes_of_colors(rgb, {c.color: c.code for c in classes.classes})
     if picture.mode == "P" and _is_by_number(picture.values, rgb, codes, canvas, classes, place):
         paint_known(_codes_of_values(picture.values, classes), picture.values, canvas)
-    else:
-        paint_known(codes, rgb, canvas)
+        return True
+    paint_known(codes, rgb, canvas)
+    return False
 
 
 def _is_by_number(

@@ -56,6 +56,24 @@ def test_pixels_outside_of_the_asked_regions_are_told_of_and_not_taken(run, tool
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 
+@pytest.mark.parametrize(
+    ("around", "within", "notes"), [(0, 0, 1), (0, 2, 0), (255, 0, 0), (None, 0, 0)]
+)
+def test_zeros_around_the_asked_regions_are_told_of_once(
+    run, tmp_path, capsys, around, within, notes
+):
+    """Perhaps 0 was meant as not painted; None: whole images are labelled."""
+    package = run.export("--round", "0")
+    drawn = answers(run, package, whole=around is None)
+    for image in package.images:
+        codes, asked = drawn[image.name], package.read_numbers(image) > 0
+        codes[asked] = np.where(np.arange(asked.sum()) % 2, 10, within)
+        if around is not None:
+            codes[~asked] = around
+    run.take(masks(package, drawn, tmp_path / "a", "grey"))
+    assert capsys.readouterr().out.count("are 0, which is class 'road'") == notes
+
+
 def test_the_first_guess_comes_back_from_every_file_of_the_package(run, tmp_path, capsys):
     pred = tmp_path / "pred"
     for n, item in enumerate(run.items[:2]):
