@@ -75,8 +75,9 @@ def _is_by_number(
     """Whether a palette's numbers are the codes of the classes, and its colours say nothing.
 
     They are where other colours are used and no asked region has the colour of a class, or where
-    255 has such a colour and the numbers of all classes agree with their colours. Drawing programs
-    number colours as they like, and one of them may be foreign: a border, or a grey background.
+    255 is used, neither black nor in the colour of a class, and all other numbers are codes, too.
+    Drawing programs number colours as they like, from 0 on, and one of them may be foreign: a
+    border, or a grey background.
 
     Args:
         values: (H, W) numbers.
@@ -87,13 +88,14 @@ def _is_by_number(
         UserError: the asked regions have classes by number and others by colour, or by grey level
             where all is grey: a file that was made smaller.
     """
-    foreign = codes < 0
+    unlabelled = (values == NO_ANSWER) & ((codes < 0) | (codes == classes.void))  # or white
+    codes = np.where(unlabelled, -1, codes)
     inside = canvas.region_ids >= 0
-    colors, numbers = codes[inside], _codes_of_values(values[inside], classes)
+    by_values = _codes_of_values(values, classes)
+    colors, numbers = codes[inside], by_values[inside]
     named = (colors >= 0) & (colors != NO_ANSWER)
-    agree = np.array_equal(colors[named], numbers[named])
-    by_number = foreign.any() and not named.any()
-    by_number |= (foreign & (values == NO_ANSWER)).any() and agree
+    by_number = (codes < 0).any() and not named.any()
+    by_number |= unlabelled.any() and (by_values >= 0).all()
     other = colors
     if by_number:
         grey = rgb[inside]
