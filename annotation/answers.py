@@ -163,6 +163,8 @@ class Collector:
         problems: lines; any of them forbids the import.
         strangers: names of images that are in no package.
         remarks: lines about files that perhaps do not hold all that was drawn.
+        zeros: of each label map of codes with pixels that nobody asked for, whether all of these
+            are 0, and whether any that was asked for is.
     """
 
     def __init__(self, packages: Sequence[Package], min_share: float):
@@ -173,6 +175,7 @@ class Collector:
         self.problems: list[str] = []
         self.strangers: dict[str, None] = {}
         self.remarks: list[str] = []
+        self.zeros: list[tuple[bool, bool]] = []
         for package in packages:
             for entry in package.images:
                 self.images.setdefault(entry.key, AskedImage(entry)).add(package, entry)
@@ -184,12 +187,21 @@ class Collector:
 
     def find(self, name: str) -> AskedImage | None:
         """The image that a file means by a path or file name; None if it is in no package."""
+        key = self._key(name)
+        if key is None:
+            self.strangers[name] = None
+        return self.images.get(key)
+
+    def knows(self, name: str) -> bool:
+        """Whether a path or file name means an image of a package."""
+        return self._key(name) is not None
+
+    def _key(self, name: str) -> str | None:
         base = name.replace("\\", "/").rpartition("/")[2]
         for tried in (base, UPLOAD_PREFIX.sub("", base)):
             for stem in (tried, tried.rpartition(".")[0]):
                 if stem in self._keys:
-                    return self.images[self._keys[stem]]
-        self.strangers[name] = None
+                    return self._keys[stem]
         return None
 
     def check_size(self, image: AskedImage, size: tuple[int, int], source: str) -> bool:

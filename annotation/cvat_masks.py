@@ -10,7 +10,7 @@ from PIL import Image
 
 from annotation.answers import Collector
 from annotation.classes import NO_ANSWER, ClassList
-from annotation.masks import codes_of_colors, open_map, pack_colors, paint_known, rgb_values
+from annotation.masks import codes_of_colors, open_map, pack_colors, paint_known
 from annotation.package import PackageImage
 from annotation.untrusted import Entry, shown
 from utils.errors import UserError
@@ -64,7 +64,7 @@ def read_mask_archive(entries: Sequence[Entry], source: str, collector: Collecto
         if picture is None:
             continue
         with collector.canvas(image, place) as canvas:
-            values = rgb_values(picture)
+            values = picture.rgb()
             used = set(np.unique(pack_colors(values)).tolist())
             codes = {
                 color: NO_ANSWER if name == BACKGROUND else canvas.code_of(name)

@@ -6,11 +6,12 @@ Asked regions are shown as polygons of a label of their own; what is drawn with 
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
 
-from annotation.answers import Canvas, Collector
+from annotation.answers import AskedImage, Canvas, Collector
 from annotation.brush import decode_brush, encode_brush
 from annotation.classes import ClassList
 from annotation.coco import polygon_mask
@@ -110,8 +111,7 @@ def read_label_studio(tasks: list[Any], source: str, collector: Collector) -> No
         data = field(task, "data", dict, place)
         annotations = field(task, "annotations", list, place)
         done = [a for a in annotations if not field_or(a, "was_cancelled", False, place)]
-        name = data.get(NAME) or _file_of(data)
-        image = collector.find(name) if done and isinstance(name, str) else None
+        image = _image_of(data, collector) if done else None
         if image is None:
             continue
         for annotation in sorted(done, key=_time):
@@ -130,10 +130,19 @@ def field_or(entry: Any, key: str, default: Any, place: str) -> Any:
     return entry.get(key, default)
 
 
-def _file_of(data: Mapping[str, Any]) -> str:
-    """The file name in a picture's address."""
-    address = next((v for v in data.values() if isinstance(v, str)), "")
-    return re.sub(r"^.*[?&]d=", "", address)
+def _image_of(data: Mapping[str, Any], collector: Collector) -> AskedImage | None:
+    """The image that a task is about, by its name or by the picture's address in any field."""
+    if data.get(NAME):
+        return collector.find(str(data[NAME]))
+    texts = [text for text in (data.get(IMAGE), *data.values()) if isinstance(text, str)]
+    names = [name for text in texts for name in _names(text)] or [""]
+    return collector.find(next(filter(collector.knows, names), names[0]))
+
+
+def _names(address: str) -> tuple[str, str]:
+    """The file names that an address may mean; what follows "?" may be a signature."""
+    path = re.sub(r"^.*[?&]d=", "", address)
+    return path, unquote(path.partition("?")[0])
 
 
 def _time(annotation: Mapping[str, Any]) -> str:

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from annotation.answers import AskedImage, Canvas, Collector
 from annotation.classes import NO_ANSWER, ClassList
-from annotation.untrusted import Entry, read_png, shown
+from annotation.untrusted import Entry, Picture, read_png, shown
 from utils.errors import UserError
 
 
@@ -23,21 +22,30 @@ def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> N
         picture = open_map(entry, image, place, collector)
         if picture is not None:
             with collector.canvas(image, place) as canvas:
-                paint_map(picture, canvas, collector.classes, place)
+                if paint_map(picture, canvas, collector.classes, place):
+                    _note_zeros(picture.values, canvas.region_ids >= 0, collector)
 
 
-def open_map(
-    entry: Entry, image: AskedImage, place: str, collector: Collector
-) -> Image.Image | None:
-    """A label map, loaded; None, and a problem told, if it is of another size."""
-    picture, size = read_png(entry.read(), image.entry.size, place)
-    if picture is None:
-        collector.check_size(image, tuple(map(int, reversed(size.split(" x ")))), place)
-    return picture
+def open_map(entry: Entry, image: AskedImage, place: str, collector: Collector) -> Picture | None:
+    """A label map; None, and a problem told, if it is of another size."""
+    picture = read_png(entry.read(), image.entry.size, place)
+    if isinstance(picture, Picture):
+        return picture
+    collector.check_size(image, picture, place)
+    return None
 
 
-def paint_map(picture: Image.Image, canvas: Canvas, classes: ClassList, place: str) -> None:
-    """Draw a label map by codes (grey) or by colours; a palette's numbers and colours must agree.
+def _note_zeros(values: np.ndarray, inside: np.ndarray, collector: Collector) -> None:
+    """Remember where a label map of codes is 0; ``inside``: (H, W) bool, in asked regions."""
+    if not inside.all():
+        collector.zeros.append((not values[~inside].any(), not values[inside].all()))
+
+
+def paint_map(picture: Picture, canvas: Canvas, classes: ClassList, place: str) -> bool:
+    """Draw a label map by codes (grey) or by colours; a palette may tell either.
+
+    Returns:
+        Whether it was read by codes.
 
     Raises:
         UserError: it is of another kind, or its palette can be read in two ways.
@@ -45,35 +53,68 @@ def paint_map(picture: Image.Image, canvas: Canvas, classes: ClassList, place: s
     if picture.mode not in ("L", "P", "RGB", "RGBA"):
         raise UserError(f"{place}: has mode {picture.mode}; save it as an 8-bit grey or RGB PNG")
     if picture.mode == "L":
-        values = np.asarray(picture)
-        paint_known(_codes_of_values(values, classes), values, canvas)
-        return
-    rgb = rgb_values(picture)
+        paint_known(_codes_of_values(picture.values, classes), picture.values, canvas)
+        return True
+    rgb = picture.rgb()
     codes = codes_of_colors(rgb, {c.color: c.code for c in classes.classes})
-    if picture.mode == "P":
-        by_number = _codes_of_values(np.asarray(picture), classes)
-        if (codes < 0).any():
-            codes = by_number
-        elif (by_number >= 0).all() and not np.array_equal(by_number, codes):
-            raise UserError(
-                f"{place}: its palette's numbers and colours stand for different classes; "
-                "save it as an 8-bit grey or RGB PNG"
-            )
+    if picture.mode == "P" and _is_by_number(picture.values, rgb, codes, canvas, classes, place):
+        paint_known(_codes_of_values(picture.values, classes), picture.values, canvas)
+        return True
     paint_known(codes, rgb, canvas)
+    return False
+
+
+def _is_by_number(
+    values: np.ndarray,
+    rgb: np.ndarray,
+    codes: np.ndarray,
+    canvas: Canvas,
+    classes: ClassList,
+    place: str,
+) -> bool:
+    """Whether a palette's numbers are the codes of the classes, and its colours say nothing.
+
+    They are where other colours are used and no asked region has the colour of a class, or where
+    255 is used, neither black nor in the colour of a class, and all other numbers are codes, too.
+    Drawing programs number colours as they like, from 0 on, and one of them may be foreign: a
+    border, or a grey background.
+
+    Args:
+        values: (H, W) numbers.
+        rgb: (H, W, 3) their colours.
+        codes: (H, W) int16 codes of the colours, -1 where unknown.
+
+    Raises:
+        UserError: the asked regions have classes by number and others by colour, or by grey level
+            where all is grey: a file that was made smaller.
+    """
+    unlabelled = (values == NO_ANSWER) & ((codes < 0) | (codes == classes.void))  # or white
+    codes = np.where(unlabelled, -1, codes)
+    inside = canvas.region_ids >= 0
+    by_values = _codes_of_values(values, classes)
+    colors, numbers = codes[inside], by_values[inside]
+    named = (colors >= 0) & (colors != NO_ANSWER)
+    by_number = (codes < 0).any() and not named.any()
+    by_number |= unlabelled.any() and (by_values >= 0).all()
+    other = colors
+    if by_number:
+        grey = rgb[inside]
+        levels = _codes_of_values(grey[:, 0], classes)
+        is_grey = (grey == grey[:, :1]).all() and (levels >= 0).all()
+        other = levels if is_grey else numbers
+    if (numbers >= 0).all() and not np.array_equal(numbers, other):
+        raise UserError(
+            f"{place}: its palette's numbers and colours stand for different classes; "
+            "save it as an 8-bit grey or RGB PNG"
+        )
+    return bool(by_number)
 
 
 def _codes_of_values(values: np.ndarray, classes: ClassList) -> np.ndarray:
-    """(H, W) int16: codes of (H, W) uint8 values, -1 where there is no such code."""
+    """int16 codes of uint8 values of any shape, -1 where there is no such code."""
     known = classes.answerable.copy()
     known[NO_ANSWER] = True
     return np.where(known[values], values.astype(np.int16), -1)
-
-
-def rgb_values(picture: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8 colours; black where a picture is fully transparent."""
-    rgba = np.array(picture.convert("RGBA"))
-    rgba[rgba[..., 3] == 0] = 0
-    return rgba[..., :3]
 
 
 def pack_colors(rgb: np.ndarray) -> np.ndarray:

@@ -42,6 +42,16 @@ def report(collector: Collector, labels: Labels) -> Iterator[str]:
     guessed = sum(_unchanged(collector.images[k], n) for k, n in collector.notes.items())
     if answers and answers == guessed:
         yield "note: all answers are just the first guess of the package; is this the right file?"
+    names = [c.name for c in collector.classes.classes if c.code == 0]
+    if (
+        names
+        and all(outside for outside, _ in collector.zeros)
+        and any(inside for _, inside in collector.zeros)
+    ):
+        yield (
+            f"note: all pixels outside of the asked regions are 0, which is class {names[0]!r}; "
+            "if 0 is what was not painted, save that as 255 and import again"
+        )
     yield from (f"note: {remark}" for remark in collector.remarks)
     for name in list(collector.strangers)[:10]:
         yield f"{shown(name, 200)}: is in no labelling package; not taken"

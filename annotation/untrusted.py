@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from dataloader.image_files import ON_ITS_SIDE, orientation, stored_values, upright
 from utils.errors import UserError, one_line
 
 MAX_BYTES = 256 * 2**20
@@ -178,8 +179,36 @@ def finite(values: Any, source: str) -> list[float]:
     raise UserError(f"{source}: coordinates are {shown(values)}, expected numbers; export it again")
 
 
-def read_png(data: bytes, size: tuple[int, int], source: str) -> tuple[Image.Image | None, str]:
-    """A PNG of a size, loaded; None and the size that it has, if that is another.
+class Picture:
+    """A PNG as viewers show it, which is turned by its EXIF orientation.
+
+    Attributes:
+        mode: in Pillow's words.
+        values: (H, W) grey values or palette numbers as the file holds them; None of colours.
+    """
+
+    def __init__(self, image: Image.Image):
+        self.mode = image.mode
+        self._image = image
+        values = stored_values(image) if image.mode in ("L", "P") else None
+        image.load()
+        self.values = None if values is None else upright(values, image)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        turned = orientation(self._image) in ON_ITS_SIDE
+        return self._image.size if turned else self._image.size[::-1]
+
+    def rgb(self) -> np.ndarray:
+        """(H, W, 3) uint8 colours; black where the picture is fully transparent."""
+        rgba = np.array(self._image.convert("RGBA"))
+        rgba[rgba[..., 3] == 0] = 0
+        return upright(rgba[..., :3], self._image)
+
+
+def read_png(data: bytes, size: tuple[int, int], source: str) -> Picture | tuple[int, int]:
+    """A PNG of a size (height, width); the size that it has, if that is another.
 
     Raises:
         UserError: it is no PNG, or damaged.
@@ -190,15 +219,15 @@ def read_png(data: bytes, size: tuple[int, int], source: str) -> tuple[Image.Ima
             raise UserError(
                 f"{source}: is {image.format}, whose colours are not exact; save labels as PNG"
             )
-        if (image.height, image.width) != size:
-            return None, f"{image.width} x {image.height}"
-        image.load()
+        if sorted(image.size) != sorted(size):  # not loaded, since it may be huge
+            return image.size[::-1]
+        picture = Picture(image)
     except UserError:
         raise
     except Exception as error:  # a damaged PNG may raise anything
         reason = one_line(str(error)).replace(str(io.BytesIO), "")
         raise UserError(f"{source}: is no PNG that can be read ({shown(reason, 80)})") from error
-    return image, f"{image.width} x {image.height}"
+    return picture if picture.size == size else picture.size
 
 
 def runs_to_mask(counts: Any, size: tuple[int, int], order: str, source: str) -> np.ndarray:

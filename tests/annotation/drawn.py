@@ -4,7 +4,9 @@ Each function takes a package and image name -> (H, W) uint8 codes (255: nothing
 """
 
 import json
+import struct
 import zipfile
+import zlib
 from itertools import groupby
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -165,6 +167,11 @@ def masks(package: Package, drawn: Drawn, path: Path, kind: str) -> Path:
             picture.putpalette(package.classes.color_table.ravel().tolist())
         picture.save(path / f"{entry.name}.png")
     return path
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG file."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def one_coco(package: Package, segmentation, category: str = "road", **changes) -> str:

@@ -6,7 +6,6 @@ import os
 import stat
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import pytest
 from PIL import Image
 
 from annotation import untrusted
-from tests.annotation.drawn import one_coco
+from tests.annotation.drawn import chunk, one_coco
 from utils.errors import UserError
 
 SIZE = (24, 32)
@@ -170,10 +169,6 @@ def test_broken_label_maps(package, refuse, tmp_path, label_map):
     )
 
 
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
 HUGE_PNG = b"\x89PNG\r\n\x1a\n" + chunk(
     b"IHDR", struct.pack(">IIBBBBB", 2**30, 2**30, 8, 0, 0, 0, 0)
 )
@@ -208,6 +203,32 @@ def test_label_maps_of_unclear_kinds(package, refuse, tmp_path):
     refuse(path.parent, "colour [7, 7, 7]")
     Image.fromarray(np.full(SIZE, 26, np.uint8)).save(path)
     refuse(path.parent, "value 26")
+
+
+INDEXED = {  # what is inside and outside of the asked regions; None: black, a text: its class
+    "grey around": ("road", "car", (64, 64, 64), "numbers and colours"),
+    "grey around, unpainted within": ("sidewalk", None, (64, 64, 64), "numbers and colours"),
+    "smoothed edges": ("road", (9, 60, 9), None, "numbers and colours"),
+    "smoothed edges of many colours": ("road", (9, 60, 9), None, "colour [9, 60, 9]"),
+    "grey codes of an optimiser": ((1, 1, 1), (2, 2, 2), (0, 0, 0), "numbers and colours"),
+}
+
+
+@pytest.mark.parametrize("case", INDEXED)
+def test_palettes_of_drawing_programs_are_not_read_by_number(package, refuse, tmp_path, case):
+    *painted, words = INDEXED[case]
+    known = {c.name: c.color for c in package.classes.classes}
+    colors = [known.get(color, color) or (0, 0, 0) for color in painted]
+    numbers = np.where(np.arange(SIZE[1]) % 2, 1, 2) * np.ones(SIZE, int)
+    numbers[package.read_numbers(package.images[0]) == 0] = 0
+    palette = [colors[2], colors[1], colors[0]]
+    if "many" in case:  # numbers beyond the codes
+        numbers, palette = numbers + 200, [(0, 0, 0)] * 200 + palette
+    picture = Image.fromarray(numbers.astype(np.uint8)).convert("P")
+    picture.putpalette(np.array(palette).ravel().tolist())
+    (tmp_path / "answers").mkdir()
+    picture.save(tmp_path / "answers" / f"{package.images[0].name}.png")
+    refuse(tmp_path / "answers", words)
 
 
 def test_one_bad_file_keeps_the_good_ones_out(shared, package, tmp_path):

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 
 from annotation.package import Package
 from tests.annotation.conftest import BLOCK, HEIGHT, WIDTH, Run
-from tests.annotation.drawn import TOOLS, Drawn, coco, label_studio, masks, one_coco
+from tests.annotation.drawn import TOOLS, Drawn, chunk, coco, label_studio, masks, one_coco
 
 
 def answers(run: Run, package: Package, whole: bool = False) -> Drawn:
@@ -52,6 +54,24 @@ def test_pixels_outside_of_the_asked_regions_are_told_of_and_not_taken(run, tool
     outside = HEIGHT * WIDTH - 2 * BLOCK * BLOCK
     assert capsys.readouterr().out.count(f"{outside} pixels outside of the asked regions") == 2
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+@pytest.mark.parametrize(
+    ("around", "within", "notes"), [(0, 0, 1), (0, 2, 0), (255, 0, 0), (None, 0, 0)]
+)
+def test_zeros_around_the_asked_regions_are_told_of_once(
+    run, tmp_path, capsys, around, within, notes
+):
+    """Perhaps 0 was meant as not painted; None: whole images are labelled."""
+    package = run.export("--round", "0")
+    drawn = answers(run, package, whole=around is None)
+    for image in package.images:
+        codes, asked = drawn[image.name], package.read_numbers(image) > 0
+        codes[asked] = np.where(np.arange(asked.sum()) % 2, 10, within)
+        if around is not None:
+            codes[~asked] = around
+    run.take(masks(package, drawn, tmp_path / "a", "grey"))
+    assert capsys.readouterr().out.count("are 0, which is class 'road'") == notes
 
 
 def test_the_first_guess_comes_back_from_every_file_of_the_package(run, tmp_path, capsys):
@@ -251,12 +271,22 @@ def test_a_region_is_skipped_where_skip_covers_more_than_classes_do(run, tmp_pat
     )
 
 
-def test_names_that_label_studio_gives_to_uploaded_files(run, tmp_path):
+ADDRESSES = {
+    "uploaded": {"image": "/data/upload/1/0123abcd-FILE"},
+    "local": {"image": "/data/local-files/?d=images/FILE"},
+    "after another text": {"note": "first batch", "image": "s3://bucket/FILE"},
+    "in another field": {"note": "first batch", "picture": "s3://bucket/FILE"},
+    "signed": {"image": "https://b.s3.example.org/FILE?X-Amz-Credential=AK%2F26/eu&X-Amz-Date=1"},
+}
+
+
+@pytest.mark.parametrize("data", ADDRESSES.values(), ids=ADDRESSES)
+def test_names_and_addresses_of_images_in_label_studio(run, tmp_path, data):
     package = run.export("--round", "0")
     path = label_studio(package, answers(run, package), tmp_path / "a.json", "brushlabels")
     tasks = json.loads(path.read_text())
     for task, image in zip(tasks, package.images, strict=True):
-        task["data"] = {"image": f"/data/upload/1/0123abcd-{image.file}"}
+        task["data"] = {key: text.replace("FILE", image.file) for key, text in data.items()}
     path.write_text(json.dumps(tasks))
     run.take(path)
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
@@ -271,6 +301,69 @@ def test_transparent_pixels_are_not_labelled(run, tmp_path):
     Image.fromarray(rgba).save(tmp_path / "a" / f"{package.images[0].name}.png")
     run.take(tmp_path / "a")
     assert (run.label(0)[:8, 8:10] == 255).all() and (run.label(0)[:8, 10:16] == 7).all()
+
+
+def low_bits(codes: np.ndarray, bits: int) -> bytes:
+    """A grey PNG of 2 or 4 bits a sample, which Pillow does not write."""
+    parts = codes.reshape(len(codes), -1, 8 // bits).astype(int)
+    rows = (parts << np.arange(8 - bits, -1, -bits)).sum(2).astype(np.uint8)
+    head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, bits, 0, 0, 0, 0)
+    pixels = zlib.compress(np.insert(rows, 0, 0, 1).tobytes())
+    chunks = ((b"IHDR", head), (b"IDAT", pixels), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in chunks)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_grey_of_few_bits_holds_codes_as_they_are_stored(run, tmp_path, bits):
+    package = run.export("--round", "0")
+    codes = np.minimum(run.truth[0], 3 if bits == 2 else 10)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / f"{package.images[0].name}.png").write_bytes(low_bits(codes, bits))
+    run.truth[0] = codes
+    run.take(tmp_path / "a")
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+@pytest.mark.parametrize("kind", ["grey", "color", "palette"])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_label_maps_are_turned_upright(run, tmp_path, kind, orientation):
+    package = run.export("--round", "0")
+    path = masks(package, answers(run, package), tmp_path / "a", kind)
+    back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for file in path.iterdir():
+        with Image.open(file) as picture:
+            picture.transpose(back[orientation]).save(file, exif=exif)
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+def voc_color(number: int) -> list[int]:
+    """The colour of a number in PASCAL VOC's palette."""
+    return [sum((number >> 3 * b + c & 1) << 7 - b for b in range(3)) for c in range(3)]
+
+
+@pytest.mark.parametrize("kind", ["PASCAL VOC", "grey", "own, but for 255", "of other classes"])
+def test_palettes_of_other_colours_are_read_by_number(run, tmp_path, kind):
+    package = run.export("--round", "0")
+    drawn = answers(run, package)
+    for codes in drawn.values():
+        codes[:, ::8] = 255
+    path = masks(package, drawn, tmp_path / "a", "grey")
+    colors = np.array([[n] * 3 if kind == "grey" else voc_color(n) for n in range(256)])
+    if "own" in kind:
+        colors[:255] = package.classes.color_table[:255]
+    if "other" in kind:
+        colors[:18] = package.classes.color_table[1:19]
+    for file in path.iterdir():
+        picture = Image.open(file).convert("P")
+        picture.putpalette(colors.ravel().tolist())
+        picture.save(file)
+    run.take(path)
+    expected = run.expected(0, [1, 6])
+    expected[:, ::8] = 255
+    assert np.array_equal(run.label(0), expected)
 
 
 def test_polygons_that_reach_out_of_the_image_keep_their_shape(run, tmp_path):
