@@ -24,6 +24,7 @@ from dataloader.file_checks import check_files
 from dataloader.images import READ_ERRORS, fit_label, read_label, read_size, read_train_ids
 from dataloader.item import Item, shown
 from dataloader.label_check import check_labels
+from dataloader.pairing import check_pairing
 from dataloader.predictions import find_predictions
 from utils.common import add_relocation_argument
 from utils.errors import UserError, run
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictions = find_predictions(items, args.pred_dir)
     pairs = [Item(str(p), i.label, "") for i, p in zip(items, predictions, strict=True)]
     check_files(pairs, info, "prediction", "label")
+    check_pairing(items, info, args.root_dir)
     as_described = check_labels(items, info, "--dataset")
 
     values = np.zeros((len(info.class_names), 256), np.int64)
