@@ -38,18 +38,19 @@ def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) ->
     wrong, users, shared = [], {}, []
     for item in items:
         label, body = own[item.image], _body(item.label)
-        if label and _body(label) != body and body in owners:
-            if _body(label) in listed or Path(label).is_file():
-                wrong.append(item)
+        others = label and _body(label) != body and body in owners
+        if others and (_body(label) in listed or Path(label).is_file()):
+            wrong.append(item)
         first = users.setdefault(item.label, item)
         if first is not item:
             shared.append((first, item))
     taken = {item.image for pair in shared for item in pair}
-    for item in wrong:
-        other = owners[_body(item.label)]
+    if wrong:
+        item = next((item for item in wrong if item.image in taken), wrong[0])
         what = (
             f"{shown(item.image)}: its list gives it the label {shown(item.label)}, which by its "
-            f"name is that of {shown(other)}, though {shown(own[item.image])} is there"
+            f"name is that of {shown(owners[_body(item.label)])}, though "
+            f"{shown(own[item.image])} is there"
         )
         if item.image in taken:
             raise UserError(f"{what}; several images share this label: mend the list")
@@ -57,8 +58,7 @@ def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) ->
             "%s (%d of %d images are such); sort the columns alike, unless the names are meant so",
             *(what, len(wrong), len(items)),
         )
-        return
-    if shared:
+    elif shared:
         first, second = shared[0]
         log.warning(
             "%s and %s have one label, %s (%d of %d images share one); this is right only for "
