@@ -76,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     listed = list_path(args.val_datalist_dir, info)
     items = find_or_make_datalist(info, args.root_dir, "val", listed, args.relocate, columns=2)
     check_labelled(items, listed or args.root_dir)
+    warn_of_absent_images(items)
     predictions = find_predictions(items, args.pred_dir)
     pairs = [Item(str(p), i.label, "") for i, p in zip(items, predictions, strict=True)]
     check_files(pairs, info, "prediction", "label")
@@ -130,6 +131,17 @@ def check_labelled(items: Sequence[Item], source: Path) -> None:
         raise UserError(
             f"{source}: {len(unlabelled)} of {len(items)} images have no label, the first "
             f"{shown(unlabelled[0].image)}; evaluate with a list of labelled images"
+        )
+
+
+def warn_of_absent_images(items: Sequence[Item]) -> None:
+    """Warn if some images, not all, are not there; evaluation itself does not need them."""
+    absent = [item.image for item in items if not Path(item.image).is_file()]
+    if 0 < len(absent) < len(items):
+        log.warning(
+            "%s: no such file, and so with %d of %d images; their labels and predictions are "
+            "evaluated all the same",
+            *(shown(absent[0]), len(absent), len(items)),
         )
 
 

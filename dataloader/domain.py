@@ -113,7 +113,8 @@ def agree_on_classes(args: Namespace, *prefixes: str, network: Sequence[str] | N
     args.num_classes = args.num_classes or len(classes)
     if args.num_classes < len(classes):
         raise UserError(
-            f"--num_classes {args.num_classes}: {name} has {len(classes)}; leave the flag out"
+            f"--num_classes {args.num_classes}: {name} has {len(classes)}; leave the flag out, or "
+            f"name the dataset that the network predicts with --{first}_dataset"
         )
 
 
