@@ -24,6 +24,7 @@ from dataloader.file_checks import check_files
 from dataloader.images import READ_ERRORS, fit_label, read_label, read_size, read_train_ids
 from dataloader.item import Item, shown
 from dataloader.label_check import check_labels
+from dataloader.pairing import check_pairing
 from dataloader.predictions import check_predictions, find_predictions
 from utils.common import add_relocation_argument
 from utils.errors import UserError, run
@@ -75,10 +76,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     listed = list_path(args.val_datalist_dir, info)
     items = find_or_make_datalist(info, args.root_dir, "val", listed, args.relocate, columns=2)
     check_labelled(items, listed or args.root_dir)
+    warn_of_absent_images(items)
     predictions = find_predictions(items, args.pred_dir)
     pairs = [Item(str(p), i.label, "") for i, p in zip(items, predictions, strict=True)]
     check_files(pairs, info, "prediction", "label")
     check_predictions(args.pred_dir, predictions, info)
+    check_pairing(items, info, args.root_dir)
     as_described = check_labels(items, info, "--dataset")
 
     values = np.zeros((len(info.class_names), 256), np.int64)
@@ -129,6 +132,17 @@ def check_labelled(items: Sequence[Item], source: Path) -> None:
         raise UserError(
             f"{source}: {len(unlabelled)} of {len(items)} images have no label, the first "
             f"{shown(unlabelled[0].image)}; evaluate with a list of labelled images"
+        )
+
+
+def warn_of_absent_images(items: Sequence[Item]) -> None:
+    """Warn if some images, not all, are not there; evaluation itself does not need them."""
+    absent = [item.image for item in items if not Path(item.image).is_file()]
+    if 0 < len(absent) < len(items):
+        log.warning(
+            "%s: no such file, and so with %d of %d images; their labels and predictions are "
+            "evaluated all the same",
+            *(shown(absent[0]), len(absent), len(items)),
         )
 
 

@@ -16,6 +16,7 @@ import logging
 import os
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.domain import agree_on_classes
 from dataloader.file_checks import check_files, warn_if_turned
+from dataloader.image_files import READ_ERRORS, count_pages, open_image
 from dataloader.images import read_image, read_size
 from dataloader.item import Item, check_name, shown
 from dataloader.loaders import evaluation_loader
@@ -117,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         world.barrier()  # nothing is written before all ranks have checked their images
         if world.is_main:
             warn_if_turned(work.items, tuple(args.image_size))
+            warn_of_pages(work.items)
             for folder in {target.parent for target in work.targets}:
                 remove_temporaries(folder)
             write_classes(args.save_dir, work.info)
@@ -232,6 +235,22 @@ def images_to_predict(args: Namespace, info: DatasetInfo) -> tuple[list[Item], l
                 shown(target),
             )
     return items, targets
+
+
+def warn_of_pages(items: Sequence[Item]) -> None:
+    """Warn of TIFF files with several pages, of which the first alone is predicted."""
+    found = []
+    for path in (item.image for item in items):
+        if Path(path).suffix.lower() in (".tif", ".tiff"):
+            with suppress(*READ_ERRORS), open_image(path) as image:  # later pages may be damaged
+                if (pages := count_pages(image)) > 1:
+                    found.append((path, pages))
+    if found:
+        log.warning(
+            "%s: the first of its %d pages is predicted, the others are not (%d images have "
+            "several); save each page as a file of its own",
+            *(shown(found[0][0]), found[0][1], len(found)),
+        )
 
 
 def images_below(folder: Path, save_dir: Path) -> list[Item]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from active_selection.density import DensityOptions
+from active_selection.listed import warn_of_other_root, warn_of_unlisted
 from active_selection.people import settle_answers
 from active_selection.phases import Phase, PhaseResult, plan_phases, run_phases, unlabelled_rows
 from active_selection.region_table import RegionTable, areas_only
@@ -88,6 +89,11 @@ class Experiment:
         self.source, self.target, self.active_set = load_domains(
             args, needs, datalist, target_labels=not self.people, world=world
         )
+        if datalist and first_round == args.init_iteration:  # later ones are the run's own
+            warn_of_unlisted(datalist, self.active_set, self.target)
+            for domain, prefix in ((self.source, "src"), (self.target, "trg")):
+                if not args.relocate:
+                    warn_of_other_root(datalist, domain, f"--{prefix}_data_dir")
         self.validate = make_validator(args, validation, self.model, self.runtime)
         self.recorder = start_recorder(
             *(args, folder.metrics, "train_ADA", args.finetune_itrs),

@@ -70,6 +70,19 @@ class ActiveSet:
         self.labelled = {path: ids for path, ids in self.labelled.items() if ids}
         return dropped
 
+    def unlisted(self, regions: Mapping[str, Collection[int]]) -> list[tuple[str, int]]:
+        """Those regions (superpixel path, region id) that are in none of the sets.
+
+        Args:
+            regions: superpixel path -> the ids in its map.
+        """
+        sets = (self.pool, self.labelled, self.asked)
+        return [
+            (path, region)
+            for path, ids in regions.items()
+            for region in sorted(set(ids).difference(*(listed.get(path, ()) for listed in sets)))
+        ]
+
     def label(self, regions: Iterable[tuple[str, int]]) -> None:
         """Move regions (superpixel path, region id) from the pool to the labelled set."""
         for superpixel, region in regions:

@@ -18,7 +18,7 @@ from pathlib import Path
 from dataloader.dataset_info import DatasetInfo
 from dataloader.item import ABSENT, Item, check_name, shown
 from dataloader.relocation import Locator, Moves
-from dataloader.scan import absent_folder, item_of, lossy_label, scan
+from dataloader.scan import absent_folder, grown, item_of, lossy_label, scan
 from utils.errors import UserError
 from utils.files import atomic_write, read_regular
 
@@ -174,7 +174,8 @@ def find_or_make_datalist(
     """The items of a split: from ``path`` when given, else from the dataset's own list.
 
     The own list is ``<root>/<split>.txt``; when it is missing, it is made from what is on disk, and
-    kept there if the folder can be written. How many files were left out of it, and why, is logged.
+    kept there if the folder can be written. How many files were left out of it, and why, is logged,
+    and later that it lacks images.
 
     Args:
         info, root, split: as :func:`dataloader.scan.scan` takes them.
@@ -190,6 +191,13 @@ def find_or_make_datalist(
     own = default_path(root, split)
     if own.is_file():
         items = read_datalist(own, root, moves, columns)
+        below = os.path.join(os.path.abspath(root), "")
+        relative = [Item(*(path.removeprefix(below) for path in item)) for item in items]
+        if there := grown(info, root, split, relative):
+            log.warning(
+                "%s lists %d of %d images that are there; remove it to list all",
+                *(own, len(items), there),
+            )
     else:
         items = _make_datalist(info, root, split)
     return _with_labels(items, info, root, split) if need_label and columns > 1 else items

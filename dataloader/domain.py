@@ -23,6 +23,7 @@ from dataloader.file_checks import check_files, warn_if_turned
 from dataloader.ignore_mask import Masks, find_masks, mask_of
 from dataloader.label_check import check_labels
 from dataloader.loaders import evaluation_loader
+from dataloader.pairing import check_pairing
 from dataloader.regions import Regions, check_maps, load_regions
 from utils.distributed import SINGLE, World
 from utils.errors import UserError
@@ -112,7 +113,8 @@ def agree_on_classes(args: Namespace, *prefixes: str, network: Sequence[str] | N
     args.num_classes = args.num_classes or len(classes)
     if args.num_classes < len(classes):
         raise UserError(
-            f"--num_classes {args.num_classes}: {name} has {len(classes)}; leave the flag out"
+            f"--num_classes {args.num_classes}: {name} has {len(classes)}; leave the flag out, or "
+            f"name the dataset that the network predicts with --{first}_dataset"
         )
 
 
@@ -144,6 +146,7 @@ def load_domain(
         items = find_or_make_datalist(info, root, split, path, args.relocate, needed, need_label)
     check_files(items, info, *columns)
     if "label" in columns:
+        check_pairing(items, info, root)
         check_labels(items, info, f"--{prefix}_dataset")
     asks = prefix == "trg" and len(columns) > 1  # adaptation without any label asks for nothing
     masks = find_masks(items, root, info) if asks else {}

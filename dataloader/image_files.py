@@ -42,6 +42,7 @@ READ_ERRORS = (
 
 ORIENTATION, WIDTH, HEIGHT, PHOTOMETRIC = 0x0112, 256, 257, 262  # EXIF and TIFF tags
 WHITE_IS_ZERO = 0
+SUBFILE_TYPE, REDUCED, MASK = 254, 1, 4
 LATE_ORIENTATION = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
 DEEP_COLOR = re.compile(r"(RGB|LA|CMYK).*;16")  # "BGR;16" is 16 bits for three samples
 EXAMPLES = 2  # colours that a message names
@@ -87,6 +88,15 @@ def reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"more than the {2 * Image.MAX_IMAGE_PIXELS} pixels that are read; make it smaller"
     return str(getattr(error, "strerror", None) or error) or type(error).__name__
+
+
+def count_pages(image: Image.Image) -> int:
+    """How many pictures a TIFF file holds, reduced ones and masks aside; 1 of any other file."""
+    pages = 1
+    for number in range(1, image.n_frames if image.format == "TIFF" else 1):
+        image.seek(number)
+        pages += not image.tag_v2.get(SUBFILE_TYPE, 0) & (REDUCED | MASK)
+    return pages
 
 
 def orientation(image: Image.Image) -> int:

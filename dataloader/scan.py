@@ -109,6 +109,30 @@ def scan(
     return found
 
 
+def grown(info: DatasetInfo, root: str | Path, split: str, items: Collection[Item]) -> int:
+    """How many images there are, if they are more than a list that :func:`scan` once gave; else 0.
+
+    All files are looked at only where a name that is not listed could be an image's.
+
+    Args:
+        info, root, split: as :func:`scan` takes them.
+        items: what the list holds, with paths relative to the root.
+    """
+    files = _SplitFiles(info, Path(root), info.splits.get(split, ""))
+    listed = {item.image for item in items}
+    known = {path for item in items for path in item}
+    try:
+        new = set(files.names([o.image_folder for o in files.other_splits()])).difference(known)
+        new = [path for path in new if posixpath.splitext(path)[1].lower() in files.suffixes]
+        parsed = [parse(info.image, files.text, path, any_suffix=True) for path in new]
+        if split not in info.splits or info.excluded_stems.issuperset(n.stem for n in parsed if n):
+            return 0
+        there = {item.image for item in scan(info, root, split).items}
+    except UserError:  # it matters to those alone who make a list
+        return 0
+    return len(there) if there.issuperset(listed) and len(there) > len(listed) else 0
+
+
 def absent_folder(info: DatasetInfo, root: str | Path, split: str) -> str:
     """Say which folder is missing on the way to a split's images; empty if all are there."""
     folder = _SplitFiles(info, Path(root), info.splits[split]).image_folder
@@ -215,8 +239,13 @@ class _SplitFiles:
         """Whether labels lie in the folder of the images."""
         return self._folder(self.info.label) == self.image_folder
 
-    def candidates(self, found: Scan, other_splits: Collection[Path]) -> dict[Names, list[str]]:
-        """Names -> relative paths of the files that may be their image; the rest is left out.
+    @property
+    def suffixes(self) -> frozenset[str]:
+        """Suffixes, in lower case, that the images may have."""
+        return frozenset({*IMAGE_SUFFIXES, posixpath.splitext(self.info.image)[1].lower()})
+
+    def names(self, other_splits: Collection[Path]) -> list[str]:
+        """Relative paths of the files in the folder of the images.
 
         Folders of other splits, of labels, superpixel maps and masks, if they lie inside that of
         the images, are passed over.
@@ -225,16 +254,19 @@ class _SplitFiles:
         skip = [self._folder(self.info.label), self._folder(self.info.superpixel), *other_splits]
         if "{stem}" in (self.info.ignore_mask or ""):
             skip.append(self._folder(self.info.ignore_mask))
-        pattern = self._path(self.info.image, Names("*", "*"))
-        suffixes = {*IMAGE_SUFFIXES, posixpath.splitext(pattern)[1].lower()}
-        top = static_folder(self.info.image, self.text)
-        candidates: dict[Names, list[str]] = {}
         if not folder.is_dir():
-            return candidates
-        for name in walk_files(folder, [path for path in skip if path != folder]):
-            path = posixpath.join(top, name)
+            return []
+        top = static_folder(self.info.image, self.text)
+        names = walk_files(folder, [path for path in skip if path != folder])
+        return [posixpath.join(top, name) for name in names]
+
+    def candidates(self, found: Scan, other_splits: Collection[Path]) -> dict[Names, list[str]]:
+        """Names -> relative paths of the files that may be their image; the rest is left out."""
+        pattern = self._path(self.info.image, Names("*", "*"))
+        candidates: dict[Names, list[str]] = {}
+        for path in self.names(other_splits):
             names = parse(self.info.image, self.text, path, any_suffix=True)
-            if posixpath.splitext(path)[1].lower() not in suffixes:
+            if posixpath.splitext(path)[1].lower() not in self.suffixes:
                 found.leave_out("with another suffix", path)
             elif names is None:
                 found.leave_out(f"not named {posixpath.basename(pattern)}", path)

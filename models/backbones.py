@@ -1,5 +1,6 @@
 """Torchvision's ResNet and MobileNetV2 as backbones, and their pretrained weights."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from torchvision.models import (
     resnet101,
 )
 
-from utils.checkpoint import find_weights, fit_names, load_weights
+from utils.checkpoint import find_prefixes, find_weights, fit_names, load_weights
 from utils.errors import UserError
 from utils.tensor_file import read_plain
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = {
     "resnet50": ResNet50_Weights.IMAGENET1K_V1,
@@ -97,7 +100,14 @@ def load_backbone(net: nn.Module, weights: str) -> None:
     name = net.backbone_name
     source = f"--backbone_weights {weights}"
     state = _imagenet(name) if weights == "imagenet" else _from_file(Path(weights))
-    state = fit_names(state, net.backbone.state_dict())
+    expected = net.backbone.state_dict()
+    first, *others = find_prefixes(state, expected) or [""]
+    if others:
+        log.warning(
+            "%s: holds two networks, their names begin with %r and %r; %r is taken",
+            *(source, first, others[0], first),
+        )
+    state = fit_names(state, expected)
     parts = {part for part, _ in net.backbone.named_children()}
     state = {
         key: value

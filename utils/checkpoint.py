@@ -1,6 +1,7 @@
 """Checkpoints: ``torch.save`` of {model_state_dict, opt_state_dict[, model_D, network]}."""
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,11 +15,15 @@ from utils.distributed import SINGLE, World
 from utils.errors import UserError
 from utils.tensor_file import read_plain, write_tensors
 
+log = logging.getLogger(__name__)
+
 WRAPPERS = (
     *("model_state_dict", "state_dict", "model_state", "model", "module", "net", "weights"),
     "backbone",
 )
 """Keys below which programs keep the weights of a network, in the order they are looked for."""
+COUNTER = "num_batches_tracked"
+"""How the names of batch normalisation's counters end."""
 
 
 def _list_of(is_part: Callable[[Any], bool], length: int | None = None) -> Callable[[Any], bool]:
@@ -78,11 +83,15 @@ def save_checkpoint(
     write_tensors(path, state)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, tell: bool = False) -> dict[str, Any]:
     """Read a checkpoint as data only, onto the CPU.
 
     Weights that another program wrote below another key, or bare, come out below
     ``model_state_dict``.
+
+    Args:
+        path: the file.
+        tell: warn if there is another network of the same shapes in it.
 
     Raises:
         UserError: the file cannot be read, has no weights of a network, or tells what cannot be
@@ -92,6 +101,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     weights = find_weights(state)
     if weights is None:
         raise UserError(f"{path}: no 'model_state_dict' of tensors in it; name a checkpoint*.tar")
+    if tell:
+        _tell_twin(path, state, weights)
     if "model_state_dict" not in state:  # of another program, whose keys mean other things
         return {"model_state_dict": weights}
     if "network" in state:
@@ -144,6 +155,29 @@ def find_weights(state: Any) -> dict[str, Tensor] | None:
     return None
 
 
+def _tell_twin(path: str | Path, state: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Warn if a file holds another network of the same shapes, such as an average of weights."""
+    found = {key: find_weights(value) for key, value in state.items()}
+    taken = next((key for key, value in found.items() if value is weights), None)
+    for key, other in found.items():
+        if (
+            taken not in (None, key)
+            and key != "model_D"
+            and other
+            and _shapes(other) == _shapes(weights)
+        ):
+            log.warning(
+                "%s: holds two networks, %s and %s; %s is taken: for the other, save its state "
+                "dict in a file of its own",
+                *(path, taken, key, taken),
+            )
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> Counter[torch.Size]:
+    """How many tensors there are of each shape; counters, which have none, are left out."""
+    return Counter(tensor.shape for tensor in weights.values() if tensor.dim())
+
+
 def _are_weights(value: Any) -> bool:
     return (
         isinstance(value, dict)
@@ -157,18 +191,36 @@ def _are_weights(value: Any) -> bool:
 def fit_names(weights: Mapping[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
     """Weights by the names that a network expects.
 
-    Wrappers (DataParallel, ``torch.compile``, Lightning) put prefixes before the names. The prefix
-    that makes most names those expected is removed; weights without it are left out.
+    The first of :func:`find_prefixes` is removed; weights without it are left out.
     """
-    expected = set(expected)
+    prefix = next(iter(find_prefixes(weights, expected)), "")
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+
+
+def find_prefixes(weights: Mapping[str, Tensor], expected: Iterable[str]) -> list[str]:
+    """What stands before the names that a network expects: the prefix that makes most names those.
+
+    Wrappers (DataParallel, ``torch.compile``, Lightning) put prefixes before the names. Several are
+    returned, in the order of the weights, if they belong to whole networks of different weights,
+    as teacher and student. Counters of batch normalisation do not count, as files may lack them.
+    """
+    expected = {name for name in expected if not name.endswith(COUNTER)}
     prefixes: Counter[str] = Counter()
     for name in weights:
         parts = name.split(".", 8)  # prefixes are short
         for k in range(len(parts)):
             if ".".join(parts[k:]) in expected:
                 prefixes["".join(f"{part}." for part in parts[:k])] += 1
-    prefix = max(prefixes, key=prefixes.get, default="")
-    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    best = max(prefixes, key=prefixes.get, default=None)
+    whole = [
+        prefix for prefix, count in prefixes.items() if prefix != best and count == len(expected)
+    ]
+    others = [
+        prefix
+        for prefix in whole
+        if not all(torch.equal(weights[best + name], weights[prefix + name]) for name in expected)
+    ]
+    return ([] if best is None else [best]) + others
 
 
 def load_model(path: str | Path, model: nn.Module, world: World = SINGLE) -> None:
@@ -183,7 +235,7 @@ def load_model(path: str | Path, model: nn.Module, world: World = SINGLE) -> Non
 
 def read_weights(path: str | Path, key: str) -> Any:
     """Read what a checkpoint holds below a key; None if there is nothing."""
-    return read_checkpoint(path).get(key)
+    return read_checkpoint(path, tell=True).get(key)
 
 
 def load_discriminator(path: str | Path, discriminator: nn.Module, world: World = SINGLE) -> None:
@@ -211,13 +263,19 @@ def load_weights(source: Any, weights: Mapping[str, Tensor], model: nn.Module, r
         remedy: ends the error line of weights of another network.
 
     Raises:
-        UserError: a name or shape differs, or a weight is NaN or infinite.
+        UserError: a name or shape differs, there are two networks, or a weight is NaN or infinite.
     """
     expected = model.state_dict()
+    prefixes = find_prefixes(weights, expected)
+    if len(prefixes) > 1:
+        raise UserError(
+            f"{source}: holds two networks, their names begin with {prefixes[0]!r} and "
+            f"{prefixes[1]!r}; save the state dict of the one that is meant in a file of its own"
+        )
     weights = fit_names(weights, expected)
     for name in [*expected, *weights]:
         ours, theirs = expected.get(name), weights.get(name)
-        if name.endswith("num_batches_tracked") and ours is not None:
+        if name.endswith(COUNTER) and ours is not None:
             if theirs is None or theirs.is_floating_point():
                 weights[name] = ours  # old files lack these counters, halved ones round them
         elif _describe(ours) != _describe(theirs):

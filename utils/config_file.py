@@ -80,7 +80,7 @@ def read_config(path: Path, script: str) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"--config {path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        hint = _quotes_hint(text, str(error)) if isinstance(error, tomllib.TOMLDecodeError) else ""
+        hint = _hint(text, str(error)) if isinstance(error, tomllib.TOMLDecodeError) else ""
         raise UserError(
             f"--config {path}: is not TOML ({error}); {hint or 'see docs/pipeline.md'}"
         ) from error
@@ -99,8 +99,12 @@ def read_config(path: Path, script: str) -> dict[str, Any]:
     return values
 
 
-def _quotes_hint(text: str, message: str) -> str:
-    """Return what to write where a value without quotes is the likely fault; else an empty text."""
+def _hint(text: str, message: str) -> str:
+    """Return what to do where encoding or quotes are the likely fault; else an empty text."""
+    if text.startswith(("\udcff\udcfe", "\udcfe\udcff")) or "\0" in text:  # UTF-16
+        return "it is not text in UTF-8: save it in that encoding"
+    if re.match(r"Unescaped '\\'|Invalid hex value", message):
+        return "write a path with \\ in single quotes, or with /"
     place = re.match(
         r"(Invalid value|Expected newline or end of document).*\(at line (\d+)", message
     )

@@ -87,6 +87,25 @@ def test_own_list_is_made_kept_and_found(tmp_path):
     assert find_or_make_datalist(info, tmp_path, "train") == made[1:]
 
 
+def test_a_list_that_lacks_images_added_later_is_told_of(tmp_path, caplog):
+    info = load_dataset("GTA5")
+    touch(tmp_path, "images/1.png", "labels/1.png", "images/15188.png", "images/notes.txt.png")
+    (tmp_path / "images" / "readme.txt").touch()
+    find_or_make_datalist(info, tmp_path, "train", need_label=False)
+    caplog.clear()
+    find_or_make_datalist(info, tmp_path, "train", need_label=False)
+    assert not caplog.records
+    touch(tmp_path, "images/2.png", "labels/2.png")
+    assert len(find_or_make_datalist(info, tmp_path, "train", need_label=False)) == 2
+    assert f"{tmp_path}/train.txt lists 2 of 3 images that are there; remove it" in caplog.text
+    caplog.clear()
+    find_or_make_datalist(info, tmp_path, "train", tmp_path / "train.txt")  # named by a flag
+    with (tmp_path / "train.txt").open("a") as file:
+        file.write("own/3.png labels/3.png superpixel/3.png\n")  # no program made that
+    find_or_make_datalist(info, tmp_path, "train", need_label=False)
+    assert not caplog.records
+
+
 def test_round_trip_and_white_space(tmp_path):
     items = [Item("a.png", "b.png", "c.png"), Item("d/e.png", "f.png", "g.png")]
     write_datalist(tmp_path / "list.txt", items)

@@ -6,6 +6,7 @@ from argparse import Namespace
 import pytest
 
 import train_ADA
+from dataloader.datalist import write_datalist
 from dataloader.dataset_info import INIT_DATA, load_dataset
 from dataloader.domain import Domain, agree_on_classes, load_domains
 from dataloader.item import Item
@@ -73,7 +74,9 @@ def test_a_list_that_ends_early_differs(described, count, ours, theirs):
 
 
 def test_fewer_outputs_than_classes_are_refused():
-    with pytest.raises(UserError, match="--num_classes 16: GTA5 has 19; leave the flag out"):
+    with pytest.raises(
+        UserError, match=r"--num_classes 16: GTA5 has 19; leave .* with --src_dataset"
+    ):
         agree_on_classes(flags(num_classes=16), "src", "trg", "val")
 
 
@@ -129,3 +132,14 @@ def test_a_datalist_tells_what_is_labelled_and_regions_that_maps_lack_are_left_o
     assert again.labelled == {first: [3]}
     assert again.pool == active_set.pool
     assert "list.pkl: 1 of its regions are not in the superpixel maps" in caplog.text
+
+
+def test_lists_whose_labels_are_those_of_other_images_are_told_of(args, tmp_path, caplog):
+    items = load_domains(args, frozenset({"source"}), None)[0].items
+    assert "by its name is that of" not in caplog.text
+    labels = [item.label for item in items[1:] + items[:1]]
+    swapped = [i._replace(label=label) for i, label in zip(items, labels, strict=True)]
+    write_datalist(tmp_path / "list.txt", swapped)
+    args.src_datalist = tmp_path / "list.txt"
+    load_domains(args, frozenset({"source"}), None)
+    assert f"({len(items)} of {len(items)} images are such)" in caplog.text

@@ -164,6 +164,19 @@ def test_resnet_below_the_usual_wrappers_loads(wrap, tmp_path):
         assert torch.equal(value, expected[key]), key
 
 
+def test_the_first_of_two_networks_is_taken_and_told(tmp_path, caplog):
+    """As MoCo's query and key encoders."""
+    net = get_model("deeplabv2_mobilenet", 5, pretrained_backbone=False)
+    query = mobilenet_v2(weights=None).state_dict()
+    key = {name: value + 1 for name, value in query.items()}
+    torch.save(below("encoder_q.")(query) | below("encoder_k.")(key), tmp_path / "w.pth")
+    load_backbone(net, str(tmp_path / "w.pth"))
+    assert all(torch.equal(v, query[name]) for name, v in net.backbone.state_dict().items())
+    assert (
+        "their names begin with 'encoder_q.' and 'encoder_k.'; 'encoder_q.' is taken" in caplog.text
+    )
+
+
 def test_torchvision_segmentation_network_gives_its_backbone(tmp_path):
     whole = deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=True).state_dict()
     torch.save(whole, tmp_path / "w.pth", _use_new_zipfile_serialization=False)

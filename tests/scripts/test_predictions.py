@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 import evaluation
 import inference
@@ -67,6 +67,31 @@ def test_folders_are_mirrored_and_predictions_never_predicted(network, tmp_path,
         assert below(save) == sorted(f"{n}{end}.png" for n in wanted for end in ("", "_color"))
     assert "1 files with other suffixes left out, the first notes.heic" in capsys.readouterr().err
     assert find_predictions(items, save) == [save / f"{name}.png" for name in wanted]
+
+
+def test_tiff_files_of_several_pages_are_told_of(network, tmp_path, capsys):
+    draw(tmp_path / "in", "a.tif", "b.tif", "c.tif")
+    flags = [*network, "--image_dir", str(tmp_path / "in"), "--save_dir", str(tmp_path / "out")]
+    page, reduced = Image.new("RGB", (64, 32)), TiffImagePlugin.ImageFileDirectory_v2()
+    reduced[254] = 1
+    small = Image.new("RGB", (32, 16))
+    small.encoderinfo = {"tiffinfo": reduced}
+    page.save(tmp_path / "in" / "b.tif", save_all=True, append_images=[small])
+    inference.main(flags)
+    assert "pages" not in capsys.readouterr().err
+    page.save(tmp_path / "in" / "c.tif", save_all=True, append_images=[page, page])
+    inference.main(flags)
+    assert "c.tif: the first of its 3 pages is predicted" in capsys.readouterr().err
+
+
+def test_evaluation_tells_of_images_that_are_gone(tmp_path, caplog):
+    items = draw(tmp_path, "a.png", "b.png")
+    evaluation.warn_of_absent_images(items)
+    (tmp_path / "b.png").unlink()
+    evaluation.warn_of_absent_images(items[1:])  # none is there: nobody needs them
+    assert not caplog.records
+    evaluation.warn_of_absent_images(items)
+    assert "b.png: no such file, and so with 1 of 2 images" in caplog.text
 
 
 def test_a_jpeg_beside_a_png_of_its_name_keeps_its_suffix(network, tmp_path, capsys):

@@ -416,6 +416,33 @@ def test_weights_of_other_programs_load(tmp_path, wrap):
     assert_equal(net.state_dict(), small_net().state_dict())
 
 
+@pytest.mark.parametrize("counters", [True, False])
+def test_two_networks_in_one_state_dict_are_refused(tmp_path, counters):
+    student, teacher = small_net().state_dict(), small_net().state_dict()
+    if not counters:
+        del teacher["1.num_batches_tracked"]
+    both = below("student.")(student) | below("teacher.module.")(teacher)
+    torch.save(both, tmp_path / "c.tar")
+    load_model(tmp_path / "c.tar", small_net())  # one network by two names
+    both["teacher.module.2.bias"] += 1
+    torch.save(both, tmp_path / "c.tar")
+    with pytest.raises(
+        UserError, match=r"two networks, .*begin with 'student\.' and 'teacher\.mod"
+    ):
+        load_model(tmp_path / "c.tar", small_net())
+
+
+def test_an_average_of_weights_beside_the_network_is_told_of(tmp_path, caplog):
+    net = small_net()
+    save_checkpoint(tmp_path / "own.tar", net, trained_step(net), small_net(5))
+    load_model(tmp_path / "own.tar", small_net())
+    assert not caplog.records
+    weights = net.state_dict()
+    torch.save({"model_ema": below("module.")(weights), "model": weights}, tmp_path / "c.tar")
+    load_model(tmp_path / "c.tar", small_net())
+    assert "holds two networks, model and model_ema; model is taken" in caplog.text
+
+
 def test_half_precision_and_counters_load():
     """A counter beyond 65,504 is infinite in half precision; older files have none."""
     whole = small_net().state_dict()

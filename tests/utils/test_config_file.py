@@ -111,6 +111,8 @@ def test_unknown_flags_are_told_the_nearest(words, line):
         ("active_selection_size = 1%", 'text needs quotes: active_selection_size = "1%"'),
         ("freeze_bn = False", "write freeze_bn = false"),
         ("seed = 1\nseed = 2", "is not TOML .*; see docs"),
+        (r'src_data_dir = "C:\data"', r"Unescaped .*; write a path with \\ in single quotes, or "),
+        (r'src_data_dir = "C:\Users"', r"; write a path with \\ in single quotes, or with /"),
         ("resume = 1", "must be true or false"),
         ("src_dataset = 3", "must be text in quotes"),
         ('amp = "fp64"', "amp"),
@@ -121,3 +123,11 @@ def test_bad_files_are_one_line(config, text, line):
         warmup.parser().parse_args(config(text))
     assert "own.toml" in str(caught.value)
     assert "\n" not in caught.value.line
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_a_file_in_another_encoding_is_told_of(config, tmp_path, encoding):
+    words = config("")
+    (tmp_path / "own.toml").write_bytes("seed = 1\r\n".encode(encoding))
+    with pytest.raises(UserError, match=r"own\.toml: is not TOML .*not text in UTF-8: save it"):
+        warmup.parser().parse_args(words)

@@ -1,0 +1,53 @@
+"""What a datalist that an experiment starts from says, beside the data that there are now."""
+
+import logging
+import os
+from pathlib import Path
+
+from dataloader.active_set import ActiveSet
+from dataloader.domain import Domain
+from dataloader.item import shown
+from dataloader.oracle import Annotations
+from utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def warn_of_unlisted(datalist: Path, active_set: ActiveSet, target: Domain) -> None:
+    """Warn of regions in the target's maps that a datalist does not know: none is ever selected.
+
+    Those that people skipped left for good; ``answers.json`` beside the datalist names them.
+    """
+    unlisted = active_set.unlisted(target.regions)
+    folder = datalist.parent / "annotation" / "labels"
+    if unlisted and (folder / "answers.json").is_file():
+        try:
+            answers = Annotations(target, folder).answers
+        except UserError:  # it matters to those alone who go on with people
+            answers = {}.get
+        unlisted = [
+            (path, region) for path, region in unlisted if region not in (answers(path) or ())
+        ]
+    if unlisted:
+        path, region = unlisted[0]
+        log.warning(
+            "%s: %d of %d regions in the superpixel maps are neither in its pool nor labelled, and "
+            "are never selected (the first is region %d of %s); if the maps were made anew, its "
+            "ids mean other pixels: restore the old maps, or start without --datalist_path",
+            *(datalist, len(unlisted), sum(map(len, target.regions.values())), region, shown(path)),
+        )
+
+
+def warn_of_other_root(datalist: Path, domain: Domain, flag: str) -> None:
+    """Warn if all images that a datalist lists lie outside of the data root that a flag names."""
+    root = os.path.join(os.path.abspath(domain.root), "")
+    images = [item.image for item in domain.items]
+    if not Path(root).is_dir() or any(image.startswith(root) for image in images):
+        return
+    first = Path(os.path.realpath(images[0]))
+    if Path(os.path.realpath(root)) not in first.parents:
+        log.warning(
+            "%s: its images are read where it lists them (%s), not from %s %s; to read those, "
+            "give --relocate OLD NEW",
+            *(datalist, shown(images[0]), flag, domain.root),
+        )

@@ -1,0 +1,82 @@
+"""Whose label is it: lists in which an image has the label of another one.
+
+A list whose columns were sorted differently, or shifted by a row, is read without any error, and
+the network learns noise from it. The names tell, where they are those of the dataset's templates.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from dataloader.dataset_info import DatasetInfo
+from dataloader.item import Item, shown
+from dataloader.path_templates import fill, parse
+from utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) -> None:
+    """Look for images that have the label of another listed image; images of free names pass.
+
+    Warnings tell of labels that by their names are another's, as the names of a user's own list may
+    follow another rule, and of a label of several images, as foggy copies of one picture have it.
+
+    Args:
+        items: the images of a list, with absolute paths.
+        info: the dataset, whose templates say which label belongs to an image.
+        root: the data root, that the templates begin at.
+
+    Raises:
+        UserError: several images share a label though each of them has its own.
+    """
+    items = [item for item in items if item.label]
+    own = {item.image: _own_label(item.image, info, os.path.abspath(root)) for item in items}
+    owners = {_body(label): image for image, label in own.items() if label}
+    listed = {_body(item.label) for item in items}
+    wrong, users, shared = [], {}, []
+    for item in items:
+        label, body = own[item.image], _body(item.label)
+        others = label and _body(label) != body and body in owners
+        if others and (_body(label) in listed or Path(label).is_file()):
+            wrong.append(item)
+        first = users.setdefault(item.label, item)
+        if first is not item:
+            shared.append((first, item))
+    taken = {item.image for pair in shared for item in pair}
+    if wrong:
+        item = next((item for item in wrong if item.image in taken), wrong[0])
+        what = (
+            f"{shown(item.image)}: its list gives it the label {shown(item.label)}, which by its "
+            f"name is that of {shown(owners[_body(item.label)])}, though "
+            f"{shown(own[item.image])} is there"
+        )
+        if item.image in taken:
+            raise UserError(f"{what}; several images share this label: mend the list")
+        log.warning(
+            "%s (%d of %d images are such); sort the columns alike, unless the names are meant so",
+            *(what, len(wrong), len(items)),
+        )
+    elif shared:
+        first, second = shared[0]
+        log.warning(
+            "%s and %s have one label, %s (%d of %d images share one); this is right only for "
+            "copies of the same picture",
+            *(shown(first.image), shown(second.image), shown(first.label), len(taken), len(items)),
+        )
+
+
+def _own_label(image: str, info: DatasetInfo, root: str) -> str:
+    """The label that the templates give for an image; empty if it is not named by them."""
+    below = os.path.join(root, "")
+    if image.startswith(below):
+        for text in dict.fromkeys(info.splits.values()):
+            path = image.removeprefix(below)
+            if names := parse(info.image, text, path, any_suffix=True):
+                return below + fill(info.label, text, names)
+    return ""
+
+
+def _body(path: str) -> str:
+    return os.path.splitext(path)[0]  # noqa: PTH122 - of many names

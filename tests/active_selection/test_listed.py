@@ -1,0 +1,64 @@
+"""A datalist to start from that does not fit the data is told of, and one that does is not."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from active_selection.listed import warn_of_other_root, warn_of_unlisted
+from dataloader.active_set import ActiveSet
+from dataloader.dataset_info import load_dataset
+from dataloader.domain import Domain
+from dataloader.item import Item
+
+
+@pytest.fixture()
+def target(tmp_path) -> Domain:
+    """Two images of four regions each, in a data root."""
+    items = [Item(f"{n}.png", "", f"s{n}.png").below(tmp_path / "root") for n in range(2)]
+    (tmp_path / "root").mkdir()
+    regions = {item.superpixel: dict.fromkeys(range(4), 9) for item in items}
+    return Domain(load_dataset("cityscapes"), str(tmp_path / "root"), items, regions)
+
+
+def test_regions_that_a_list_does_not_know_are_counted(target, tmp_path, caplog):
+    first, second = (item.superpixel for item in target.items)
+    sets = {first: [0, 1]}, {first: [2], second: [0, 1, 2, 3]}, {first: [3]}
+    warn_of_unlisted(tmp_path / "l.pkl", ActiveSet([], target.items, *sets), target)
+    assert not caplog.records
+    warn_of_unlisted(tmp_path / "l.pkl", ActiveSet([], target.items, {first: [0, 1, 2]}), target)
+    assert "l.pkl: 5 of 8 regions" in caplog.text
+    assert f"(the first is region 3 of {first})" in caplog.text
+
+
+def test_regions_that_people_skipped_explain_themselves(target, tmp_path, caplog):
+    folder = tmp_path / "annotation" / "labels"
+    folder.mkdir(parents=True)
+    active_set = ActiveSet([], target.items, target.regions | {target.items[0].superpixel: [0]})
+    regions = {key: {"status": "skipped", "labelled": 0} for key in "123"}
+    content = {"images": {"0.png": {"label": "0.png", "regions": regions}}}
+    Image.new("L", (4, 2)).save(folder / "0.png")
+    Image.new("RGB", (4, 2)).save(target.items[0].image)
+    (folder / "answers.json").write_text(json.dumps(content))
+    warn_of_unlisted(tmp_path / "l.pkl", active_set, target)
+    assert not caplog.records
+    (folder / "answers.json").write_text("{")
+    warn_of_unlisted(tmp_path / "l.pkl", active_set, target)
+    assert "l.pkl: 3 of 8 regions" in caplog.text
+
+
+def test_a_list_of_another_folder_than_the_root_is_told_of(target, tmp_path, caplog):
+    link = tmp_path / "link"
+    link.symlink_to(target.root)
+    for root in (target.root, link, tmp_path / "absent"):
+        domain = Domain(target.info, str(root), target.items)
+        warn_of_other_root(Path("l.pkl"), domain, "--trg_data_dir")
+    assert not caplog.records
+    (tmp_path / "other").mkdir()
+    domain = Domain(target.info, str(tmp_path / "other"), target.items)
+    warn_of_other_root(Path("l.pkl"), domain, "--trg_data_dir")
+    assert (
+        f"l.pkl: its images are read where it lists them ({target.items[0].image})" in caplog.text
+    )
+    assert f"not from --trg_data_dir {tmp_path / 'other'}; to read those, give" in caplog.text

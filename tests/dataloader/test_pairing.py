@@ -1,0 +1,69 @@
+"""Lists in which an image has the label of another one."""
+
+import pytest
+
+from dataloader.dataset_info import load_dataset
+from dataloader.item import Item
+from dataloader.pairing import check_pairing
+from utils.errors import UserError
+
+GTA5 = load_dataset("GTA5")
+
+
+@pytest.fixture()
+def look(tmp_path, caplog):
+    """A function that checks a list of image -> label, of which those named a number are there."""
+
+    def check(info=GTA5, **pairs: str) -> str:
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        for name in "123":
+            (tmp_path / "labels" / f"{name}.png").touch()
+        items = [Item(f"images/{i[1:]}.jpg", f"labels/{k}.png", "") for i, k in pairs.items()]
+        caplog.clear()
+        check_pairing([item.below(tmp_path) for item in items], info, tmp_path)
+        return caplog.text
+
+    return check
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        {"_1": "1", "_2": "2"},
+        {"_a": "1", "_b": "2", "_3": "x"},  # names of the user's own
+        {"_3": "3", "_4": "1"},  # whose own label is not there
+    ],
+)
+def test_own_labels_and_free_names_pass_quietly(look, pairs):
+    assert not look(**pairs)
+
+
+def test_labels_of_other_images_are_warned_of(look):
+    said = look(_1="1", _2="3", _3="2")
+    assert "images/2.jpg: its list gives it the label " in said
+    assert "labels/3.png, which by its name is that of" in said
+    assert "images/3.jpg, though" in said
+    assert "labels/2.png is there (2 of 3 images are such)" in said
+
+
+def test_one_label_of_several_images(look):
+    with pytest.raises(UserError, match=r"2\.jpg: .*labels/1\.png, .*1\.jpg, though .*several"):
+        look(_1="1", _2="1", _3="1")
+    said = look(_1_fog="1", _1_rain="1", _2_fog="2")  # no label is theirs by name
+    assert "images/1_fog.jpg and " in said
+    assert "(2 of 3 images share one)" in said
+
+
+def test_labels_by_the_templates_of_all_splits(tmp_path, caplog):
+    city = load_dataset("cityscapes")
+    stems = [f"{split}/{name}" for split in ("train/ulm", "val/bonn") for name in "ab"]
+    items = [
+        Item(f"leftImg8bit/{s}_leftImg8bit.png", f"gtFine/{s}_gtFine_labelIds.png", "")
+        for s in stems
+    ]
+    items = [item.below(tmp_path) for item in items]
+    check_pairing(items, city, tmp_path)
+    assert not caplog.records
+    labels = [item.label for item in items[1:] + items[:1]]
+    check_pairing([i._replace(label=k) for i, k in zip(items, labels, strict=True)], city, tmp_path)
+    assert "(4 of 4 images are such)" in caplog.text
