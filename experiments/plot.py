@@ -252,7 +252,7 @@ def draw_classes(results: Results, path: Path) -> None:
     columns = {"all": results.target}
     columns |= {label(name, seeds, results): each for name, (seeds, each) in results.spent.items()}
     names, labels = list(columns), classes(results)
-    figure, axes = plt.subplots(figsize=(max(6.4, 0.75 * len(labels)), 4.2))
+    figure, axes = plt.subplots(figsize=(max(9, 0.9 * len(labels)), 4.2))
     width = 0.8 / len(names)
     for number, name in enumerate(names):
         heights = [columns[name].get(each, 0) for each in labels]
@@ -261,7 +261,7 @@ def draw_classes(results: Results, path: Path) -> None:
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
     axes.set(ylabel="share of the labelled pixels, %", yscale="symlog")
     axes.set_yticks([0, 1, 3, 10, 30], ["0", "1", "3", "10", "30"])
-    axes.legend(fontsize=8, ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1))
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     save(figure, path)
 
 
