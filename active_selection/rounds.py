@@ -41,6 +41,11 @@ from utils.validation import Scores
 log = logging.getLogger(__name__)
 
 
+def phases_of(args: Namespace, n: int, budget: int) -> list[Phase]:
+    """Return the phases of selection ``n``, counted from 1, for a budget in pixels."""
+    return plan_phases(args.active_method, args.uncertainty, n, budget, args.alpha, args.beta)
+
+
 def density_options(
     args: Namespace, source: DatasetInfo, mixtures_file: Path | None = None
 ) -> DensityOptions:
@@ -72,7 +77,7 @@ class Experiment:
         self.world = world
         checkpoint, datalist = folder.start_of(first_round)
         self.runtime = Runtime.from_args(args, world)
-        needs = needs_of(phase.strategy for phase in self._plan(1, 0))
+        needs = needs_of(phase.strategy for phase in phases_of(args, 1, 0))
         self.model = get_model(
             args.model, args.num_classes, args.output_stride, args.separable_conv, False
         )
@@ -91,9 +96,9 @@ class Experiment:
         )
         if datalist and first_round == args.init_iteration:  # later ones are the run's own
             warn_of_unlisted(datalist, self.active_set, self.target)
-            for domain, prefix in ((self.source, "src"), (self.target, "trg")):
-                if not args.relocate:
-                    warn_of_other_root(datalist, domain, f"--{prefix}_data_dir")
+            if not args.relocate:
+                warn_of_other_root(datalist, self.source, "--src_data_dir")
+                warn_of_other_root(datalist, self.target, "--trg_data_dir")
         self.validate = make_validator(args, validation, self.model, self.runtime)
         self.recorder = start_recorder(
             *(args, folder.metrics, "train_ADA", args.finetune_itrs),
@@ -105,11 +110,6 @@ class Experiment:
         self.oracle = GroundTruth(self.target)
         if self.people:
             self.oracle = Annotations(self.target, folder.annotation / "labels")
-
-    def _plan(self, n: int, budget: int) -> list[Phase]:
-        """Return the phases of selection ``n``, counted from 1, for a budget in pixels."""
-        args = self.args
-        return plan_phases(args.active_method, args.uncertainty, n, budget, args.alpha, args.beta)
 
     def adopt(self, n: int) -> Scores:
         """Use --init_checkpoint as the network of the first round, and validate it."""
@@ -215,7 +215,7 @@ class Experiment:
                 "selection %02d: its budget of %d px holds %d px of skipped regions",
                 *(n, budget, self.returned_pixels),
             )
-        plan = self._plan(n + 1, budget)
+        plan = phases_of(self.args, n + 1, budget)
         rest = [
             strategy
             for strategy, pixels in plan

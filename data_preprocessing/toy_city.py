@@ -35,7 +35,7 @@ from data_preprocessing.toy.scene import draw_scene
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from utils.errors import UserError, run
 from utils.files import atomic_write, read_json, write_png
-from utils.parser import PIXELS, POSITIVE_INT, Parser, number
+from utils.parser import PIXELS, POSITIVE_INT, SEED, Parser
 from utils.workers import end_with_main_process, worker_context
 
 MIN_HEIGHT, MIN_WIDTH = 32, 64
@@ -132,7 +132,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         help="height and width of the images, in pixels",
     )
     seed_help = "seed of the city; each seed gives another one"
-    parser.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0, help=seed_help)
+    parser.add_argument("--seed", type=SEED, default=0, help=seed_help)
     parser.add_argument("--cartoon", action="store_true", help="draw a simpler source")
     parser.add_argument("--quiet", action="store_true", help="print nothing")
     args = parser.parse_args(argv)

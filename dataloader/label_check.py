@@ -93,14 +93,15 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
     right_palettes = check_label_palettes(paths, info) if indices else True
     counts = _total(paths, info)
     values = label_value_counts(counts, info)
-    cause = _likely_cause(paths, counts, values, info)
+    shifted = _shifted(counts, info)
+    cause = _likely_cause(paths, counts, values, info, shifted)
     if values.counted == 0:
         raise UserError(
             f"{paths[0]}: no pixel has a class of {info.name}, in this label and {len(paths) - 1} "
             f"others ({_named(counts)}); {cause or 'they are of another encoding'}; check {flag}"
         )
     one_class = len(values.classes) == 1 and len(set(info.label_to_train.values())) > 1
-    if values.unknown > values.counted or (values.unknown and one_class) or _shifted(counts, info):
+    if values.unknown > values.counted or (values.unknown and one_class) or shifted:
         logger.warning(
             "%s and %d other labels: %.1f %% of the pixels have values that %s does not know (%s), "
             "and are ignored; %s; check %s",
@@ -122,9 +123,9 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
 
 
 def _likely_cause(
-    paths: list[str], counts: np.ndarray, values: LabelValues, info: DatasetInfo
+    paths: list[str], counts: np.ndarray, values: LabelValues, info: DatasetInfo, shifted: str
 ) -> str:
-    """Why these labels seem to be wrong; "" where nothing is known."""
+    """Why these labels seem to be wrong, where :func:`_shifted` says ``shifted``; "" if unknown."""
     if info.label_reader in ("red16", "red8") and values.counted <= values.unknown + values.ignored:
         for channel in (2, 1):
             counted = label_value_counts(_total(paths, info, channel), info).counted
@@ -140,7 +141,7 @@ def _likely_cause(
             "ids are expected: take the files with label ids, or describe these as a dataset of "
             "their own"
         )
-    if shifted := _shifted(counts, info):
+    if shifted:
         return shifted
     if values.counted == values.unknown == 0:
         return "all of it is ignored"

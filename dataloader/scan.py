@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import cached_property
 from pathlib import Path
 
 from dataloader.dataset_info import DatasetInfo
@@ -239,7 +240,7 @@ class _SplitFiles:
         """Whether labels lie in the folder of the images."""
         return self._folder(self.info.label) == self.image_folder
 
-    @property
+    @cached_property
     def suffixes(self) -> frozenset[str]:
         """Suffixes, in lower case, that the images may have."""
         return frozenset({*IMAGE_SUFFIXES, posixpath.splitext(self.info.image)[1].lower()})

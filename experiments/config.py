@@ -28,7 +28,7 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.files import read_json, write_json
-from utils.parser import Parser, number
+from utils.parser import MAX_SEED, SEED, Parser
 
 BOUND, WARMUP, REPLAY = "bound", "warmup", "replay"
 SHARED = ("network", WARMUP, BOUND, "rounds")  # keys of flags that all strategies share
@@ -126,9 +126,6 @@ def add_config_arguments(result: Parser) -> None:
     result.add_argument("--out", type=Path, help="folder for results (default: exp/<config>)")
 
 
-SEED = number(int, 0, 2**32 - 1)
-
-
 def add_choice_arguments(result: Parser, verb: str, condition: str = "in the config") -> None:
     """Add the flags of :func:`restrict`, to ``verb`` the seeds and strategies that they name."""
     for name, kind in (("seeds", SEED), ("strategies", str)):
@@ -176,7 +173,7 @@ def read_config(path: Path, data: Path, folder: Path) -> Config:
         raise UserError(f"{path}: no experiment ({error!r}); {HELP}") from error
     if not all(command and Path(command[0]).suffix == ".py" for command in config.prepare):
         raise UserError(f'{path}: "prepare" is a list of commands of Python scripts; {HELP}')
-    numbers = {seed for seed in config.seeds if type(seed) is int and 0 <= seed < 2**32}
+    numbers = {seed for seed in config.seeds if type(seed) is int and 0 <= seed <= MAX_SEED}
     if not numbers or len(numbers) < len(config.seeds):
         raise UserError(f'{path}: "seeds" is a list of different whole numbers below 2^32; {HELP}')
     for name in [*config.strategies, *config.controls]:

@@ -33,7 +33,7 @@ from experiments.config import (
     config_of,
     restrict,
 )
-from experiments.results import Kept, OfSeed, Results, of_seeds, read_kept, results_of
+from experiments.results import Kept, OfSeed, Results, Shares, of_seeds, read_kept, results_of
 from experiments.run_results import collect
 from experiments.tables import deviation, difference, header, row, spread
 from utils.errors import UserError, run
@@ -132,8 +132,7 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
     yield ""
     yield "Percent of the pixels labelled in all selections, mean over seeds."
     yield ""
-    columns = {label(name, seeds, results): each for name, (seeds, each) in results.spent.items()}
-    columns["all"] = results.target
+    columns = spent(results) | {"all": results.target}
     yield from header("class", *columns)
     for each in classes(results):
         yield row(each, *(f"{shares.get(each, 0):.1f}" for shares in columns.values()))
@@ -201,6 +200,11 @@ def label(name: str, seeds: list[int], results: Results) -> str:
     return f"{name} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
 
 
+def spent(results: Results) -> dict[str, Shares]:
+    """Return what the labels of each strategy were spent on, by its :func:`label`."""
+    return {label(name, seeds, results): each for name, (seeds, each) in results.spent.items()}
+
+
 def classes(results: Results) -> list[str]:
     """Return the classes of the target, the most frequent first, void last."""
     shares = results.target
@@ -249,8 +253,7 @@ def draw_mean(axes: plt.Axes, x: np.ndarray, values: np.ndarray, **style: str) -
 
 def draw_classes(results: Results, path: Path) -> None:
     """Plot the class distribution of each strategy's labelled pixels and of the whole target."""
-    columns = {"all": results.target}
-    columns |= {label(name, seeds, results): each for name, (seeds, each) in results.spent.items()}
+    columns = {"all": results.target} | spent(results)
     names, labels = list(columns), classes(results)
     figure, axes = plt.subplots(figsize=(max(9, 0.9 * len(labels)), 4.2))
     width = 0.8 / len(names)

@@ -27,18 +27,18 @@ if __name__ == "__main__":
 import numpy as np
 
 import train_ADA
-from active_selection.phases import Phase, plan_phases, run_phases
+from active_selection.phases import run_phases
 from active_selection.region_table import RegionTable
-from active_selection.rounds import Experiment, density_options
+from active_selection.rounds import Experiment, density_options, phases_of
 from active_selection.run_folder import RunFolder
 from active_selection.schedule import budget_pixels
 from active_selection.strategies import Candidates, needs_of
 from dataloader.active_set import ActiveSet
-from experiments.config import REPLAY, SEED, Config, add_config_arguments, config_of, restrict
+from experiments.config import REPLAY, Config, add_config_arguments, config_of, restrict
 from experiments.tables import header, row
 from utils.errors import UserError, run
 from utils.files import locked_folder
-from utils.parser import Parser
+from utils.parser import SEED, Parser
 from utils.stopping import STOP
 
 OF_EACH = frozenset(
@@ -119,7 +119,7 @@ def check_alike(flags: dict[str, Namespace]) -> None:
 
 def replay(flags: dict[str, Namespace], folder: Path) -> None:
     """Measure the features once, and print a row for each strategy."""
-    needs = needs_of(phase.strategy for args in flags.values() for phase in plan(args, 0))
+    needs = needs_of(phase.strategy for args in flags.values() for phase in phases_of(args, 1, 0))
     if "discriminator" in needs:
         raise UserError("--strategies: AADA needs a discriminator, and cannot be replayed")
     first = next(iter(flags.values()))
@@ -142,18 +142,12 @@ def replay(flags: dict[str, Namespace], folder: Path) -> None:
         print(row(name, len(choice.regions), *shares, f"{same:.0f}"), flush=True)
 
 
-def plan(args: Namespace, budget: int) -> list[Phase]:
-    """Return the phases of the first selection."""
-    method = args.active_method, args.uncertainty
-    return plan_phases(*method, 1, budget, args.alpha, args.beta)
-
-
 def first_selection(candidates: Candidates, args: Namespace, experiment: Experiment) -> ActiveSet:
     """Return the active set after the first selection with some flags."""
     target, active = experiment.target, deepcopy(experiment.active_set)
     budget = budget_pixels(args.active_selection_size, target.pixels, len(target.items))
     with TemporaryDirectory() as folder:
-        run_phases(plan(args, budget), candidates, active, target, Path(folder), 0)
+        run_phases(phases_of(args, 1, budget), candidates, active, target, Path(folder), 0)
     return active
 
 

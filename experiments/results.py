@@ -15,6 +15,7 @@ import numpy as np
 from experiments.config import SHARED
 from utils.errors import UserError
 from utils.files import read_json
+from utils.parser import MAX_SEED
 
 ROUNDS = ("labelled_percent", "labelled_regions", "mIoU", "validated_mIoU")  # of a run, as kept
 SPENT = "labelled_pixels_by_class_percent"
@@ -275,7 +276,7 @@ def shares_of(kept: Mapping[str, Any]) -> Shares:
 def seed_of(name: str) -> int:
     """Return a seed from its name in JSON; raises ValueError for anything else."""
     seed = int(name)
-    if str(seed) != name or not 0 <= seed < 2**32:
+    if str(seed) != name or not 0 <= seed <= MAX_SEED:
         raise ValueError(f"{name} is no seed")
     return seed
 

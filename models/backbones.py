@@ -14,7 +14,7 @@ from torchvision.models import (
     resnet101,
 )
 
-from utils.checkpoint import find_prefixes, find_weights, fit_names, load_weights
+from utils.checkpoint import find_prefixes, find_weights, load_weights, weights_below
 from utils.errors import UserError
 from utils.tensor_file import read_plain
 
@@ -100,18 +100,16 @@ def load_backbone(net: nn.Module, weights: str) -> None:
     name = net.backbone_name
     source = f"--backbone_weights {weights}"
     state = _imagenet(name) if weights == "imagenet" else _from_file(Path(weights))
-    expected = net.backbone.state_dict()
-    first, *others = find_prefixes(state, expected) or [""]
+    first, *others = find_prefixes(state, net.backbone.state_dict())
     if others:
         log.warning(
             "%s: holds two networks, their names begin with %r and %r; %r is taken",
             *(source, first, others[0], first),
         )
-    state = fit_names(state, expected)
     parts = {part for part, _ in net.backbone.named_children()}
     state = {
         key: value
-        for key, value in state.items()
+        for key, value in weights_below(state, first).items()
         if key.split(".")[0] in parts and not key.startswith(LAST_OF_MOBILENET)
     }
     load_weights(source, state, net.backbone, f"choose weights of {name}")

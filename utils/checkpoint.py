@@ -188,12 +188,8 @@ def _are_weights(value: Any) -> bool:
     )
 
 
-def fit_names(weights: Mapping[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
-    """Weights by the names that a network expects.
-
-    The first of :func:`find_prefixes` is removed; weights without it are left out.
-    """
-    prefix = next(iter(find_prefixes(weights, expected)), "")
+def weights_below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Weights by their names after a prefix; those without it are left out."""
     return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
@@ -203,6 +199,7 @@ def find_prefixes(weights: Mapping[str, Tensor], expected: Iterable[str]) -> lis
     Wrappers (DataParallel, ``torch.compile``, Lightning) put prefixes before the names. Several are
     returned, in the order of the weights, if they belong to whole networks of different weights,
     as teacher and student. Counters of batch normalisation do not count, as files may lack them.
+    Where no name is expected, the prefix is empty.
     """
     expected = {name for name in expected if not name.endswith(COUNTER)}
     prefixes: Counter[str] = Counter()
@@ -211,7 +208,7 @@ def find_prefixes(weights: Mapping[str, Tensor], expected: Iterable[str]) -> lis
         for k in range(len(parts)):
             if ".".join(parts[k:]) in expected:
                 prefixes["".join(f"{part}." for part in parts[:k])] += 1
-    best = max(prefixes, key=prefixes.get, default=None)
+    best = max(prefixes, key=prefixes.get, default="")
     whole = [
         prefix for prefix, count in prefixes.items() if prefix != best and count == len(expected)
     ]
@@ -220,7 +217,7 @@ def find_prefixes(weights: Mapping[str, Tensor], expected: Iterable[str]) -> lis
         for prefix in whole
         if not all(torch.equal(weights[best + name], weights[prefix + name]) for name in expected)
     ]
-    return ([] if best is None else [best]) + others
+    return [best, *others]
 
 
 def load_model(path: str | Path, model: nn.Module, world: World = SINGLE) -> None:
@@ -272,7 +269,7 @@ def load_weights(source: Any, weights: Mapping[str, Tensor], model: nn.Module, r
             f"{source}: holds two networks, their names begin with {prefixes[0]!r} and "
             f"{prefixes[1]!r}; save the state dict of the one that is meant in a file of its own"
         )
-    weights = fit_names(weights, expected)
+    weights = weights_below(weights, prefixes[0])
     for name in [*expected, *weights]:
         ours, theirs = expected.get(name), weights.get(name)
         if name.endswith(COUNTER) and ours is not None:

@@ -12,6 +12,7 @@ from utils.parser import (
     PIXELS,
     POSITIVE,
     POSITIVE_INT,
+    SEED,
     WORKERS,
     Parser,
     move,
@@ -59,7 +60,7 @@ def add_machine_arguments(parser: Parser, num_workers: int = 4) -> None:
         default=num_workers,
         help="data loading processes (in the adversarial warm-up: per domain)",
     )
-    add("--seed", type=number(int, 0, 2**32 - 1), default=0, help="seed of all random draws")
+    add("--seed", type=SEED, default=0, help="seed of all random draws")
     add(
         "--amp",
         default="none",

@@ -221,6 +221,8 @@ COUNT = number(int, 0, 10**9)
 POSITIVE_INT = number(int, 1, 10**9)
 BATCH_SIZE = number(int, 1, 4096)
 PIXELS = number(int, 1, 16384)
+MAX_SEED = 2**32 - 1
+SEED = number(int, 0, MAX_SEED)
 WORKERS = number(int, 0, 1024)
 NON_NEGATIVE = number(float, 0, 1e9)
 POSITIVE = number(float, 0, 1e9, open_low=True)
