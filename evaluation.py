@@ -188,7 +188,7 @@ def check_values(
 
     Raises:
         UserError: no pixel is labelled, most values are not a class, no prediction is one, or they
-            are label ids.
+            are numbered in another way, and some are not a class.
     """
     classes, pixels = len(values), values.sum()
     if not pixels:
@@ -199,24 +199,60 @@ def check_values(
     unknown = values[:, classes:].sum(0)
     strange = unknown[:-1].sum()  # 255 may be meant
     first = classes + int(np.argmax(unknown))
-    as_ids = sum(
-        values[train, i] for i, train in info.label_to_train.items() if i < 256 and train < classes
-    )
-    right = values[:, :classes].trace()
-    cause = (
-        f"; as label ids {percent(as_ids / pixels)} % of the pixels would be right, as train ids "
-        f"{percent(right / pixels)} %: predict without --label_ids"
-        if as_ids > right
-        else "; they must hold train ids, as inference.py writes them"
-    )
     share = f"{percent(unknown.sum() / pixels)} % of the predicted values are no class"
     share += f", most often {first}"
-    if unknown.sum() == pixels or 2 * strange > pixels or (strange and as_ids > right):
-        raise UserError(f"{source}: {share}{cause}")
+    cause = other_numbers(values, info)
+    if unknown.sum() == pixels or 2 * strange > pixels or (strange and cause):
+        cause = cause or "they must hold train ids, as inference.py writes them"
+        raise UserError(f"{source}: {share}; {cause}")
     if unknown.any():
         log.warning("%s: %s; they count as wrong", source, share)
-    elif as_described and as_ids > max(2 * right, pixels // 2):
-        log.warning("%s: these seem to be label ids%s", source, cause)
+    if cause and as_described:
+        log.warning("%s: %s", source, cause)
+
+
+def other_numbers(values: np.ndarray, info: DatasetInfo) -> str:
+    """How predictions seem to be numbered if not by train ids; "" if nothing says so.
+
+    Half of all pixels, and twice as many as now, must be right with other numbers. Those are label
+    ids, or else a value stands for the class of which it is the most frequent value, and which is
+    its most frequent class. Half of the classes, and two at least, must have such a value.
+
+    Args:
+        values: (C, 256), labelled pixels by class and predicted value.
+        info: the dataset.
+    """
+    right = values[:, : len(values)].trace()
+    as_ids = sum(
+        values[train, i]
+        for i, train in info.label_to_train.items()
+        if i < 256 and train < len(values)
+    )
+    labelled = np.flatnonzero(values.sum(1))
+    named = np.where(np.arange(256) == IGNORE, 0, values)
+    partner = named[labelled].argmax(1)
+    mutual = named[:, partner].argmax(0) == labelled
+    of, partner = labelled[mutual], partner[mutual]
+    several = len(of) >= max(2, len(labelled) / 2)
+    renumbered = named[of, partner].sum() if several else 0
+
+    if max(as_ids, renumbered) <= max(2 * right, values.sum() // 2):
+        return ""
+    if as_ids > 0.9 * renumbered:
+        how, mend, best = "label ids", "predict without --label_ids", as_ids
+    else:
+        shifts = partner - of
+        wrong = np.flatnonzero(shifts)[0]
+        how = f"{partner[wrong]} for {info.class_names[of[wrong]]}"
+        if (shifts == shifts[0]).all():
+            how = f"each {abs(shifts[0])} too {'high' if shifts[0] > 0 else 'low'}"
+        mend = f"number them from 0, as the classes of {info.name}"
+        best = renumbered
+    as_they_are, better = (percent(share / values.sum()) for share in (right, best))
+    return (
+        f"as train ids {as_they_are} % of the pixels are right, and {better} % would be if they "
+        f"were numbered in another way ({how}): {mend}"
+    )
 
 
 def figures(confusion: ConfusionMatrix, info: DatasetInfo, images: int) -> dict:

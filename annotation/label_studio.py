@@ -5,6 +5,7 @@ Asked regions are shown as polygons of a label of their own; what is drawn with 
 
 import re
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -145,9 +146,14 @@ def _names(address: str) -> tuple[str, str]:
     return path, unquote(path.partition("?")[0])
 
 
-def _time(annotation: Mapping[str, Any]) -> str:
-    """When an annotation was last changed; ISO times are in order as texts."""
-    return next((str(annotation[key]) for key in TIMES if annotation.get(key)), "")
+def _time(annotation: Mapping[str, Any]) -> datetime:
+    """When an annotation was last changed; long ago, if nothing says so."""
+    text = next((str(annotation[key]) for key in TIMES if annotation.get(key)), "")
+    try:
+        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return datetime.min.replace(tzinfo=timezone.utc)
 
 
 def _check_sizes(results: list[Any], image: Any, collector: Collector, place: str) -> bool:

@@ -226,6 +226,8 @@ def test_the_last_changed_annotation_of_a_task_wins_and_cancelled_ones_are_none(
         task["annotations"] = [
             {**right, "updated_at": "2026-03-02T09:00:00Z"},
             {**wrong, "updated_at": "2026-03-01T23:00:00Z"},
+            {**wrong, "updated_at": "2026-03-02T10:30:00.500+02:00"},
+            {**wrong, "created_at": "once"},
             {**wrong, "updated_at": "2026-03-03T09:00:00Z", "was_cancelled": True},
         ]
     path.write_text(json.dumps(tasks))

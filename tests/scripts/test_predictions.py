@@ -336,7 +336,7 @@ def test_predictions_that_hold_label_ids_are_refused(tmp_path, caplog):
         ):
             Image.fromarray(label).save(path)
     flags = ["--root_dir", str(city), "--pred_dir", str(predictions)]
-    with pytest.raises(UserError, match=r"as label ids 100\.00 % .* predict without --label_ids"):
+    with pytest.raises(UserError, match=r" 100\.00 % .*ids\): predict without --label_ids"):
         evaluation.main(flags)
     for path in predictions.iterdir():
         Image.fromarray(np.full((64, 128), 200, np.uint8)).save(path)
@@ -355,7 +355,36 @@ def test_predictions_that_hold_label_ids_are_refused(tmp_path, caplog):
 def test_label_ids_that_could_be_train_ids_are_warned_of(camvid, caplog):
     with caplog.at_level(logging.WARNING):
         camvid(camvid.labels)
-    assert "these seem to be label ids" in caplog.text
+    assert "in another way (label ids)" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["each 1 too high", "each 1 too low", "18 for road", None])
+def test_predictions_in_another_order_are_warned_of(camvid, caplog, how):
+    info = load_dataset("camvid")
+    right = info.label_table[camvid.labels]
+    table = np.arange(256)
+    if how == "each 1 too high":
+        table[:19] += 1
+    elif how == "each 1 too low":
+        table[:19] -= 1
+        right = np.where(right == 0, 255, right)
+    elif how:
+        table[:19] = table[18::-1]
+    predicted = table[right].astype(np.uint8)
+    if how:  # a fifth of the pixels is of another class, as with any network
+        wrong = np.random.default_rng(0).random(right.shape) < 0.2
+        predicted[wrong] = table[1]
+    else:
+        predicted[:] = 2  # a network that knows two classes,
+        predicted[right == 2] = 5  # and takes one for another
+    if how == "each 1 too high":  # and one value is no class at all
+        with pytest.raises(UserError, match=r"most often 19; .* another way \(each 1 too high\)"):
+            camvid(predicted)
+        return
+    with caplog.at_level(logging.WARNING):
+        camvid(predicted)
+    assert (f"numbered in another way ({how})" in caplog.text) == bool(how)
+    assert ("numbered" in caplog.text) == bool(how)
 
 
 def test_predictions_whose_palette_was_renumbered_are_refused(camvid):
