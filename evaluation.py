@@ -25,11 +25,12 @@ from dataloader.images import READ_ERRORS, fit_label, read_label, read_size, rea
 from dataloader.item import Item, shown
 from dataloader.label_check import check_labels
 from dataloader.pairing import check_pairing
+from dataloader.prediction_values import check_values
 from dataloader.predictions import check_predictions, find_predictions
 from utils.common import add_relocation_argument
 from utils.errors import UserError, run
 from utils.files import write_json
-from utils.metrics import ConfusionMatrix, percent
+from utils.metrics import ConfusionMatrix
 from utils.parser import Parser
 from utils.progress import progress
 
@@ -172,87 +173,6 @@ def check_size(item: Item, path: Path, label: np.ndarray, prediction: np.ndarray
             f"{shown(path)}: is {w} x {h} pixels, its label {width} x {height}, "
             f"its image {size[1]} x {size[0]}; predict at the image's own size"
         )
-
-
-def check_values(
-    values: np.ndarray, info: DatasetInfo, source: Path, as_described: bool = True
-) -> None:
-    """Refuse, or warn about, predictions whose values cannot be train ids.
-
-    Args:
-        values: (C, 256), labelled pixels by class and predicted value.
-        info: the dataset.
-        source: folder of the predictions.
-        as_described: whether the labels seem to be what the dataset says; predictions look like
-            label ids if it is the labels that are train ids.
-
-    Raises:
-        UserError: no pixel is labelled, most values are not a class, no prediction is one, or they
-            are numbered in another way, and some are not a class.
-    """
-    classes, pixels = len(values), values.sum()
-    if not pixels:
-        raise UserError(
-            f"{info.name}: every pixel of the labels is ignored, so there is nothing to evaluate; "
-            "check --dataset, and label_to_train in its info.json"
-        )
-    unknown = values[:, classes:].sum(0)
-    strange = unknown[:-1].sum()  # 255 may be meant
-    first = classes + int(np.argmax(unknown))
-    share = f"{percent(unknown.sum() / pixels)} % of the predicted values are no class"
-    share += f", most often {first}"
-    cause = other_numbers(values, info)
-    if unknown.sum() == pixels or 2 * strange > pixels or (strange and cause):
-        cause = cause or "they must hold train ids, as inference.py writes them"
-        raise UserError(f"{source}: {share}; {cause}")
-    if unknown.any():
-        log.warning("%s: %s; they count as wrong", source, share)
-    if cause and as_described:
-        log.warning("%s: %s", source, cause)
-
-
-def other_numbers(values: np.ndarray, info: DatasetInfo) -> str:
-    """How predictions seem to be numbered if not by train ids; "" if nothing says so.
-
-    Half of all pixels, and twice as many as now, must be right with other numbers. Those are label
-    ids, or else a value stands for the class of which it is the most frequent value, and which is
-    its most frequent class. Half of the classes, and two at least, must have such a value.
-
-    Args:
-        values: (C, 256), labelled pixels by class and predicted value.
-        info: the dataset.
-    """
-    right = values[:, : len(values)].trace()
-    as_ids = sum(
-        values[train, i]
-        for i, train in info.label_to_train.items()
-        if i < 256 and train < len(values)
-    )
-    labelled = np.flatnonzero(values.sum(1))
-    named = np.where(np.arange(256) == IGNORE, 0, values)
-    partner = named[labelled].argmax(1)
-    mutual = named[:, partner].argmax(0) == labelled
-    of, partner = labelled[mutual], partner[mutual]
-    several = len(of) >= max(2, len(labelled) / 2)
-    renumbered = named[of, partner].sum() if several else 0
-
-    if max(as_ids, renumbered) <= max(2 * right, values.sum() // 2):
-        return ""
-    if as_ids > 0.9 * renumbered:
-        how, mend, best = "label ids", "predict without --label_ids", as_ids
-    else:
-        shifts = partner - of
-        wrong = np.flatnonzero(shifts)[0]
-        how = f"{partner[wrong]} for {info.class_names[of[wrong]]}"
-        if (shifts == shifts[0]).all():
-            how = f"each {abs(shifts[0])} too {'high' if shifts[0] > 0 else 'low'}"
-        mend = f"number them from 0, as the classes of {info.name}"
-        best = renumbered
-    as_they_are, better = (percent(share / values.sum()) for share in (right, best))
-    return (
-        f"as train ids {as_they_are} % of the pixels are right, and {better} % would be if they "
-        f"were numbered in another way ({how}): {mend}"
-    )
 
 
 def figures(confusion: ConfusionMatrix, info: DatasetInfo, images: int) -> dict:

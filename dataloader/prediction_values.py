@@ -1,0 +1,104 @@
+"""Values of predictions that cannot be train ids, told by the labels they are compared with."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from dataloader.dataset_info import IGNORE, DatasetInfo
+from utils.errors import UserError
+from utils.metrics import percent
+
+log = logging.getLogger(__name__)
+
+
+def check_values(
+    values: np.ndarray, info: DatasetInfo, source: Path, as_described: bool = True
+) -> None:
+    """Refuse, or warn about, predictions whose values cannot be train ids.
+
+    Args:
+        values: (C, 256), labelled pixels by class and predicted value.
+        info: the dataset.
+        source: folder of the predictions.
+        as_described: whether the labels seem to be what the dataset says; predictions look like
+            label ids if it is the labels that are train ids.
+
+    Raises:
+        UserError: no pixel is labelled, most values are not a class, no prediction is one, or they
+            are numbered in another way, and some are not a class.
+    """
+    classes, pixels = len(values), values.sum()
+    if not pixels:
+        raise UserError(
+            f"{info.name}: every pixel of the labels is ignored, so there is nothing to evaluate; "
+            "check --dataset, and label_to_train in its info.json"
+        )
+    unknown = values[:, classes:].sum(0)
+    strange = unknown[:-1].sum()  # 255 may be meant
+    first = classes + int(np.argmax(unknown))
+    share = f"{percent(unknown.sum() / pixels)} % of the predicted values are no class"
+    share += f", most often {first}"
+    cause = other_numbers(values, info)
+    if unknown.sum() == pixels or 2 * strange > pixels or (strange and cause):
+        cause = cause or "they must hold train ids, as inference.py writes them"
+        raise UserError(f"{source}: {share}; {cause}")
+    if unknown.any():
+        log.warning("%s: %s; they count as wrong", source, share)
+    if cause and as_described:
+        log.warning("%s: %s", source, cause)
+
+
+def other_numbers(values: np.ndarray, info: DatasetInfo) -> str:
+    """How predictions seem to be numbered if not by train ids; "" if nothing says so.
+
+    With other numbers half of all pixels, and twice as many as now, must be right.
+
+    Args:
+        values: (C, 256), labelled pixels by class and predicted value.
+        info: the dataset.
+    """
+    classes, pixels = len(values), values.sum()
+    right = values[:, :classes].trace()
+    ids = [(i, c) for i, c in info.label_to_train.items() if i < 256 and c < classes]
+    as_ids = sum(values[c, i] for i, c in ids)
+    train_ids, partners = _partners(values)
+    renumbered = values[train_ids, partners].sum()
+
+    if max(as_ids, renumbered) <= max(2 * right, pixels // 2):
+        return ""
+    if as_ids > 0.9 * renumbered:
+        how, mend = "label ids", "predict without --label_ids"
+    else:
+        shifts = partners - train_ids
+        first = np.flatnonzero(shifts)[0]
+        how = f"{partners[first]} for {info.class_names[train_ids[first]]}"
+        if (shifts == shifts[0]).all():
+            how = f"each {abs(shifts[0])} too {'high' if shifts[0] > 0 else 'low'}"
+        mend = f"number them from 0, as the classes of {info.name}"
+    better = percent(max(as_ids, renumbered) / pixels)
+    return (
+        f"as train ids {percent(right / pixels)} % of the pixels are right, and {better} % would "
+        f"be if they were numbered in another way ({how}): {mend}"
+    )
+
+
+def _partners(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Classes and predicted values of which each is the other's most frequent partner.
+
+    None, unless they are half of the labelled classes, and two at least: a poor network, too, can
+    take one class for another. 255 is no value of a class.
+
+    Args:
+        values: (C, 256), labelled pixels by class and predicted value.
+
+    Returns:
+        (n,) classes and (n,) values.
+    """
+    values = np.where(np.arange(256) == IGNORE, 0, values)
+    classes = np.flatnonzero(values.sum(1))
+    partners = values[classes].argmax(1)
+    mutual = values[:, partners].argmax(0) == classes
+    if mutual.sum() < max(2, len(classes) / 2):
+        mutual[:] = False
+    return classes[mutual], partners[mutual]
