@@ -350,6 +350,11 @@ def _body(path: str) -> str:
     return posixpath.splitext(path)[0]
 
 
+def same_name(path: str, other: str) -> bool:
+    """Whether two relative paths are alike but for the suffix, case and the form of accents."""
+    return _fold(_body(path)) == _fold(_body(other))
+
+
 def _fold(name: str) -> str:
     """A name without what file systems may change in it: case, and the form of its accents."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,34 @@ def test_a_list_that_lacks_images_added_later_is_told_of(tmp_path, caplog):
         file.write("own/3.png labels/3.png superpixel/3.png\n")  # no program made that
     find_or_make_datalist(info, tmp_path, "train", need_label=False)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"image": "game/{stem}.png"}, "its image images/1.png is not like game/*.png"),
+        ({"label": "fine/{stem}.png"}, "its label labels/1.png is not like fine/*.png"),
+        ({"superpixel": "s/{stem}.png"}, "its superpixel superpixel/1.png is not like s/*.png"),
+        ({"label": "absent/{stem}.png"}, ""),
+    ],
+)
+def test_a_list_that_another_description_made_is_told_of(tmp_path, caplog, changed, said):
+    info = load_dataset("GTA5")
+    touch(tmp_path, *(f"{f}/{n}.png" for f in ("images", "labels", "fine") for n in (1, 2)))
+    items = find_or_make_datalist(info, tmp_path, "train")
+    assert find_or_make_datalist(replace(info, **changed), tmp_path, "train") == items
+    assert (said or "no line") in (caplog.text or "no line")
+    assert (f"{info.path} says (2 of 2 images); remove the list if" in caplog.text) == bool(said)
+
+
+def test_labels_that_came_after_the_list_are_told_of(tmp_path, caplog):
+    info = load_dataset("GTA5")
+    touch(tmp_path, "images/1.png", "images/2.png", "labels/2.png")
+    find_or_make_datalist(info, tmp_path, "train")
+    assert "without a label (images/1.png)\n" in caplog.text
+    touch(tmp_path, "labels/1.png")
+    assert len(find_or_make_datalist(info, tmp_path, "train")) == 1
+    assert f"; labels/1.png is there now: remove {tmp_path}/train.txt to list" in caplog.text
 
 
 def test_round_trip_and_white_space(tmp_path):
