@@ -47,8 +47,8 @@ def check_own_list(
         template = fill(getattr(info, column), info.splits[split], Names("*", "*"))
         log.warning(
             "%s: its %s %s is not like %s, as %s says (%d of %d images); remove the list if an "
-            "earlier version of that file made it; if another dataset did, each needs a list of its own "
-            "(make_datalist.py --out, then --datalist and the like)",
+            "earlier version of that file made it; if another dataset did, each needs a list of "
+            "its own (make_datalist.py --out, then --datalist and the like)",
             *(path, column, shown(names[0]), template, info.path, len(names), len(items)),
         )
 
