@@ -14,7 +14,7 @@ from dataloader.image_files import (
     ids_of_colors,
     image_size,
     is_deep,
-    load_unusual_png,
+    load_unusual,
     open_image,
     raw_mode,
     reason,
@@ -95,7 +95,7 @@ def read_label_ids(path: str | Path, info: DatasetInfo, channel: int = 0) -> np.
     with _readable(path, "label"), open_image(path) as image:
         check_kind(image, reader)
         if reader == "red16":
-            load_unusual_png(image)  # for the orientation alone
+            load_unusual(image)  # for the orientation alone
             ids = rgb_of_16_bits(path)[..., channel]
         elif reader == "red8":
             ids = rgb_pixels(image)[..., channel]
