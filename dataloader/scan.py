@@ -23,6 +23,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".p
 """Suffixes that files with images usually have, in lower case."""
 LABEL_SUFFIXES = (".png", ".bmp", ".webp", ".tif", ".tiff")
 """The same for labels, whose values must not change when they are stored."""
+MADE_HERE = ("superpixel", "edge")
+"""Folders below the root in which superpixel_gen.py and edge_detection.py write pictures."""
 NO_LABELS = sorted({*IMAGE_SUFFIXES} - {*LABEL_SUFFIXES})
 
 
@@ -269,6 +271,8 @@ class _SplitFiles:
             names = parse(self.info.image, self.text, path, any_suffix=True)
             if posixpath.splitext(path)[1].lower() not in self.suffixes:
                 found.leave_out("with another suffix", path)
+            elif (top := path.split("/")[0]) in MADE_HERE and not self.info.image.startswith(top):
+                found.leave_out(f"in {top}, where maps are written", path)
             elif names is None:
                 found.leave_out(f"not named {posixpath.basename(pattern)}", path)
             else:

@@ -14,7 +14,7 @@ from dataloader.datalist import find_or_make_datalist, read_datalist, write_data
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.item import Item
 from dataloader.regions import load_regions, regions_of_maps, save_regions
-from dataloader.scan import scan, walk_files
+from dataloader.scan import grown, scan, walk_files
 from utils.errors import UserError
 
 
@@ -233,6 +233,17 @@ def test_labels_and_maps_among_the_images_are_no_images(tmp_path):
     found = scan(dataset("e/{stem}.png", "e/{stem}_L.png"), tmp_path, "train")
     assert [i[:2] for i in found.items] == [("e/1.png", "e/1_L.png")]
     assert "e/2_L.png" in found.left_out["without a label"]
+
+
+def test_maps_and_previews_below_images_at_the_root_are_no_images(tmp_path):
+    info = replace(load_dataset("GTA5"), image="{stem}.png", superpixel="sp/{stem}.png")
+    touch(tmp_path, "1.png", "labels/1.png", "sp/1.png", "a/edge/2.png")
+    touch(tmp_path, "superpixel/preview/sp/1.png", "edge/sp/1.png", "edge/sp/3.png")
+    found = scan(info, tmp_path, "train")
+    assert [item.image for item in found.items] == ["1.png", "a/edge/2.png"]
+    assert "2 in edge, where maps are written (edge/sp/1.png, ...)" in found.summary
+    assert grown(info, tmp_path, "train", [found.items[0]]) == 2
+    assert len(scan(replace(info, image="edge/sp/{stem}.png"), tmp_path, "train").items) == 2
 
 
 def test_every_file_that_is_left_out_is_counted(tmp_path, capsys, caplog):
