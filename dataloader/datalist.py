@@ -66,8 +66,8 @@ def read_datalist(
             rest is not.
 
     Raises:
-        UserError: the file is missing or empty, a line has not the columns needed, or an image is
-            there twice.
+        UserError: the file is missing or empty, a line has not the columns needed or one file in
+            two, or an image is there twice.
     """
     items = []
     for number, line in enumerate(_read_lines(path), 1):
@@ -89,6 +89,12 @@ def read_datalist(
     locate = Locator(root, moves, path)
     items = [Item(*map(locate, item)) for item in items]
     check_listed_once(path, items)
+    for item in items if columns == 3 else ():
+        if item.superpixel in (item.image, item.label):
+            raise UserError(
+                f"{path}: {shown(item.superpixel)} is the superpixel map of its line, and the "
+                "image or label, too; mend the third column"
+            )
     return items
 
 

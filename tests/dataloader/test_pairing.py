@@ -67,3 +67,13 @@ def test_labels_by_the_templates_of_all_splits(tmp_path, caplog):
     labels = [item.label for item in items[1:] + items[:1]]
     check_pairing([i._replace(label=k) for i, k in zip(items, labels, strict=True)], city, tmp_path)
     assert "(4 of 4 images are such)" in caplog.text
+
+
+def test_labels_of_images_that_are_not_listed(look, tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("2.jpg", "3.png"):
+        (tmp_path / "images" / name).touch()
+    assert "images/1.jpg: its list gives it the label " in (said := look(_1="2"))
+    assert "images/2.jpg, though" in said
+    assert not look(_1="3")  # an image of another suffix
+    assert "(2 of 2 images are such)" in look(_1="2", _3="2")  # warned of, not refused
