@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import combinations, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,9 @@ from dataloader.datasets import EvaluationSet
 from dataloader.edges import check_edges
 from dataloader.file_checks import check_files, warn_if_turned
 from dataloader.ignore_mask import Masks, find_masks, mask_of
-from dataloader.item import shown
 from dataloader.label_check import check_labels
 from dataloader.loaders import evaluation_loader
-from dataloader.pairing import check_pairing
+from dataloader.pairing import check_apart, check_pairing
 from dataloader.regions import Regions, check_maps, load_regions
 from utils.distributed import SINGLE, World
 from utils.errors import UserError
@@ -154,31 +153,12 @@ def load_domain(
     return Domain(info, root, list(items), columns=columns, masks=masks)
 
 
-def warn_of_shared_images(domains: Mapping[str, Domain]) -> None:
-    """Warn of images that belong to two domains: mIoU of them says nothing about new images.
-
-    Args:
-        domains: by the prefix of their flags: src, trg or val.
-    """
-    for one, other in combinations(domains, 2):
-        listed = {item.image for item in domains[one].items}
-        items = domains[other].items
-        if shared := [item.image for item in items if item.image in listed]:
-            log.warning(
-                "%d of %d images of --%s_data_dir are among those of --%s_data_dir, first %s: %s",
-                *(len(shared), len(items), other, one, shown(shared[0])),
-                "mIoU is measured on images that are trained on; name others for validation"
-                if other == "val"
-                else "there is nothing to adapt to, and their labels are known; name the camera's",
-            )
-
-
 def check_and_describe(
     domains: Mapping[str, Domain], before: Mapping[str, Any], world: World = SINGLE
 ) -> dict[str, dict[str, Any]]:
     """A record of the domains' data, which must be those that a run began with.
 
-    Images of two domains are warned of.
+    Images and labels of two domains are warned of.
 
     Args:
         domains: by the prefix of their flags: src, trg or val.
@@ -190,7 +170,7 @@ def check_and_describe(
         UserError: the data have changed since, or differ between ranks; names the first image that
             differs.
     """
-    warn_of_shared_images(domains)
+    check_apart({prefix: domain.items for prefix, domain in domains.items()})
     records = {}
     if world.local_rank == 0:  # for all ranks of the machine
         records = {

@@ -2,11 +2,13 @@
 
 A list whose columns were sorted differently, or shifted by a row, is read without any error, and
 the network learns noise from it. The names tell, where they are those of the dataset's templates.
+Domains that share images or labels are told of here, too.
 """
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 from dataloader.dataset_info import DatasetInfo
@@ -65,6 +67,34 @@ def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) ->
             "copies of the same picture",
             *(shown(first.image), shown(second.image), shown(first.label), len(taken), len(items)),
         )
+
+
+def check_apart(domains: Mapping[str, Sequence[Item]]) -> None:
+    """Warn of images of two domains, whose mIoU says nothing about new ones, and of their labels.
+
+    Args:
+        domains: images by the prefix of their flags: src, trg or val.
+    """
+    for one, other in combinations(domains, 2):
+        items = domains[other]
+        images = {item.image for item in domains[one]}
+        if shared := [item.image for item in items if item.image in images]:
+            log.warning(
+                "%d of %d images of --%s_data_dir are among those of --%s_data_dir, first %s: %s",
+                *(len(shared), len(items), other, one, shown(shared[0])),
+                "mIoU is measured on images that are trained on; name others for validation"
+                if other == "val"
+                else "there is nothing to adapt to, and their labels are known; name the camera's",
+            )
+        owners = {item.label: item.image for item in domains[one] if item.label}
+        twice = [item for item in items if owners.get(item.label, item.image) != item.image]
+        if twice:
+            log.warning(
+                "%s of --%s_data_dir and %s of --%s_data_dir have one label, %s (%d images share "
+                "one); does label in info.json lack {split}?",
+                *(shown(twice[0].image), other, shown(owners[twice[0].label]), one),
+                *(shown(twice[0].label), len(twice)),
+            )
 
 
 def _own_label(image: str, info: DatasetInfo, root: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 import train_ADA
 from dataloader.datalist import write_datalist
 from dataloader.dataset_info import INIT_DATA, load_dataset
-from dataloader.domain import Domain, agree_on_classes, load_domains, warn_of_shared_images
+from dataloader.domain import Domain, agree_on_classes, load_domains
 from dataloader.item import Item
 from utils.errors import UserError
 
@@ -143,21 +143,3 @@ def test_lists_whose_labels_are_those_of_other_images_are_told_of(args, tmp_path
     args.src_datalist = tmp_path / "list.txt"
     load_domains(args, frozenset({"source"}), None)
     assert f"({len(items)} of {len(items)} images are such)" in caplog.text
-
-
-def test_images_of_two_domains_are_told_of(caplog):
-    info = load_dataset("cityscapes")
-    sets = {"src": "12", "trg": "345", "val": "67"}
-    domains = {k: Domain(info, "/d", [Item(n, "", "") for n in v]) for k, v in sets.items()}
-    warn_of_shared_images(domains)
-    assert not caplog.records
-    warn_of_shared_images({**domains, "src": domains["trg"]})
-    assert (
-        "3 of 3 images of --trg_data_dir are among those of --src_data_dir, first 3: there is"
-        in (caplog.text)
-    )
-    caplog.clear()
-    warn_of_shared_images({**domains, "val": Domain(info, "/d", [Item("5", "", "")])})
-    assert "1 of 1 images of --val_data_dir are among those of --trg_data_dir, first 5: mIoU" in (
-        caplog.text
-    )
