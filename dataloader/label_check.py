@@ -197,7 +197,7 @@ def _instances(counts: np.ndarray, info: DatasetInfo) -> str:
     """
     values = np.flatnonzero(counts)
     values = values[(values > max(IGNORE, *info.known_ids)) & (values < IDS - 1)]  # -1 of 16 bits
-    for factor in INSTANCES:
+    for factor in sorted(INSTANCES, key=lambda factor: (values % factor).sum()):  # small numbers
         have_class = np.isin(values // factor, list(info.label_to_train))
         if 2 * counts[values[have_class]].sum() > counts[values].sum():
             example = values[have_class][0]

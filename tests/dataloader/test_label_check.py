@@ -225,6 +225,11 @@ def test_instance_numbers_beside_label_ids_are_told_of(tmp_path, caplog, factor)
     check_labels(written(tmp_path, [m.astype(np.uint16) for m in maps]), CITYSCAPES, "--x")
     assert f"seem to be {factor} x label id 24 + an instance's number" in caplog.text
     caplog.clear()
+    same = replace(CITYSCAPES, label_to_train={i: i for i in range(19)}, ignored_ids=frozenset())
+    every = [(factor * np.minimum(m, 18).astype(np.uint16) + 3) for m in train_ids(2)]
+    check_labels(written(tmp_path, every), same, "--x")
+    assert f"seem to be {factor} x label id 1 + an instance's number" in caplog.text
+    caplog.clear()
     maps = [np.where(m > 255, 65535, m).astype(np.uint16) for m in maps]  # ignored, in 16 bits
     check_labels(written(tmp_path, maps), CITYSCAPES, "--x")
     assert not caplog.records
