@@ -17,8 +17,9 @@ from pathlib import Path
 
 from dataloader.dataset_info import DatasetInfo
 from dataloader.item import ABSENT, Item, check_name, shown
+from dataloader.own_list import check_own_list, unlisted_label
 from dataloader.relocation import Locator, Moves
-from dataloader.scan import absent_folder, grown, item_of, lossy_label, scan
+from dataloader.scan import absent_folder, item_of, lossy_label, scan
 from utils.errors import UserError
 from utils.files import atomic_write, read_regular
 
@@ -65,8 +66,8 @@ def read_datalist(
             rest is not.
 
     Raises:
-        UserError: the file is missing or empty, a line has not the columns needed, or an image is
-            there twice.
+        UserError: the file is missing or empty, a line has not the columns needed or one file in
+            two, or an image is there twice.
     """
     items = []
     for number, line in enumerate(_read_lines(path), 1):
@@ -88,6 +89,12 @@ def read_datalist(
     locate = Locator(root, moves, path)
     items = [Item(*map(locate, item)) for item in items]
     check_listed_once(path, items)
+    for item in items if columns == 3 else ():
+        if item.superpixel in (item.image, item.label):
+            raise UserError(
+                f"{path}: {shown(item.superpixel)} is the superpixel map of its line, and the "
+                "image or label, too; mend the third column"
+            )
     return items
 
 
@@ -175,7 +182,7 @@ def find_or_make_datalist(
 
     The own list is ``<root>/<split>.txt``; when it is missing, it is made from what is on disk, and
     kept there if the folder can be written. How many files were left out of it, and why, is logged,
-    and later that it lacks images.
+    and later that it lacks images or names other files than ``info`` does.
 
     Args:
         info, root, split: as :func:`dataloader.scan.scan` takes them.
@@ -191,13 +198,7 @@ def find_or_make_datalist(
     own = default_path(root, split)
     if own.is_file():
         items = read_datalist(own, root, moves, columns)
-        below = os.path.join(os.path.abspath(root), "")
-        relative = [Item(*(path.removeprefix(below) for path in item)) for item in items]
-        if there := grown(info, root, split, relative):
-            log.warning(
-                "%s lists %d of %d images that are there; remove it to list all",
-                *(own, len(items), there),
-            )
+        check_own_list(own, items, info, root, split, need_label and columns > 1)
     else:
         items = _make_datalist(info, root, split)
     return _with_labels(items, info, root, split) if need_label and columns > 1 else items
@@ -216,19 +217,21 @@ def _with_labels(
         return labelled
     first = next(item.image for item in items if not item.label)
     key = Path(os.path.relpath(first, root)).as_posix()
-    lossy = lossy_label(info, root, split, key) if split in info.splits else ""
+    hint = lossy_label(info, root, split, key) if split in info.splits else ""
+    own = default_path(root, split)
+    if own.is_file() and (label := unlisted_label(items, info, root, split)):
+        hint = f"; {shown(label)} is there now: remove {own} to list labels anew"
     if not labelled:
         image, label, _ = item_of(info, split, "*")
-        own = default_path(root, split)
         raise UserError(
             f"{root}: none of {len(items)} {info.name} {split} images has a label; expected "
-            f"{label} with {image}{f' (listed in {own})' if own.is_file() else ''}{lossy}"
+            f"{label} with {image}{f' (listed in {own})' if own.is_file() else ''}{hint}"
         )
     left_out = len(items) - len(labelled)
     log.warning(
         "%s: %d %s images; left out: %d without a label (%s%s)%s",
         *(root, len(labelled), split, left_out, shown(key), ", ..." if left_out > 1 else ""),
-        lossy,
+        hint,
     )
     return labelled
 

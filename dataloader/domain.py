@@ -23,7 +23,7 @@ from dataloader.file_checks import check_files, warn_if_turned
 from dataloader.ignore_mask import Masks, find_masks, mask_of
 from dataloader.label_check import check_labels
 from dataloader.loaders import evaluation_loader
-from dataloader.pairing import check_pairing
+from dataloader.pairing import check_apart, check_pairing
 from dataloader.regions import Regions, check_maps, load_regions
 from utils.distributed import SINGLE, World
 from utils.errors import UserError
@@ -158,6 +158,8 @@ def check_and_describe(
 ) -> dict[str, dict[str, Any]]:
     """A record of the domains' data, which must be those that a run began with.
 
+    Images and labels of two domains are warned of.
+
     Args:
         domains: by the prefix of their flags: src, trg or val.
         before: the records when the run began; domains that are not in it are not compared.
@@ -168,6 +170,7 @@ def check_and_describe(
         UserError: the data have changed since, or differ between ranks; names the first image that
             differs.
     """
+    check_apart({prefix: domain.items for prefix, domain in domains.items()})
     records = {}
     if world.local_rank == 0:  # for all ranks of the machine
         records = {

@@ -1,5 +1,6 @@
 """Edge maps: where they are stored, and the share of edge pixels in each region."""
 
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,10 @@ from dataloader.images import READ_ERRORS, read_edges, read_head, reason
 from dataloader.provenance import check_provenance
 from dataloader.regions import Regions, region_areas
 from utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+MANY = 0.5  # of all pixels; Canny's are a few in a hundred
 
 
 def edge_path(item: Item, root: str | Path) -> Path:
@@ -51,7 +56,8 @@ def region_edges(
 ) -> np.ndarray:
     """Return (n,) float32: share of edge pixels of every region, ordered by item and region id.
 
-    The maps must have passed :func:`check_edges`; ``regions`` are those that ``masks`` leave.
+    The maps must have passed :func:`check_edges`; ``regions`` are those that ``masks`` leave. Maps
+    that are edges for the most part, as soft or inverted ones of other programs, are warned of.
 
     Raises:
         UserError: an edge map cannot be read.
@@ -64,4 +70,13 @@ def region_edges(
         return np.array([counts.get(region, 0) / area for region, area in areas.items()])
 
     with ThreadPoolExecutor(8) as pool:
-        return np.concatenate(list(pool.map(edge_shares, items))).astype(np.float32)
+        shares = np.concatenate(list(pool.map(edge_shares, items)))
+    areas = [area for item in items for area in regions[item.superpixel].values()]
+    if areas and (mean := np.average(shares, weights=areas)) > MANY:
+        log.warning(
+            "%s: %d %% of the pixels are edges, as every value but 0 counts; are the maps soft or "
+            "inverted? make them black where there is no edge, or remove them and run "
+            "edge_detection.py",
+            *(Path(root, "edge"), round(100 * mean)),
+        )
+    return shares.astype(np.float32)

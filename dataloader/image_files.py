@@ -43,6 +43,7 @@ READ_ERRORS = (
 ORIENTATION, WIDTH, HEIGHT, PHOTOMETRIC = 0x0112, 256, 257, 262  # EXIF and TIFF tags
 WHITE_IS_ZERO = 0
 SUBFILE_TYPE, REDUCED, MASK = 254, 1, 4
+ENDS = {"PNG": b"IEND", "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9"}  # of whole files
 LATE_ORIENTATION = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")
 DEEP_COLOR = re.compile(r"(RGB|LA|CMYK).*;16")  # "BGR;16" is 16 bits for three samples
 EXAMPLES = 2  # colours that a message names
@@ -125,27 +126,27 @@ def image_size(image: Image.Image) -> tuple[int, int]:
     """(width, height), upright, of an image that :func:`open_image` opened and nobody loaded yet.
 
     Raises:
-        OSError: a PNG file that is cut off.
+        OSError: a PNG or JPEG file that is cut off.
     """
     width, height = image.size
     if image.format == "TIFF":  # versions of Pillow differ in whether ``size`` is that upright
         width, height = image.tag_v2[WIDTH], image.tag_v2[HEIGHT]
-    load_unusual_png(image)
+    load_unusual(image)
     return (height, width) if orientation(image) in ON_ITS_SIDE else (width, height)
 
 
-def load_unusual_png(image: Image.Image) -> None:
-    """Load a PNG file of which the head does not tell all, by its last 64 KiB.
+def load_unusual(image: Image.Image) -> None:
+    """Load a PNG or JPEG file of which the head does not tell all, by its last 64 KiB.
 
-    That is one which is cut off, and one whose EXIF data may come after the pixels.
+    That is one which is cut off, and a PNG whose EXIF data may come after the pixels.
 
     Raises:
         OSError: pixels are missing.
     """
-    if image.format == "PNG":
+    if end := ENDS.get(image.format):
         tail = _tail(image)
-        whole = b"IEND" in tail[-64:]  # bytes after the end are no fault
-        if not whole or any(kind in tail for kind in LATE_ORIENTATION):
+        whole = end in tail[-64:]  # bytes after the end are no fault
+        if not whole or (image.format == "PNG" and any(kind in tail for kind in LATE_ORIENTATION)):
             image.load()
 
 

@@ -14,7 +14,7 @@ from dataloader.image_files import (
     ids_of_colors,
     image_size,
     is_deep,
-    load_unusual_png,
+    load_unusual,
     open_image,
     raw_mode,
     reason,
@@ -51,7 +51,9 @@ KINDS = {
     "mask": Kind((*COLOR_MODES, "L", "1", "LA"), "an 8-bit black-and-white PNG"),
     "prediction": Kind(INDEX_MODES, "an 8-bit grey or palette PNG of train ids, not of colours"),
     "index": Kind(
-        INDEX_MODES + DEEP_INDEX_MODES, "a grey or palette PNG (or label_reader rgb)", None
+        INDEX_MODES + DEEP_INDEX_MODES,
+        "a grey or palette PNG (or label_reader rgb for colours, red8 for ids in an RGB file)",
+        None,
     ),
     "red16": Kind(("RGB", "RGBA"), "a 16-bit RGB PNG", True),
     "red8": Kind(COLOR_MODES, "an 8-bit RGB or RGBA PNG"),
@@ -95,7 +97,7 @@ def read_label_ids(path: str | Path, info: DatasetInfo, channel: int = 0) -> np.
     with _readable(path, "label"), open_image(path) as image:
         check_kind(image, reader)
         if reader == "red16":
-            load_unusual_png(image)  # for the orientation alone
+            load_unusual(image)  # for the orientation alone
             ids = rgb_of_16_bits(path)[..., channel]
         elif reader == "red8":
             ids = rgb_pixels(image)[..., channel]

@@ -5,7 +5,7 @@ error. One label may well be without a class (all of it void), so only several t
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 IDS = 1 << 16
 CHANNELS = ("red", "green", "blue")
 EXAMPLES = 5  # values named in a message
+INSTANCES = (1000, 256)  # label id times this, plus an instance's number: Cityscapes; KITTI, COCO
 SHIFTED_SHARE = 0.1  # of pixels with unknown values, of labels that are numbered from another start
 
 
@@ -53,8 +54,7 @@ def label_value_counts(counts: np.ndarray, info: DatasetInfo) -> LabelValues:
     """What a dataset makes of label ids, of which there are ``counts`` (65536,) pixels each."""
     train_ids = map_label(np.arange(IDS, dtype=np.uint16)[None], info)[0]
     has_class = train_ids != IGNORE
-    known = has_class.copy()
-    known[[i for i in info.known_ids if 0 <= i < IDS]] = True
+    known = has_class | _among(info.known_ids)
     unknown = np.where(known, 0, counts)
     frequent = np.argsort(-unknown, kind="stable")[: np.count_nonzero(unknown)]
     return LabelValues(
@@ -79,8 +79,9 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
         whether nothing was found.
 
     A warning is logged where more pixels have unknown values than a class, where only one class
-    occurs beside unknown values, where all values seem to be one too high or too low, and where the
-    labels look like train ids.
+    occurs beside unknown values, where all values seem to be one too high or too low, where the
+    labels look like train ids or hold instance numbers, where a class has no label id and a value
+    no class, and where a few labels have other values than the rest.
 
     Raises:
         UserError: not one pixel has a class, or a palette's colours are of other classes than its
@@ -91,7 +92,8 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
         return True
     indices = info.label_reader == "index"
     right_palettes = check_label_palettes(paths, info) if indices else True
-    counts = _total(paths, info)
+    each = _count_each(paths, info)
+    counts = each.sum(0)
     values = label_value_counts(counts, info)
     shifted = _shifted(counts, info)
     cause = _likely_cause(paths, counts, values, info, shifted)
@@ -117,6 +119,8 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
         logger.warning(
             "%s and %d other labels: %s; check %s", paths[0], len(paths) - 1, cause, flag
         )
+    elif odd := _odd_ones(paths, each, info):
+        logger.warning("%s; check %s", odd, flag)
     else:
         return right_palettes
     return False
@@ -128,7 +132,7 @@ def _likely_cause(
     """Why these labels seem to be wrong, where :func:`_shifted` says ``shifted``; "" if unknown."""
     if info.label_reader in ("red16", "red8") and values.counted <= values.unknown + values.ignored:
         for channel in (2, 1):
-            counted = label_value_counts(_total(paths, info, channel), info).counted
+            counted = label_value_counts(_count_each(paths, info, channel).sum(0), info).counted
             if counted > counts.sum() / 2:
                 swapped = "; red and blue are swapped" if channel == 2 else ""
                 return (
@@ -143,6 +147,8 @@ def _likely_cause(
         )
     if shifted:
         return shifted
+    if cause := _instances(counts, info) or _without_class(counts, info):
+        return cause
     if values.counted == values.unknown == 0:
         return "all of it is ignored"
     return ""
@@ -184,9 +190,70 @@ def _shifted(counts: np.ndarray, info: DatasetInfo) -> str:
     return ""
 
 
-def _total(paths: list[str], info: DatasetInfo, channel: int = 0) -> np.ndarray:
+def _instances(counts: np.ndarray, info: DatasetInfo) -> str:
+    """How labels seem to hold instance numbers beside label ids; "" if nothing says so.
+
+    Then values beyond all label ids are, but for the number, those of classes.
+    """
+    values = np.flatnonzero(counts)
+    values = values[(values > max(IGNORE, *info.known_ids)) & (values < IDS - 1)]  # -1 of 16 bits
+    for factor in sorted(INSTANCES, key=lambda factor: (values % factor).sum()):  # small numbers
+        have_class = np.isin(values // factor, list(info.label_to_train))
+        if 2 * counts[values[have_class]].sum() > counts[values].sum():
+            example = values[have_class][0]
+            return (
+                f"values such as {example} seem to be {factor} x label id {example // factor} + an "
+                "instance's number, and are ignored: take the files with label ids alone"
+            )
+    return ""
+
+
+def _without_class(counts: np.ndarray, info: DatasetInfo) -> str:
+    """Which value no class has, where a class has no value; "" if nothing is left over.
+
+    0 and 255, which often mean ignored, are left aside.
+    """
+    classes = {*info.label_to_train.values(), *info.missing_classes}
+    unused = [name for train_id, name in enumerate(info.class_names) if train_id not in classes]
+    listed = _among({*info.label_to_train, *info.ignored_ids, 0, IGNORE})
+    values = np.where(listed, 0, counts)
+    if not unused or not values.any():
+        return ""
+    return (
+        f"value {values.argmax()} is no label id of label_to_train in info.json, and none is class "
+        f"{unused[0]}: add what it means, a class or 255"
+    )
+
+
+def _odd_ones(paths: list[str], each: np.ndarray, info: DatasetInfo) -> str:
+    """Which labels mostly have unknown values that the others do not have; "" if none does.
+
+    0 and 255, which often mean ignored, are left aside.
+    """
+    strange = np.where(_among({*info.known_ids, 0, IGNORE}), 0, each)
+    counted = each[:, _among(info.label_to_train)].sum(1)
+    usual = strange[strange.sum(1) <= counted].any(0)
+    strange[:, usual] = 0
+    odd = np.flatnonzero(strange.sum(1) > counted)
+    if not 0 < len(odd) < len(paths):
+        return ""
+    values = np.flatnonzero(strange[odd[0]])[:EXAMPLES]
+    return (
+        f"{paths[odd[0]]}: most of its pixels have values that {info.name} does not know and other "
+        f"labels do not have ({', '.join(map(str, values))}), and are ignored; {len(odd)} of "
+        f"{len(paths)} labels looked at are such: save them as the others"
+    )
+
+
+def _among(ids: Collection[int]) -> np.ndarray:
+    """(65536,) bool: the label ids that are among some."""
+    return np.isin(np.arange(IDS), list(ids))
+
+
+def _count_each(paths: list[str], info: DatasetInfo, channel: int = 0) -> np.ndarray:
+    """(n, 65536) int64: pixels of each label id, by label."""
     with ThreadPoolExecutor(8) as pool:
-        return sum(pool.map(lambda path: value_counts(path, info, channel), paths))
+        return np.stack(list(pool.map(lambda path: value_counts(path, info, channel), paths)))
 
 
 def _named(counts: np.ndarray) -> str:

@@ -2,11 +2,13 @@
 
 A list whose columns were sorted differently, or shifted by a row, is read without any error, and
 the network learns noise from it. The names tell, where they are those of the dataset's templates.
+Domains that share images or labels are told of here, too.
 """
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 from dataloader.dataset_info import DatasetInfo
@@ -18,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) -> None:
-    """Look for images that have the label of another listed image; images of free names pass.
+    """Look for images that have the label of another image; images of free names pass.
 
     Warnings tell of labels that by their names are another's, as the names of a user's own list may
     follow another rule, and of a label of several images, as foggy copies of one picture have it.
@@ -38,21 +40,21 @@ def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) ->
     wrong, users, shared = [], {}, []
     for item in items:
         label, body = own[item.image], _body(item.label)
-        others = label and _body(label) != body and body in owners
-        if others and (_body(label) in listed or Path(label).is_file()):
-            wrong.append(item)
+        if label and _body(label) != body and (_body(label) in listed or Path(label).is_file()):
+            owner = owners.get(body) or _owner(item, info, os.path.abspath(root))
+            wrong += [(item, owner)] if owner else []
         first = users.setdefault(item.label, item)
         if first is not item:
             shared.append((first, item))
     taken = {item.image for pair in shared for item in pair}
     if wrong:
-        item = next((item for item in wrong if item.image in taken), wrong[0])
+        surely = [pair for pair in wrong if pair[0].image in taken and pair[1] in own]
+        item, owner = (surely or wrong)[0]
         what = (
             f"{shown(item.image)}: its list gives it the label {shown(item.label)}, which by its "
-            f"name is that of {shown(owners[_body(item.label)])}, though "
-            f"{shown(own[item.image])} is there"
+            f"name is that of {shown(owner)}, though {shown(own[item.image])} is there"
         )
-        if item.image in taken:
+        if surely:
             raise UserError(f"{what}; several images share this label: mend the list")
         log.warning(
             "%s (%d of %d images are such); sort the columns alike, unless the names are meant so",
@@ -67,6 +69,34 @@ def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) ->
         )
 
 
+def check_apart(domains: Mapping[str, Sequence[Item]]) -> None:
+    """Warn of images of two domains, whose mIoU says nothing about new ones, and of their labels.
+
+    Args:
+        domains: images by the prefix of their flags: src, trg or val.
+    """
+    for one, other in combinations(domains, 2):
+        items = domains[other]
+        images = {item.image for item in domains[one]}
+        if shared := [item.image for item in items if item.image in images]:
+            log.warning(
+                "%d of %d images of --%s_data_dir are among those of --%s_data_dir, first %s: %s",
+                *(len(shared), len(items), other, one, shown(shared[0])),
+                "mIoU is measured on images that are trained on; name others for validation"
+                if other == "val"
+                else "there is nothing to adapt to, and their labels are known; name the camera's",
+            )
+        owners = {item.label: item.image for item in domains[one] if item.label}
+        twice = [item for item in items if owners.get(item.label, item.image) != item.image]
+        if twice:
+            log.warning(
+                "%s of --%s_data_dir and %s of --%s_data_dir have one label, %s (%d images share "
+                "one); does label in info.json lack {split}?",
+                *(shown(twice[0].image), other, shown(owners[twice[0].label]), one),
+                *(shown(twice[0].label), len(twice)),
+            )
+
+
 def _own_label(image: str, info: DatasetInfo, root: str) -> str:
     """The label that the templates give for an image; empty if it is not named by them."""
     below = os.path.join(root, "")
@@ -75,6 +105,21 @@ def _own_label(image: str, info: DatasetInfo, root: str) -> str:
             path = image.removeprefix(below)
             if names := parse(info.image, text, path, any_suffix=True):
                 return below + fill(info.label, text, names)
+    return ""
+
+
+def _owner(item: Item, info: DatasetInfo, root: str) -> str:
+    """The image, perhaps of another split, that an item's label is of by its name; "" if none is.
+
+    It is there, and has the suffix of the item's own image.
+    """
+    below = os.path.join(root, "")
+    for text in dict.fromkeys(info.splits.values()):
+        path = item.label.removeprefix(below)
+        if names := parse(info.label, text, path, any_suffix=True):
+            image = Path(root, fill(info.image, text, names)).with_suffix(Path(item.image).suffix)
+            if str(image) != item.image and image.is_file():
+                return str(image)
     return ""
 
 

@@ -23,6 +23,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".p
 """Suffixes that files with images usually have, in lower case."""
 LABEL_SUFFIXES = (".png", ".bmp", ".webp", ".tif", ".tiff")
 """The same for labels, whose values must not change when they are stored."""
+MADE_HERE = ("superpixel", "edge")
+"""Folders below the root in which superpixel_gen.py and edge_detection.py write pictures."""
 NO_LABELS = sorted({*IMAGE_SUFFIXES} - {*LABEL_SUFFIXES})
 
 
@@ -269,6 +271,8 @@ class _SplitFiles:
             names = parse(self.info.image, self.text, path, any_suffix=True)
             if posixpath.splitext(path)[1].lower() not in self.suffixes:
                 found.leave_out("with another suffix", path)
+            elif (top := path.split("/")[0]) in MADE_HERE and not self.info.image.startswith(top):
+                found.leave_out(f"in {top}, where maps are written", path)
             elif names is None:
                 found.leave_out(f"not named {posixpath.basename(pattern)}", path)
             else:
@@ -348,6 +352,11 @@ def _listing(root: Path, folder: str) -> dict[str, list[str]]:
 def _body(path: str) -> str:
     """A path without its suffix."""
     return posixpath.splitext(path)[0]
+
+
+def same_name(path: str, other: str) -> bool:
+    """Whether two relative paths are alike but for the suffix, case and the form of accents."""
+    return _fold(_body(path)) == _fold(_body(other))
 
 
 def _fold(name: str) -> str:

@@ -74,8 +74,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         folders = [folder.resolve() for folder in args.pred_dir]
         names = ["image", "ground truth", *short_names(folders)]
         items = find_or_make_datalist(info, args.datadir, "val", args.datalist, columns=2)
-        items = items[:: max(1, len(items) // args.images)][: args.images]
-        rows = [compare_row(item, info, args.pred_dir, args.height) for item in items]
+        # where the predictions of all lie tells more than where those of a few do
+        found = zip(*(find_predictions(items, folder) for folder in args.pred_dir), strict=True)
+        pairs = list(zip(items, found, strict=True))[:: max(1, len(items) // args.images)]
+        rows = [compare_row(*pair, info, args.height) for pair in pairs[: args.images]]
     write_png(args.out, grid(names, rows))
     print(f"{len(rows)} rows in {args.out}")
 
@@ -121,14 +123,14 @@ def selected_row(
 
 
 def compare_row(
-    item: Item, info: DatasetInfo, pred_dirs: list[Path], height: int
+    item: Item, predictions: Sequence[Path], info: DatasetInfo, height: int
 ) -> list[np.ndarray]:
     """Return image, ground truth and predictions; void pixels of the ground truth are black.
 
     Predictions are shown whole, also where the ground truth is void.
     """
     maps = [read_label(item.label, info)]
-    maps += [read_train_ids(find_predictions([item], folder)[0]) for folder in pred_dirs]
+    maps += [read_train_ids(path) for path in predictions]
     pictures = [read_image(item.image), *(info.color_table[m] for m in maps)]
     return [enlarge(picture, height) for picture in pictures]
 

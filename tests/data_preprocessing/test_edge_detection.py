@@ -12,6 +12,7 @@ from data_preprocessing import edge_detection
 from dataloader.datalist import read_datalist
 from dataloader.edges import edge_path, region_edges
 from dataloader.images import read_superpixels
+from dataloader.item import Item
 from dataloader.regions import load_regions
 from utils.errors import UserError
 from utils.files import write_png
@@ -85,3 +86,13 @@ def test_a_root_that_goes_up_and_down_is_the_same_root(tmp_path):
         write_png(tmp_path / folder / "00000.png", np.zeros((40, 80), np.uint8))
     detect("GTA5", tmp_path / "images" / "..")
     assert (tmp_path / "edge" / "00000.png").is_file()
+
+
+def test_maps_that_are_edges_for_the_most_part_are_told_of(tmp_path, caplog):
+    item = Item("a.png", "", "superpixel/a.png").below(tmp_path)
+    write_png(Path(item.superpixel), np.array([[0, 0, 0, 1]], np.uint8))
+    for edges, warned in (([0, 9, 9, 9], True), ([9, 0, 0, 0], False)):
+        caplog.clear()
+        write_png(edge_path(item, tmp_path), np.array([edges], np.uint8))
+        region_edges([item], tmp_path, {item.superpixel: {0: 3, 1: 1}})
+        assert (f"{tmp_path}/edge: 75 % of the pixels are edges" in caplog.text) == warned

@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from dataloader.datalist import find_or_make_datalist, read_datalist, write_data
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.item import Item
 from dataloader.regions import load_regions, regions_of_maps, save_regions
-from dataloader.scan import scan, walk_files
+from dataloader.scan import grown, scan, walk_files
 from utils.errors import UserError
 
 
@@ -106,6 +107,34 @@ def test_a_list_that_lacks_images_added_later_is_told_of(tmp_path, caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"image": "game/{stem}.png"}, "its image images/1.png is not like game/*.png"),
+        ({"label": "fine/{stem}.png"}, "its label labels/1.png is not like fine/*.png"),
+        ({"superpixel": "s/{stem}.png"}, "its superpixel superpixel/1.png is not like s/*.png"),
+        ({"label": "absent/{stem}.png"}, ""),
+    ],
+)
+def test_a_list_that_another_description_made_is_told_of(tmp_path, caplog, changed, said):
+    info = load_dataset("GTA5")
+    touch(tmp_path, *(f"{f}/{n}.png" for f in ("images", "labels", "fine") for n in (1, 2)))
+    items = find_or_make_datalist(info, tmp_path, "train")
+    assert find_or_make_datalist(replace(info, **changed), tmp_path, "train") == items
+    assert (said or "no line") in (caplog.text or "no line")
+    assert (f"{info.path} says (2 of 2 images); remove the list if" in caplog.text) == bool(said)
+
+
+def test_labels_that_came_after_the_list_are_told_of(tmp_path, caplog):
+    info = load_dataset("GTA5")
+    touch(tmp_path, "images/1.png", "images/2.png", "labels/2.png")
+    find_or_make_datalist(info, tmp_path, "train")
+    assert "without a label (images/1.png)\n" in caplog.text
+    touch(tmp_path, "labels/1.png")
+    assert len(find_or_make_datalist(info, tmp_path, "train")) == 1
+    assert f"; labels/1.png is there now: remove {tmp_path}/train.txt to list" in caplog.text
+
+
 def test_round_trip_and_white_space(tmp_path):
     items = [Item("a.png", "b.png", "c.png"), Item("d/e.png", "f.png", "g.png")]
     write_datalist(tmp_path / "list.txt", items)
@@ -123,6 +152,7 @@ def test_round_trip_and_white_space(tmp_path):
         ("a b c\na b c d\n", "line 2: 4 columns"),
         ("a b c\nd e f\na b g\n", "a is listed 2 times"),
         ("a b c\nd e c\n", "c is listed 2 times"),
+        ("a b c\nd e e\n", "e is the superpixel map of its line, and the image or label, too"),
     ],
 )
 def test_bad_lists_are_refused(tmp_path, text, message):
@@ -204,6 +234,17 @@ def test_labels_and_maps_among_the_images_are_no_images(tmp_path):
     found = scan(dataset("e/{stem}.png", "e/{stem}_L.png"), tmp_path, "train")
     assert [i[:2] for i in found.items] == [("e/1.png", "e/1_L.png")]
     assert "e/2_L.png" in found.left_out["without a label"]
+
+
+def test_maps_and_previews_below_images_at_the_root_are_no_images(tmp_path):
+    info = replace(load_dataset("GTA5"), image="{stem}.png", superpixel="sp/{stem}.png")
+    touch(tmp_path, "1.png", "labels/1.png", "sp/1.png", "a/edge/2.png")
+    touch(tmp_path, "superpixel/preview/sp/1.png", "edge/sp/1.png", "edge/sp/3.png")
+    found = scan(info, tmp_path, "train")
+    assert [item.image for item in found.items] == ["1.png", "a/edge/2.png"]
+    assert "2 in edge, where maps are written (edge/sp/1.png, ...)" in found.summary
+    assert grown(info, tmp_path, "train", [found.items[0]]) == 2
+    assert len(scan(replace(info, image="edge/sp/{stem}.png"), tmp_path, "train").items) == 2
 
 
 def test_every_file_that_is_left_out_is_counted(tmp_path, capsys, caplog):

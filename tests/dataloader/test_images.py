@@ -441,6 +441,18 @@ def test_empty_files_are_called_empty(tmp_path):
         check_files([Item(str(path), "", "")], INDEX, "image")
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_files_that_are_cut_off_are_found_before_work_begins(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(cv2.resize(PICTURE, (320, 240))).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + bytes(100))  # as some cameras pad their files
+    check_files([Item(str(path), "", "")], INDEX, "image")
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=rf"a{suffix}: .*truncated"):
+        check_files([Item(str(path), "", "")], INDEX, "image")
+
+
 def test_only_regular_files_are_opened(tmp_path):
     os.mkfifo(tmp_path / "fifo.png")
     (tmp_path / "folder.png").mkdir()

@@ -208,3 +208,55 @@ def test_a_palette_with_more_colours_is_warned_of(tmp_path, caplog):
     items = save_images(tmp_path, in_palette(maps, VOC))
     assert not check_prediction_palettes([item.label for item in items], info)
     assert "has the colour of a, perhaps by chance (1 other files are alike)" in caplog.text
+
+
+def written(folder, maps):
+    """Items of label files that OpenCV writes, of 8 or 16 bits."""
+    items = [Item("", str(folder / f"{i}.png"), "") for i in range(len(maps))]
+    for item, values in zip(items, maps, strict=True):
+        cv2.imwrite(item.label, values)
+    return items
+
+
+@pytest.mark.parametrize("factor", [1000, 256])
+def test_instance_numbers_beside_label_ids_are_told_of(tmp_path, caplog, factor):
+    maps = [values.astype(np.uint16) for values in label_ids(train_ids(2), CITYSCAPES, 3)]
+    maps = [np.where(m > 23, factor * m + RNG.integers(0, 9, m.shape), m) for m in maps]
+    check_labels(written(tmp_path, [m.astype(np.uint16) for m in maps]), CITYSCAPES, "--x")
+    assert f"seem to be {factor} x label id 24 + an instance's number" in caplog.text
+    caplog.clear()
+    same = replace(CITYSCAPES, label_to_train={i: i for i in range(19)}, ignored_ids=frozenset())
+    every = [(factor * np.minimum(m, 18).astype(np.uint16) + 3) for m in train_ids(2)]
+    check_labels(written(tmp_path, every), same, "--x")
+    assert f"seem to be {factor} x label id 1 + an instance's number" in caplog.text
+    caplog.clear()
+    maps = [np.where(m > 255, 65535, m).astype(np.uint16) for m in maps]  # ignored, in 16 bits
+    check_labels(written(tmp_path, maps), CITYSCAPES, "--x")
+    assert not caplog.records
+
+
+def test_a_value_of_no_class_beside_a_class_of_no_value_is_told_of(tmp_path, caplog):
+    table = {i: train for i, train in CITYSCAPES.label_to_train.items() if train != 13}
+    items = written(tmp_path, label_ids(train_ids(4), CITYSCAPES, 3))
+    check_labels(items, replace(CITYSCAPES, label_to_train=table), "--x")
+    assert "value 26 is no label id of label_to_train in info.json, and none is class car" in (
+        caplog.text
+    )
+    caplog.clear()
+    known = replace(CITYSCAPES, label_to_train=table, ignored_ids=CITYSCAPES.ignored_ids | {26})
+    check_labels(items, known, "--x")
+    assert not caplog.records
+
+
+def test_single_labels_of_another_encoding_are_told_of(tmp_path, caplog):
+    maps = label_ids(train_ids(8), CITYSCAPES, 3)
+    items = written(tmp_path, [*maps[:6], 7 * maps[6], 7 * maps[7]])
+    check_labels(items, CITYSCAPES, "--x")
+    assert "6.png: most of its pixels have values that cityscapes does not know" in caplog.text
+    assert "2 of 8 labels looked at are such" in caplog.text
+    caplog.clear()
+    void = np.full((40, 60), 255, np.uint8)  # in no table
+    table = {7: 0, 8: 1}  # all other values are ignored, and nobody lists them
+    few = replace(CITYSCAPES, label_to_train=table, class_names=["road", "pavement"])
+    check_labels(written(tmp_path, [*(np.minimum(m, 9) for m in maps), void]), few, "--x")
+    assert not [r for r in caplog.records if "other labels do not have" in r.message]

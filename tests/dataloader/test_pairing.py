@@ -4,7 +4,7 @@ import pytest
 
 from dataloader.dataset_info import load_dataset
 from dataloader.item import Item
-from dataloader.pairing import check_pairing
+from dataloader.pairing import check_apart, check_pairing
 from utils.errors import UserError
 
 GTA5 = load_dataset("GTA5")
@@ -67,3 +67,31 @@ def test_labels_by_the_templates_of_all_splits(tmp_path, caplog):
     labels = [item.label for item in items[1:] + items[:1]]
     check_pairing([i._replace(label=k) for i, k in zip(items, labels, strict=True)], city, tmp_path)
     assert "(4 of 4 images are such)" in caplog.text
+
+
+def test_labels_of_images_that_are_not_listed(look, tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("2.jpg", "3.png"):
+        (tmp_path / "images" / name).touch()
+    assert "images/1.jpg: its list gives it the label " in (said := look(_1="2"))
+    assert "images/2.jpg, though" in said
+    assert not look(_1="3")  # an image of another suffix
+    assert "(2 of 2 images are such)" in look(_1="2", _3="2")  # warned of, not refused
+
+
+def test_domains_that_share_images_or_labels_are_told_of(caplog):
+    sets = {"src": "12", "trg": "345", "val": "67"}
+    items = {k: [Item(n, f"{n}.png" * (k != "trg"), "") for n in v] for k, v in sets.items()}
+    check_apart(items)
+    assert not caplog.records
+    check_apart({**items, "src": items["trg"]})
+    said = "3 of 3 images of --trg_data_dir are among those of --src_data_dir, first 3: there"
+    assert [said in record.message for record in caplog.records] == [True]
+    check_apart({**items, "val": [Item("5", "", "")]})
+    assert "1 of 1 images of --val_data_dir are among those of --trg_data_dir, first 5: mIoU" in (
+        caplog.text
+    )
+    caplog.clear()
+    check_apart({**items, "val": [Item("8", "2.png", "")]})
+    said = "8 of --val_data_dir and 2 of --src_data_dir have one label, 2.png (1 images share one)"
+    assert [said in record.message for record in caplog.records] == [True]

@@ -274,6 +274,20 @@ def test_pictures_compare_what_inference_wrote(camvid):
         assert drawn[:top, left : left + 64].min() < 100
 
 
+def test_pictures_compare_images_of_one_name_in_folders_inside_each_other(camvid):
+    root = camvid.root
+    camvid(np.zeros_like(camvid.labels))
+    for folder in ("test", "testannot", "pred"):
+        (root / folder / "seq").mkdir()
+        (root / folder / "3.png").rename(root / folder / "seq" / "0.png")
+    (root / "val.txt").unlink()
+    pictures.main(
+        ["compare", "--dataset", "camvid", "--datadir", str(root), "--pred_dir", f"{root}/pred"]
+        + ["--images", "4", "--height", "32", "--out", f"{root}/x.png"]
+    )
+    assert (root / "x.png").is_file()
+
+
 def test_means_are_over_the_classes_that_a_dataset_has(camvid, capsys):
     truth = load_dataset("camvid").label_table[camvid.labels]
     predicted = np.where(truth == 255, 3, truth)  # CamVid has no wall

@@ -1,0 +1,85 @@
+"""A data root's own list, compared with what its dataset's ``info.json`` says.
+
+A list that was made before that file was changed, or by another dataset with the same root, is read
+without any error: of other images, labels or superpixel maps than the user has just named.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from dataloader.dataset_info import DatasetInfo
+from dataloader.item import Item, image_key, shown
+from dataloader.path_templates import Names, fill, parse
+from dataloader.scan import grown, same_name
+
+log = logging.getLogger(__name__)
+
+
+def check_own_list(
+    path: Path, items: Sequence[Item], info: DatasetInfo, root: str | Path, split: str, label: bool
+) -> None:
+    """Warn if a root's own list names other files than the dataset's templates, or lacks images.
+
+    Args:
+        path: the list.
+        items: what it holds, with absolute paths.
+        info, root, split: as :func:`dataloader.scan.scan` takes them.
+        label: whether labels matter.
+    """
+    below = os.path.join(os.path.abspath(root), "")
+    items = [Item(*(path.removeprefix(below) for path in item)) for item in items]
+    if there := grown(info, root, split, items):
+        log.warning(
+            "%s lists %d of %d images that are there; remove it to list all",
+            *(path, len(items), there),
+        )
+    if split not in info.splits:
+        return
+    differ: dict[str, list[str]] = {}
+    for item in items:
+        if column := _differing(item, info, info.splits[split], Path(root), label):
+            differ.setdefault(column, []).append(getattr(item, column))
+    for column, names in differ.items():
+        if 2 * len(names) <= len(items):
+            continue  # a user's own additions
+        template = fill(getattr(info, column), info.splits[split], Names("*", "*"))
+        log.warning(
+            "%s: its %s %s is not like %s, as %s says (%d of %d images); remove the list if an "
+            "earlier version of that file made it; if another dataset did, each needs a list of "
+            "its own (make_datalist.py --out, then --datalist and the like)",
+            *(path, column, shown(names[0]), template, info.path, len(names), len(items)),
+        )
+
+
+def unlisted_label(items: Sequence[Item], info: DatasetInfo, root: str | Path, split: str) -> str:
+    """The first label, relative to the root, that is there though its image's list names none."""
+    text = info.splits.get(split, "")
+    for item in items:
+        names = parse(info.image, text, image_key(item, root), any_suffix=True)
+        if (
+            names
+            and not item.label
+            and Path(root, label := fill(info.label, text, names)).is_file()
+        ):
+            return label
+    return ""
+
+
+def _differing(item: Item, info: DatasetInfo, text: str, root: Path, label: bool) -> str:
+    """The first column of an item, with relative paths, that the templates do not give.
+
+    Images outside the root are passed, and so are labels where that of the template is not there.
+    """
+    if os.path.isabs(item.image):  # noqa: PTH117 - of many names
+        return ""
+    names = parse(info.image, text, item.image, any_suffix=True)
+    if not names:
+        return "image"
+    own = fill(info.label, text, names)
+    if label and item.label and not same_name(item.label, own) and (root / own).is_file():
+        return "label"
+    if item.superpixel and not same_name(item.superpixel, fill(info.superpixel, text, names)):
+        return "superpixel"
+    return ""
