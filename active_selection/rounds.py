@@ -73,6 +73,7 @@ class Experiment:
     def __init__(self, args: Namespace, folder: RunFolder, first_round: int, world: World = SINGLE):
         self.args = args
         self.folder = folder
+        self.first_round = first_round
         self.world = world
         checkpoint, datalist = folder.start_of(first_round)
         self.runtime = Runtime.from_args(args, world)
@@ -119,6 +120,16 @@ class Experiment:
             scores = self.validate()
         self.recorder.write("validation", Step(n, 0), **scores.measured())
         return scores
+
+    def train(self, n: int) -> Scores:
+        """The scores of a round's network, which is trained unless it was when it was the last."""
+        if n == self.args.init_iteration:
+            return self.adopt(n)
+        if n > self.first_round or not self.world.on_main(self.folder.is_trained, n):
+            return self.finetune(n)
+        log.info("round %02d: is trained already", n)
+        load_model(self.folder.checkpoint(n), self.model, self.world)
+        return self.validate()
 
     def finetune(self, n: int) -> Scores:
         """Fine-tune the last round's network on source and labelled regions; keep the best."""

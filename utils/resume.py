@@ -39,6 +39,7 @@ FREE_FLAGS = {
     "save_feat_dir",
     "keep_features",
     "accept_partial",
+    "max_iterations",
     "report",
     "dist_timeout",
 }
