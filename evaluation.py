@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictions = find_predictions(items, args.pred_dir)
     pairs = [Item(str(p), i.label, "") for i, p in zip(items, predictions, strict=True)]
     check_files(pairs, info, "prediction", "label")
-    check_predictions(args.pred_dir, predictions, info)
+    check_predictions(args.pred_dir, predictions, items, info)
     check_pairing(items, info, args.root_dir)
     as_described = check_labels(items, info, "--dataset")
 

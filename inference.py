@@ -42,7 +42,7 @@ from dataloader.predictions import (
     list_targets,
     mirrored_targets,
     overlay_path,
-    write_classes,
+    write_notes,
 )
 from dataloader.scan import IMAGE_SUFFIXES, walk_files
 from dataloader.shared_files import check_same_images, warn_of_other_folders
@@ -120,14 +120,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         if world.is_main:
             warn_if_turned(work.items, tuple(args.image_size))
             warn_of_pages(work.items)
+            if not args.overlay:
+                warn_of_overlays(work.targets)
             for folder in {target.parent for target in work.targets}:
                 remove_temporaries(folder)
-            write_classes(args.save_dir, work.info)
+            tell_predictions(args, work, finished=False)
             flags.write_config(args.save_dir / CONFIG, args, *work.left_out)
         warn_of_other_folders("--save_dir", args.save_dir / CONFIG, world)
         write_predictions(args, work, share, world)
         world.barrier()
         if world.is_main:
+            tell_predictions(args, work, finished=True)
             print(f"{len(work.items)} predictions in {args.save_dir}")
 
 
@@ -164,6 +167,25 @@ def plan_work(args: Namespace, given: Collection[str]) -> Work:
     check_targets(items, [outputs(target, args) for target in targets], args.label_ids)
     values = label_ids(info) if args.label_ids else np.arange(256, dtype=np.uint8)
     return Work(args, ["val_dataset"] if own_classes else [], info, items, targets, values)
+
+
+def tell_predictions(args: Namespace, work: Work, finished: bool) -> None:
+    """Write beside the predictions what they are, and whether all of them are there."""
+    classes = np.arange(len(work.info.class_names))
+    images = {t: item.image for t, item in zip(work.targets, work.items, strict=True)}
+    label_ids = not np.array_equal(work.values[classes], classes)
+    write_notes(args.save_dir, work.info, images, label_ids, finished)
+
+
+def warn_of_overlays(targets: Sequence[Path]) -> None:
+    """Warn of pictures of an earlier run, which do not show the predictions beside them."""
+    taken = set(targets)
+    old = [path for path in map(overlay_path, targets) if path not in taken and path.exists()]
+    if old:
+        log.warning(
+            "%s: is of an earlier run (%d pictures in all); remove them, or give --overlay",
+            *(shown(old[0]), len(old)),
+        )
 
 
 def write_predictions(args: Namespace, work: Work, share: Sequence[int], world: World) -> None:

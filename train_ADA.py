@@ -172,7 +172,7 @@ def run_rounds(args: Namespace, folder: RunFolder, world: World) -> None:
         parser().write_config(folder.path / "train_ADA.toml", args)
     for n in range(first_round, args.max_iterations + 1):
         experiment.take_answers(n)
-        scores = experiment.adopt(n) if n == args.init_iteration else experiment.finetune(n)
+        scores = experiment.train(n)
         results = experiment.select(n) if n < args.max_iterations else []
         if world.is_main:
             if experiment.active_set.asked:

@@ -1,11 +1,13 @@
 """Rounds with people: their answers, which regions are still missing, and what to do next."""
 
 import logging
+from argparse import Namespace
 from pathlib import Path
 
 from dataloader.active_set import ActiveSet
+from dataloader.domain import Domain
 from dataloader.item import image_key, shown
-from dataloader.oracle import Annotations
+from dataloader.oracle import Annotations, GroundTruth
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -15,7 +17,7 @@ FATES = {"answered": "labelled", "void": "labelled", "skipped": "dropped", "miss
 
 
 def settle_answers(
-    active_set: ActiveSet, oracle: Annotations, accept_partial: bool
+    active_set: ActiveSet, oracle: GroundTruth, accept_partial: bool
 ) -> dict[str, int]:
     """Move all regions that people were asked for to where their answers put them.
 
@@ -38,11 +40,9 @@ def settle_answers(
     missing = [(path, region) for path, region in asked if region not in oracle.answers(path)]
     if missing and not accept_partial:
         images = len({path for path, _ in missing})
-        domain, first = oracle.domain, missing[0][0]
-        item = next(item for item in domain.items if item.superpixel == first)
         raise UserError(
             f"{oracle.folder}: {len(missing)} of {len(asked)} regions in {images} images are not "
-            f"answered, the first in {shown(image_key(item, domain.root))}; import more answers "
+            f"answered, the first in {_image(oracle, missing[0])}; import more answers "
             "with annotation/import.py, which lists those that are missing, or put them back into "
             "the pool with --accept_partial"
         )
@@ -64,6 +64,74 @@ def settle_answers(
         answers,
     )
     return answers
+
+
+def open_oracle(
+    args: Namespace, labels: Path, target: Domain, active_set: ActiveSet, datalist: Path | None
+) -> GroundTruth:
+    """The oracle that --oracle names, which must know what the active set says of people.
+
+    Args:
+        args: the flags of ``train_ADA.py``.
+        labels: folder of people's answers.
+        target: the target, with its regions.
+        active_set: read from ``datalist``.
+        datalist: for the error line.
+
+    Raises:
+        UserError: there is no answer for a labelled region, or people are asked for regions that
+            label files are to label.
+    """
+    if args.oracle == "people":
+        oracle = Annotations(target, labels)
+        _check_labelled(active_set, oracle)
+        return oracle
+    if active_set.asked and not args.accept_partial:
+        raise UserError(
+            f"{datalist}: people are asked for regions of it; go on with --oracle people, or put "
+            "these regions back into the pool with --accept_partial"
+        )
+    if labels.exists():
+        log.warning("%s: is not read, since labels come from files; see --oracle", labels)
+    return GroundTruth(target)
+
+
+def _check_labelled(active_set: ActiveSet, oracle: Annotations) -> None:
+    """Raise a :class:`UserError` if a region is labelled of which there is no answer."""
+    labelled = sorted(active_set.labelled_regions)
+    lost = [(path, region) for path, region in labelled if region not in oracle.answers(path)]
+    if lost:
+        raise UserError(
+            f"{oracle.folder}: has no answers for {len(lost)} of {len(labelled)} labelled regions, "
+            f"the first in {_image(oracle, lost[0])}; import them again, or copy the folder "
+            "annotation of the run that labelled them"
+        )
+
+
+def warn_of_unused(active_set: ActiveSet, oracle: Annotations) -> None:
+    """Warn of answers that came, or were corrected, after the run had gone on without them."""
+    labelled = active_set.labelled_regions
+    unused = [
+        (item.superpixel, region)
+        for item in oracle.domain.items
+        for region, answer in oracle.answers(item.superpixel).items()
+        if FATES.get(answer.status) == "labelled" and (item.superpixel, region) not in labelled
+    ]
+    if unused:
+        in_pool = sum(region in active_set.pool[path] for path, region in unused)
+        log.warning(
+            "%s: %d answered regions are not trained on, the first in %s: they had no answer when "
+            "the run went on (%d, which count once they are asked for again), or were skipped (%d)",
+            *(oracle.folder, len(unused), _image(oracle, unused[0]), in_pool),
+            len(unused) - in_pool,
+        )
+
+
+def _image(oracle: Annotations, region: tuple[str, int]) -> str:
+    """The image of a region (superpixel path, region id), as people know it."""
+    domain, (path, _) = oracle.domain, region
+    item = next(item for item in domain.items if item.superpixel == path)
+    return shown(image_key(item, domain.root))
 
 
 def next_steps(n: int, package: Path, regions: int, pixels: int, run: Path) -> str:

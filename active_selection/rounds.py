@@ -10,7 +10,7 @@ import torch
 
 from active_selection.density import DensityOptions
 from active_selection.listed import warn_of_other_root, warn_of_unlisted
-from active_selection.people import settle_answers
+from active_selection.people import open_oracle, settle_answers, warn_of_unused
 from active_selection.phases import Phase, PhaseResult, plan_phases, run_phases, unlabelled_rows
 from active_selection.region_table import RegionTable, areas_only
 from active_selection.round_table import labelled_by_class, round_table
@@ -24,7 +24,6 @@ from dataloader.domain import Domain, load_domain, load_domains, make_validator
 from dataloader.edges import region_edges
 from dataloader.examples import start_recorder
 from dataloader.loaders import training_loader
-from dataloader.oracle import Annotations, GroundTruth
 from models import get_model
 from models.discriminator import Discriminator
 from models.facts import network_facts
@@ -74,6 +73,7 @@ class Experiment:
     def __init__(self, args: Namespace, folder: RunFolder, first_round: int, world: World = SINGLE):
         self.args = args
         self.folder = folder
+        self.first_round = first_round
         self.world = world
         checkpoint, datalist = folder.start_of(first_round)
         self.runtime = Runtime.from_args(args, world)
@@ -107,9 +107,8 @@ class Experiment:
         self.told = self.active_set.labelled_regions
         """What was labelled when the last table was logged."""
         self.domains = {"src": self.source, "trg": self.target, "val": validation}
-        self.oracle = GroundTruth(self.target)
-        if self.people:
-            self.oracle = Annotations(self.target, folder.annotation / "labels")
+        labels = folder.annotation / "labels"
+        self.oracle = open_oracle(args, labels, self.target, self.active_set, datalist)
 
     def adopt(self, n: int) -> Scores:
         """Use --init_checkpoint as the network of the first round, and validate it."""
@@ -121,6 +120,16 @@ class Experiment:
             scores = self.validate()
         self.recorder.write("validation", Step(n, 0), **scores.measured())
         return scores
+
+    def train(self, n: int) -> Scores:
+        """The scores of a round's network, which is trained unless it was when it was the last."""
+        if n == self.args.init_iteration:
+            return self.adopt(n)
+        if n > self.first_round or not self.world.on_main(self.folder.is_trained, n):
+            return self.finetune(n)
+        log.info("round %02d: is trained already", n)
+        load_model(self.folder.checkpoint(n), self.model, self.world)
+        return self.validate()
 
     def finetune(self, n: int) -> Scores:
         """Fine-tune the last round's network on source and labelled regions; keep the best."""
@@ -178,6 +187,8 @@ class Experiment:
             if record:
                 write_json(self.folder.record(n - 1), record | {"answers": answers}, indent=1)
             self.active_set.save(self.folder.datalist(n - 1))
+        if self.people:
+            warn_of_unused(self.active_set, self.oracle)
         self.returned_pixels = answers.get("skipped_pixels", 0)
 
     def select(self, n: int) -> list[PhaseResult]:

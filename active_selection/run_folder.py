@@ -5,9 +5,10 @@
 1. ``train_ADA_settings.json``, written once data and networks are loaded. If it is absent, the run
    has not begun, and starts now. If it is present, its flags must equal those given now.
 2. ``AL_record/round_XX.json`` and ``datalist_XX.pkl``. The record is the last file that a round
-   writes. A round is *done* when its record is complete and, unless it is the last round, its
-   datalist exists. The first round that is not done is *open*; if there is none, the run is
-   finished.
+   writes. A round is *done* when its record is complete and, unless it is the last round, tells of
+   a selection, and its datalist exists. The first round that is not done is *open*; if there is
+   none, the run is finished. An open round with a record was the last one before --max_iterations
+   was raised, and only has to select.
 3. ``checkpoint{XX-1}.tar`` and ``datalist_{XX-1}.pkl``, from which the open round XX starts; the
    first round starts from ``--init_checkpoint`` and ``--datalist_path``.
 4. ``round_state.tar``, the training state of a round (:mod:`utils.resume`) with the number of that
@@ -100,8 +101,15 @@ class RunFolder:
 
     def is_done(self, n: int) -> bool:
         """Return True if a round has a complete record and the datalist that the next one needs."""
-        selected = n >= self.args.max_iterations or self.datalist(n).is_file()
-        return selected and self.read_record(n) is not None
+        record = self.read_record(n)
+        if record is None or n >= self.args.max_iterations:
+            return record is not None
+        return self.datalist(n).is_file() and record.get("selection") != []
+
+    def is_trained(self, n: int) -> bool:
+        """Return True if an open round was trained as the last one, and only has to select."""
+        record = self.read_record(n) or {}
+        return record.get("selection") == [] and self.checkpoint(n).is_file()
 
     def read_record(self, n: int) -> dict[str, Any] | None:
         """Return a round's record; None if it is absent or damaged."""

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_files(items, info, "image", "superpixel")
     predictions = Predictions(items, args.pred_dir) if args.pred_dir else None
     if predictions:
-        check_predictions(args.pred_dir, list(predictions.paths.values()), info)
+        check_predictions(args.pred_dir, list(predictions.paths.values()), items, info)
     folder = args.out or args.model_save_dir / "annotation" / f"round_{number:02d}"
     masks = find_masks(items, args.trg_data_dir, info)
     package = write_package(

@@ -5,16 +5,19 @@ While people are asked for regions, it has a sixth key, ``trg_asked_suppix``; re
 know it find these regions neither in the pool nor labelled.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from dataloader.datalist import check_listed_once
-from dataloader.item import ABSENT, Item
+from dataloader.item import ABSENT, Item, shown
 from dataloader.relocation import Locator, Moves
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle, save_pickle
+
+log = logging.getLogger(__name__)
 
 LIST_KEYS = ("src_label_im_idx", "trg_label_im_idx", "trg_pool_im_idx")
 REGION_KEYS = ("trg_label_suppix", "trg_pool_suppix")
@@ -193,6 +196,7 @@ class ActiveSet:
             for superpixel, regions in ids_of.items():
                 if set(regions) & set(others_of.get(superpixel, ())):
                     raise UserError(f"{path}: {superpixel} has regions that are {one} and {other}")
+        _warn_of_unlisted(path, {**asked, **labelled}, target)
         order = [name for name in pool if name in target]
         order += [name for name in target if name not in pool]
         return cls(source, [target[name] for name in order], pool, labelled, asked)
@@ -219,6 +223,19 @@ def _read_regions(
     if len(regions) < len(data[key]):
         raise UserError(f"{path}: {key} names a superpixel map in two ways")
     return regions
+
+
+def _warn_of_unlisted(
+    path: str | Path, regions: Mapping[str, Sequence[int]], target: Collection[str]
+) -> None:
+    """Warn of labelled regions whose superpixel map is that of no listed image."""
+    lost = [name for name, ids in regions.items() if ids and name not in target]
+    if lost:
+        log.warning(
+            "%s: labelled regions of %d superpixel maps are left out, as the maps are of no image "
+            "in its lists, the first %s; mend the datalist if they are to count",
+            *(path, len(lost), shown(lost[0])),
+        )
 
 
 def _check(path: str | Path, data: Any) -> None:

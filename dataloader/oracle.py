@@ -50,6 +50,10 @@ class GroundTruth:
         self.domain = domain
         self._pixels: dict[tuple[str, int], np.ndarray] = {}
 
+    def answers(self, superpixel: str) -> Mapping[int, Answer]:
+        """What people said of an image's regions: nothing, as they are not asked."""
+        return {}
+
     def sample(self, item: Item, regions: Sequence[int]) -> Sample:
         """The training sample of an image with these regions labelled."""
         return Sample(item, self.domain.info, regions, mask=self.domain.mask(item))

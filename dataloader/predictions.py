@@ -4,13 +4,18 @@ A prediction is ``<file name>`` of its image with the suffix ``.png``. Images of
 side in one folder, unless two of them have the same name: then the folders of the data root are
 mirrored, as those of ``inference.py --image_dir`` always are. Where a JPEG and a PNG of one folder
 differ in the suffix alone, the prediction of the JPEG is ``<file name>.jpg.png``. inference.json in
-the folder has the names of the classes.
+the folder has the names of the classes, and tells of the last run that wrote there.
 """
 
+import filecmp
+import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from dataloader.dataset_info import DatasetInfo
 from dataloader.item import Item, shown
@@ -18,7 +23,10 @@ from dataloader.palette_check import check_prediction_palettes
 from utils.errors import UserError
 from utils.files import read_json, write_json
 
-CLASSES = "inference.json"
+log = logging.getLogger(__name__)
+
+NOTES = "inference.json"
+TOLD = 32  # images that the notes name
 
 
 def color_path(target: Path) -> Path:
@@ -88,25 +96,52 @@ def find_predictions(items: Sequence[Item], folder: Path) -> list[Path]:
     return list(next(iter(complete)))
 
 
-def write_classes(folder: Path, info: DatasetInfo) -> None:
-    """Write the names of the classes that are predicted, beside the predictions."""
-    write_json(folder / CLASSES, {"dataset": info.name, "class_names": info.class_names})
-
-
-def check_predictions(folder: Path, paths: Sequence[Path], info: DatasetInfo) -> None:
-    """Make sure that predictions are of a dataset's classes, as far as their files tell.
+def write_notes(
+    folder: Path,
+    info: DatasetInfo,
+    images: Mapping[Path, str],
+    label_ids: bool,
+    finished: bool,
+) -> None:
+    """Write what the predictions in a folder are, beside them.
 
     Args:
-        folder: of the predictions; those of other programs have no list of classes.
+        folder: of the predictions.
+        info: whose classes are predicted.
+        images: prediction -> its image; some, spread over all, are named.
+        label_ids: whether predictions hold label ids, which are not the train ids.
+        finished: False before the first is written, True after the last.
+    """
+    spread = islice(images.items(), 0, None, max(1, len(images) // TOLD))
+    notes = {
+        "dataset": info.name,
+        "class_names": info.class_names,
+        "values": "label ids" if label_ids else "train ids",
+        "finished": finished,
+        "images": {os.path.relpath(path, folder): image for path, image in spread},
+    }
+    write_json(folder / NOTES, notes)
+
+
+def check_predictions(
+    folder: Path, paths: Sequence[Path], items: Sequence[Item], info: DatasetInfo
+) -> None:
+    """Make sure that predictions are of a dataset's classes and images, as far as files tell.
+
+    Args:
+        folder: of the predictions; those of other programs have no notes.
         paths: the predictions.
+        items: their images.
         info: the dataset.
 
     Raises:
-        UserError: names the first class that differs, or a file with another palette.
+        UserError: names the first class that differs, or a file with another palette; or label ids
+            were predicted.
     """
-    file = folder / CLASSES
-    written = read_json(file, "run inference.py again") if file.is_file() else None
-    names = written.get("class_names") if isinstance(written, dict) else None
+    file = folder / NOTES
+    notes = read_json(file, "run inference.py again") if file.is_file() else None
+    notes = notes if isinstance(notes, dict) else {}
+    names = notes.get("class_names")
     if isinstance(names, list):
         for number, (theirs, ours) in enumerate(zip(names, info.class_names, strict=False)):
             if theirs != ours:
@@ -114,7 +149,43 @@ def check_predictions(folder: Path, paths: Sequence[Path], info: DatasetInfo) ->
                     f"{shown(file)}: class {number} of these predictions is {theirs}, that of "
                     f"{info.name} is {ours}; name the dataset whose classes were predicted"
                 )
+    if notes.get("values") == "label ids":
+        raise UserError(
+            f"{shown(file)}: these predictions are label ids; run inference.py without "
+            "--label_ids, with another --save_dir"
+        )
+    if notes.get("finished") is False:
+        log.warning(
+            "%s: inference.py has not come to its end there, and some predictions may be those of "
+            "a run before; run it again",
+            folder,
+        )
+    if isinstance(notes.get("images"), dict):
+        _warn_of_other_images(folder, notes["images"], dict(zip(paths, items, strict=True)))
     check_prediction_palettes(list(map(str, paths)), info)
+
+
+def _warn_of_other_images(
+    folder: Path, images: Mapping[str, Any], items: Mapping[Path, Item]
+) -> None:
+    """Warn if predictions were made of other images of the same names.
+
+    Args:
+        folder: of the predictions.
+        images: prediction below ``folder`` -> image, as the notes name them.
+        items: prediction -> image that it is taken for.
+    """
+    for name, image in images.items():
+        item = items.get(folder / name)
+        if item is None or not isinstance(image, str) or image == item.image:
+            continue
+        with suppress(OSError):  # on another machine, or moved
+            if not filecmp.cmp(image, item.image, shallow=False):
+                log.warning(
+                    "%s: was predicted from %s, which is not %s; check --pred_dir and the images",
+                    *(shown(folder / name), shown(image), shown(item.image)),
+                )
+                return
 
 
 def _layouts(items: Sequence[Item], folder: Path) -> Iterator[list[Path]]:

@@ -100,7 +100,10 @@ def read_checkpoint(path: str | Path, tell: bool = False) -> dict[str, Any]:
     state = read_plain(path)
     weights = find_weights(state)
     if weights is None:
-        raise UserError(f"{path}: no 'model_state_dict' of tensors in it; name a checkpoint*.tar")
+        raise UserError(
+            f"{path}: no 'model_state_dict' of tensors in it, nor one network below another key; "
+            "name a checkpoint*.tar, or save the state dict alone"
+        )
     if tell:
         _tell_twin(path, state, weights)
     if "model_state_dict" not in state:  # of another program, whose keys mean other things
@@ -144,7 +147,10 @@ def require_keys(
 
 
 def find_weights(state: Any) -> dict[str, Tensor] | None:
-    """The state dict in what a file holds: bare, or below (nested) keys of :data:`WRAPPERS`."""
+    """The state dict in what a file holds: bare, or below (nested) keys of :data:`WRAPPERS`.
+
+    Below another key, such as that of an average, it is found if it is the only one.
+    """
     if _are_weights(state):
         return state
     if isinstance(state, dict):
@@ -152,6 +158,9 @@ def find_weights(state: Any) -> dict[str, Tensor] | None:
             weights = find_weights(state.get(wrapper))
             if weights is not None:
                 return weights
+        found = list(filter(_are_weights, state.values()))
+        if len(found) == 1:
+            return found[0]
     return None
 
 

@@ -6,6 +6,7 @@ and augmentation of the data follow from the number of the iteration.
 """
 
 import logging
+import os
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -38,6 +39,7 @@ FREE_FLAGS = {
     "save_feat_dir",
     "keep_features",
     "accept_partial",
+    "max_iterations",
     "report",
     "dist_timeout",
 }
@@ -117,14 +119,17 @@ class RunSettings:
         self.before = before
         for name, value in self.flags.items():
             old = flags.get(name, str(self.default(name)))  # a flag that was not there then
-            if old != value:
+            if not _mean_the_same(old, value):
+                hint = ""
                 if name == "train_batch_size":
                     machine = before.get("machine")
                     ranks = machine.get("processes", 1) if isinstance(machine, dict) else 1
                     value, old = _together(value, self.ranks), _together(old, ranks)
+                if name.endswith("_data_dir"):
+                    hint = " (a link from there to where the data lie now will do)"
                 raise UserError(
                     f"--resume: --{name} is {value}, but the run in {self.path.parent} had {old}; "
-                    "go on with that, or begin another run in another -p"
+                    f"go on with that{hint}, or begin another run in another -p"
                 )
         self._warn_of_another_machine()
 
@@ -139,6 +144,16 @@ class RunSettings:
                     "the same to the last digit",
                     *(name, now[name], ascii(value).strip("'"), self.path.parent),
                 )
+
+
+def _mean_the_same(before: Any, now: str) -> bool:
+    """Whether two values of a flag differ in their spelling at most: of a path, or a percentage."""
+    if isinstance(before, str) and "/" in before and "/" in now:
+        return os.path.abspath(before) == os.path.abspath(now)
+    if isinstance(before, str) and before.endswith("%") and now.endswith("%"):
+        with suppress(ValueError):
+            return float(before[:-1]) == float(now[:-1])
+    return before == now
 
 
 def _together(images: str, ranks: int | str) -> str:

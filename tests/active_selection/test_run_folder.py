@@ -74,7 +74,13 @@ def test_a_damaged_record_is_none(folder, text):
 def test_a_last_round_needs_no_datalist_until_it_is_last_no_more(folder):
     finish(folder(), 0, 1, 2)
     assert folder(last=2).first_open_round() == 3
-    assert folder(last=3).first_open_round() == 2  # it has to select now
+    more = folder(last=3)
+    assert more.first_open_round() == 2  # it has to select now
+    assert not more.is_trained(2)  # its record does not say that it was the last
+    write(more.datalist(2))
+    write(more.record(2), json.dumps({"round": 2, "selection": []}))
+    assert more.is_trained(2) and not more.is_trained(3)
+    assert more.first_open_round() == 2  # killed before it recorded what it selected
     assert folder(first=2, last=3).first_open_round() == 2
     assert folder(first=1, last=1).first_open_round() > 1
 

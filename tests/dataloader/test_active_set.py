@@ -148,6 +148,22 @@ def test_overlap_and_other_pickles_are_refused(active_set, tmp_path):
             ActiveSet.load(path, "/", "/")
 
 
+def test_labelled_regions_of_no_listed_image_are_warned_of(active_set, tmp_path, caplog):
+    path = tmp_path / "list.pkl"
+    active_set.save(path)
+    data = pickle.loads(path.read_bytes())
+    data["trg_pool_suppix"]["/d/other.png"] = [1]  # such as of images that were taken out
+    data["trg_label_suppix"]["/d/other.png"] = []
+    path.write_bytes(pickle.dumps(data))
+    ActiveSet.load(path, "/", "/")
+    assert not caplog.records
+    image = active_set.target[0].image  # instead of its superpixel map
+    data["trg_label_suppix"][image] = [5]
+    path.write_bytes(pickle.dumps(data))
+    ActiveSet.load(path, "/", "/")
+    assert f"of no image in its lists, the first {image};" in caplog.text
+
+
 class Hostile:
     def __reduce__(self):
         return print, ("this must not run",)

@@ -136,8 +136,39 @@ def test_skipped_regions_leave_for_good_and_cost_no_budget(
     ]
     assert first["answers"]["skipped_pixels"] == skipped
     assert second["labelled_pixels"] == 0
-    script(f"annotation/import.py -p {people} {drawn}")
-    assert "done: rounds 0 to 2" in script(f"{command} --resume")
+    script(f"annotation/import.py -p {people} {answers(toy_city, drawn)}")  # corrected too late
+    out = script(f"{command} --resume")
+    assert f"{len(ids)} answered regions are not trained on" in out
+    assert "done: rounds 0 to 2" in out
+
+
+def test_labelled_regions_without_answers_are_told_before_anything_is_trained(
+    script, experiment, toy_city, tmp_path
+):
+    """Where the answers are lost, or another folder or oracle goes on with the datalist."""
+    people = tmp_path / "people"
+    command = rounds(toy_city, people, experiment, "--oracle people --active_method random")
+    script(command)
+    rest = f"--active_method random --init_iteration 1 --datalist_path {people}/datalist_00.pkl"
+    later = rounds(toy_city, tmp_path / "later", people, rest)
+    later = later.replace("checkpoint.tar", "checkpoint00.tar")
+    assert "people are asked for regions of it" in script(later, fails=True)
+    assert "done: rounds 1 to 2" in script(f"{later} --accept_partial")
+
+    script(f"annotation/import.py -p {people} {answers(toy_city, tmp_path / 'drawn')}")
+    script(f"{command} --resume")
+    line = script(
+        later.replace(str(tmp_path / "later"), str(tmp_path / "other")) + " --oracle people",
+        fails=True,
+    )
+    assert "has no answers for" in line and "copy the folder annotation" in line
+    path = people / "annotation" / "labels" / "answers.json"
+    content = json.loads(path.read_text())
+    first = min(content["images"])
+    content["images"].pop(first)
+    path.write_text(json.dumps(content))
+    line = script(f"{command} --resume", fails=True)
+    assert "has no answers for" in line and f"the first in {first}" in line
 
 
 def test_people_are_never_asked_for_masked_pixels(script, experiment, blind_city, tmp_path):

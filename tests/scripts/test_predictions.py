@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -430,6 +431,45 @@ def test_predictions_of_other_classes_are_refused(network, camvid):
     camvid(truth, f"--dataset {toy}")
     (save / "inference.json").unlink()
     camvid(truth, f"--dataset {toy}")
+
+
+def test_label_ids_are_not_evaluated_as_train_ids(network, camvid):
+    """Whatever is right as it is, unless both have the same numbers."""
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    predict = [*network, "--label_ids", "--save_dir", str(camvid.root / "pred")]
+    predict += ["--val_data_dir", str(camvid.root), "--val_dataset"]
+    inference.main([*predict, "camvid"])
+    with pytest.raises(UserError, match=r"inference\.json: these predictions are label ids"):
+        camvid(truth)
+    content = json.loads(Path("dataloader/init_data/camvid/info.json").read_text())
+    same = content | {"label_to_train": {str(i): i for i in range(19)}}
+    (camvid.root / "info.json").write_text(json.dumps(same))
+    inference.main([*predict, str(camvid.root / "info.json")])
+    assert camvid(truth)["mIoU"] == 100
+
+
+def test_predictions_of_other_images_and_unfinished_runs_are_warned_of(
+    network, camvid, caplog, capsys, monkeypatch
+):
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    predict = ["--save_dir", str(camvid.root / "pred"), *network, "--image_dir"]
+    inference.main([*predict, str(camvid.root / "test"), "--overlay", "1"])
+    shutil.copytree(camvid.root / "test", camvid.root / "copy")
+    capsys.readouterr()
+    inference.main([*predict, str(camvid.root / "copy")])
+    assert "is of an earlier run (4 pictures in all)" in capsys.readouterr().err
+
+    logging.getLogger().handlers = [caplog.handler]  # not those of inference.py
+    camvid(truth)
+    assert not caplog.records
+    draw(camvid.root / "other", "x.png", "0.png")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(inference, "write_png", lambda *_: 1 / 0)
+        inference.main([*predict, str(camvid.root / "other")])
+    logging.getLogger().handlers = [caplog.handler]
+    camvid(truth)
+    assert "inference.py has not come to its end there" in caplog.text
+    assert "other/0.png, which is not" in caplog.text
 
 
 def test_nothing_to_evaluate_is_one_line(camvid):

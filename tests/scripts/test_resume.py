@@ -117,6 +117,25 @@ def test_a_finished_run_is_extended_and_killed_again(toy_city, unbroken, tmp_pat
         assert (exp / name).is_file()
 
 
+def test_more_rounds_go_on_from_the_last_one(
+    toy_city, warmed_up, unbroken, tmp_path, script, tally
+):
+    """--resume with a larger --max_iterations ends as a run that began with it."""
+    shutil.copytree(warmed_up, tmp_path, dirs_exist_ok=True)
+    _, rounds = commands(toy_city, tmp_path)
+    script(rounds.replace("--max_iterations 2", "--max_iterations 1"))
+    trained = (tmp_path / "checkpoint01.tar").stat().st_mtime_ns
+    moment = Moment("os.rename", "round_01.json")  # its datalist is there then
+    signal_it = Signal(signal.SIGKILL, tmp_path, moment)
+    assert run_signalled(f"{rounds} --resume", signal_it) == moment
+    tally["kills survived"] += 1
+    script(f"{rounds} --resume")
+    assert (tmp_path / "checkpoint01.tar").stat().st_mtime_ns == trained
+    assert_same_results(tmp_path, unbroken)
+    fewer = rounds.replace("--max_iterations 2", "--max_iterations 1")
+    assert "are finished" in script(f"{fewer} --resume")
+
+
 def test_selection_of_another_pool_is_no_traceback(toy_city, warmed_up, unbroken, tmp_path, script):
     shutil.copytree(warmed_up, tmp_path, dirs_exist_ok=True)
     _, rounds = commands(toy_city, tmp_path)

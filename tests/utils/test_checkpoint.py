@@ -405,6 +405,8 @@ def below(*wrappers):
         below("model"),
         below("model_state"),
         below("model", "state_dict", "module.", "net."),
+        below("ema"),
+        below("params", "module."),
     ],
 )
 def test_weights_of_other_programs_load(tmp_path, wrap):
@@ -414,6 +416,14 @@ def test_weights_of_other_programs_load(tmp_path, wrap):
         value.zero_()
     load_model(tmp_path / "c.tar", net)
     assert_equal(net.state_dict(), small_net().state_dict())
+
+
+def test_two_networks_below_unknown_keys_are_no_weights(tmp_path):
+    torch.save(
+        {"student": small_net().state_dict(), "teacher": {"a": torch.ones(2)}}, tmp_path / "c"
+    )
+    with pytest.raises(UserError, match="no 'model_state_dict' of tensors in it, nor one network"):
+        read_checkpoint(tmp_path / "c")
 
 
 @pytest.mark.parametrize("counters", [True, False])

@@ -94,6 +94,25 @@ def test_a_flag_that_was_not_there_then_counts_as_its_default(tmp_path):
         settings(tmp_path, "--focal_gamma", "3").check(True, [])
 
 
+def test_flags_may_be_spelled_otherwise(tmp_path, monkeypatch):
+    """Paths from another folder, with a slash at their end, percentages; not names of datasets."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(data: str, size: str, dataset: str = "cityscapes") -> RunSettings:
+        words = ["-p", "x", "--init_checkpoint", "w/c.tar", "--trg_data_dir", data]
+        words += ["--active_selection_size", size, "--trg_dataset", dataset]
+        parser = train_ADA.parser()
+        return RunSettings(parser.parse_args(words), "train_ADA", parser.get_default)
+
+    run("data/city", "1%").write()
+    assert run(f"{tmp_path}/data/x/../city/", "1.0%").check(True, []) is True
+    for other in (("data/city2", "1%"), ("data/city", "2%"), ("data/city", "1%", "./cityscapes")):
+        with pytest.raises(UserError, match=r"--resume: --\w+ is"):
+            run(*other).check(True, [])
+    with pytest.raises(UserError, match=r"go on with that \(a link from there"):
+        run("elsewhere/city", "1%").check(True, [])
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"flags": 3}', "null"])
 def test_damaged_settings_are_one_line(tmp_path, text):
     (tmp_path / "warmup_settings.json").write_text(text)
