@@ -163,7 +163,8 @@ def run_rounds(args: Namespace, folder: RunFolder, world: World) -> None:
         return
     log.info("flags beside the defaults: %s", parser().changed(args))
     experiment = Experiment(args, folder, first_round, world)
-    data = check_and_describe(experiment.domains, settings.data, world)
+    accept = args.accept_changed_data
+    data = check_and_describe(experiment.domains, settings.data, world, accept)
     if world.is_main:
         if not continued:
             folder.forget_open_round()

@@ -121,7 +121,7 @@ def warm_up(args: Namespace, world: World) -> None:
     step = build_step(args, model, domains, runtime)
     plan = TrainingPlan.from_args(args, args.total_itrs, ramp_itrs=args.ramp_itrs)
     named = dict(zip(DOMAINS[args.warmup], domains, strict=True)) | {"val": validation}
-    data = check_and_describe(named, settings.data, world)
+    data = check_and_describe(named, settings.data, world, args.accept_changed_data)
     if world.is_main:
         settings.write(data)
         parser().write_config(folder / "warmup.toml", args)

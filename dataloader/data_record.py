@@ -44,8 +44,9 @@ def describe_data(
         masks: image path -> mask of the pixels that are never asked for.
 
     Returns:
-        ``classes`` (digest of the label ids and classes), ``data`` and ``times`` (digests of all
-        images), ``each_data`` and ``each_times`` (the first :data:`DIGITS` digits of each image's).
+        ``classes`` (digest of the label ids and classes), ``regions`` (of the list, and of all
+        superpixel maps and ignore masks), ``data`` and ``times`` (of all images), ``each_data`` and
+        ``each_times`` (the first :data:`DIGITS` digits of each image's).
 
     Raises:
         UserError: a file cannot be read.
@@ -54,34 +55,39 @@ def describe_data(
     masks = masks or {}
     mask_content = lru_cache(maxsize=1)(_content)  # one mask may be that of all images
 
-    def of_image(index: int) -> tuple[str, str]:
-        data, times = hashlib.blake2b(), hashlib.blake2b()
+    def of_image(index: int) -> tuple[str, str, str]:
+        data, times, regions = (hashlib.blake2b() for _ in range(3))
         item = items[index]
         paths = {column: getattr(item, column) for column in columns}
         if item.image in masks:
             paths["ignore_mask"] = masks[item.image]
         for column, path in paths.items():
-            data.update(f"{column} {_name(path, root)}\n".encode(errors="surrogateescape"))
+            place = f"{column} {_name(path, root)}\n".encode(errors="surrogateescape")
+            data.update(place)
+            regions.update(place)
             if not path:
                 continue
             try:
                 state = Path(path).stat()
                 data.update(f"{state.st_size}\n".encode())
                 times.update(f"{state.st_mtime_ns}\n".encode())
-                if column == "ignore_mask":
-                    data.update(mask_content(path))
-                elif column == "superpixel" or index % step == 0:
+                if column in ("ignore_mask", "superpixel"):
+                    content = (mask_content if column == "ignore_mask" else _content)(path)
+                    data.update(content)
+                    regions.update(content)
+                elif index % step == 0:
                     data.update(_content(path))
             except OSError as error:
                 raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-        return data.hexdigest(), times.hexdigest()
+        return data.hexdigest(), times.hexdigest(), regions.hexdigest()
 
     with ThreadPoolExecutor(8) as pool:
-        data, times = zip(*pool.map(of_image, range(len(items))), strict=True)
+        data, times, regions = zip(*pool.map(of_image, range(len(items))), strict=True)
     labels = [info.class_names, sorted(info.label_to_train.items()), info.random_scale]
     labels += [info.label_reader, sorted(info.label_colors.items())]
     return {
         "classes": _digest(json.dumps(labels)),
+        "regions": _digest("".join(regions)),
         "data": _digest("".join(data)),
         "times": _digest("".join(times)),
         "each_data": "".join(digest[:DIGITS] for digest in data),
@@ -104,7 +110,9 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def check_data(name: str, items: Sequence[Item], now: dict[str, Any], before: Any) -> None:
+def check_data(
+    name: str, items: Sequence[Item], now: dict[str, Any], before: Any, accept: bool = False
+) -> None:
     """Refuse to continue a run with other data than it began with.
 
     Args:
@@ -112,31 +120,21 @@ def check_data(name: str, items: Sequence[Item], now: dict[str, Any], before: An
         items: its images.
         now: record of the data that are there.
         before: record of those that the run began with, as read from a file.
+        accept: whether images, labels and what label ids stand for may have changed.
 
     Raises:
         UserError: they differ; names the first image that does.
     """
     before = before if isinstance(before, dict) else {}
-    remedy = "put back what it began with, or start anew in another folder"
-    if before.get("classes") != now["classes"]:
-        raise UserError(
-            f"--resume: label ids or classes of --{name}_dataset are not those that the run began "
-            f"with (its info.json was altered); {remedy}"
-        )
-    each = before.get("each_data")
-    images = len(each) // DIGITS if isinstance(each, str) else len(items)
-    if images != len(items):
-        raise UserError(
-            f"--resume: {len(items)} images in --{name}_data_dir, but {images} when the run began; "
-            f"{remedy}"
-        )
-    if before.get("data") != now["data"]:
-        raise UserError(
-            f"--resume: the data in --{name}_data_dir are not those that the run began with; the "
-            f"first image that differs, in itself, its label, superpixel map or ignore mask, is "
-            f"{_first_other(items, now['each_data'], each)}; {remedy}"
-        )
-    if before.get("times") != now["times"]:
+    if change := _change(name, items, now, before):
+        remedy = "put back what it began with, or start anew in another folder"
+        if before.get("regions") != now["regions"]:
+            raise UserError(f"--resume: {change}; {remedy}")
+        if not accept:
+            mended = "if they were mended, go on with --accept_changed_data"
+            raise UserError(f"--resume: {change}; {remedy}; {mended}")
+        log.warning("--resume: %s; the run goes on with them", change)
+    elif before.get("times") != now["times"]:
         log.warning(
             "--resume: files in --%s_data_dir have other times of modification than when the run "
             "began, first those of %s; their sizes are the same, and so is the content of all that "
@@ -145,6 +143,26 @@ def check_data(name: str, items: Sequence[Item], now: dict[str, Any], before: An
             _first_other(items, now["each_times"], before.get("each_times")),
             min(READ, len(items)),
         )
+
+
+def _change(name: str, items: Sequence[Item], now: dict[str, Any], before: dict[str, Any]) -> str:
+    """What has changed since a run began; "" if nothing has, but for times of modification."""
+    if before.get("classes") != now["classes"]:
+        return (
+            f"label ids or classes of --{name}_dataset are not those that the run began with (its "
+            "info.json was altered)"
+        )
+    each = before.get("each_data")
+    images = len(each) // DIGITS if isinstance(each, str) else len(items)
+    if images != len(items):
+        return f"{len(items)} images in --{name}_data_dir, but {images} when the run began"
+    if before.get("data") != now["data"]:
+        return (
+            f"the data in --{name}_data_dir are not those that the run began with; the first image "
+            "that differs, in itself, its label, superpixel map or ignore mask, is "
+            f"{_first_other(items, now['each_data'], each)}"
+        )
+    return ""
 
 
 def check_rank(name: str, items: Sequence[Item], ours: dict, theirs: dict, rank: int) -> None:

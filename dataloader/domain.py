@@ -154,7 +154,10 @@ def load_domain(
 
 
 def check_and_describe(
-    domains: Mapping[str, Domain], before: Mapping[str, Any], world: World = SINGLE
+    domains: Mapping[str, Domain],
+    before: Mapping[str, Any],
+    world: World = SINGLE,
+    accept_changes: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """A record of the domains' data, which must be those that a run began with.
 
@@ -165,6 +168,7 @@ def check_and_describe(
         before: the records when the run began; domains that are not in it are not compared.
         world: the ranks, which must all have the same data. One of each machine makes the records;
             those of rank 0 are returned there.
+        accept_changes: see :func:`dataloader.data_record.check_data`.
 
     Raises:
         UserError: the data have changed since, or differ between ranks; names the first image that
@@ -179,7 +183,8 @@ def check_and_describe(
         }
     for prefix in before:
         if prefix in records:
-            check_data(prefix, domains[prefix].items, records[prefix], before[prefix])
+            items = domains[prefix].items
+            check_data(prefix, items, records[prefix], before[prefix], accept_changes)
     for rank, theirs in enumerate(world.gather_on_main(records)):
         for prefix, record in theirs.items():
             check_rank(prefix, domains[prefix].items, records[prefix], record, rank)

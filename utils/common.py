@@ -121,6 +121,8 @@ def training_parser(description: str, model_names: Sequence[str], script: str) -
     add = parser.add_argument_group("continuing and watching").add_argument
     resume_help = "continue the run in -p where it stopped, if one is there"
     add("--resume", action="store_true", help=resume_help)
+    changed_help = "with --resume, go on though images, labels or an info.json were mended"
+    add("--accept_changed_data", action="store_true", help=changed_help)
     board_help = "write curves and a few predictions for TensorBoard, to tensorboard in -p"
     add("--tensorboard", action="store_true", help=board_help)
     add("--save_period", type=POSITIVE_INT, default=1000, help="iterations between saved states")

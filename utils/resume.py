@@ -38,6 +38,7 @@ FREE_FLAGS = {
     "save_period",
     "save_feat_dir",
     "keep_features",
+    "accept_changed_data",
     "accept_partial",
     "max_iterations",
     "report",

@@ -38,8 +38,8 @@ def record(root: Path, images: int = IMAGES, info=INFO) -> dict:
     return json.loads(json.dumps(found))
 
 
-def check(root: Path, before, images: int = IMAGES) -> None:
-    check_data("trg", items_of(root, images), record(root, images), before)
+def check(root: Path, before, images: int = IMAGES, accept: bool = False) -> None:
+    check_data("trg", items_of(root, images), record(root, images), before, accept)
 
 
 def overwrite(path: str | Path, content: bytes) -> None:
@@ -128,6 +128,29 @@ def test_another_label_table(root):
         check(root, record(root, info=other))
 
 
+@pytest.mark.parametrize("column", range(3))
+def test_what_was_mended_may_be_accepted_but_never_other_regions(root, caplog, column):
+    before, item = record(root), items_of(root)[37]
+    overwrite(item[column], b"mended")
+    with pytest.raises(UserError) as refused:
+        check(root, before)
+    assert ("--accept_changed_data" in str(refused.value)) == (column < 2)
+    if column == 2:
+        with pytest.raises(UserError, match="put back"):
+            check(root, before, accept=True)
+    else:
+        check(root, before, accept=True)
+        assert f"{item.image}; the run goes on with them" in caplog.text
+
+
+def test_more_label_ids_may_be_accepted_but_never_another_list(root, caplog):
+    before = record(root, info=replace(INFO, label_to_train=INFO.label_to_train | {7: 3}))
+    check(root, before, accept=True)
+    assert "info.json was altered); the run goes on" in caplog.text
+    with pytest.raises(UserError, match="images in --trg_data_dir, but"):
+        check(root, record(root, IMAGES - 1), accept=True)
+
+
 @pytest.mark.parametrize("value", [None, 3, [], {}, "x", {"data": 5, "classes": None}])
 def test_a_damaged_record_is_refused(root, value):
     with pytest.raises(UserError, match="--resume"):
@@ -137,7 +160,7 @@ def test_a_damaged_record_is_refused(root, value):
         for damage in (None, 7, [1], "", {"a": 1}):
             if key == "each_data":
                 overwrite(items_of(root)[0].image, b"")
-            if key.endswith("times"):
+            if key == "regions" or key.endswith("times"):
                 check(root, record(root) | {key: damage})
             else:
                 with pytest.raises(UserError, match="--resume"):

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.experiment import assert_same_files
 from tests.killing import (
@@ -207,6 +208,22 @@ def test_a_run_from_before_a_flag_existed_goes_on(script, toy_city, unbroken, tm
     command = commands(toy_city, tmp_path / "exp")[-1] + " --resume"
     assert "are finished" in script(command)
     assert "--components is 3" in script(f"{command} --components 3", fails=True)
+
+
+def test_a_label_that_was_mended_ends_no_run(script, toy_city, warmed_up, tmp_path):
+    city, exp = tmp_path / "city", tmp_path / "exp"
+    shutil.copytree(toy_city, city)
+    shutil.copytree(warmed_up, exp)
+    command = commands(city, exp)[1].replace("--max_iterations 2", "--active_method random")
+    script(f"{command} --max_iterations 0")
+    label = min(city.glob("Cityscapes/gtFine/train/*/*labelIds.png"))
+    with Image.open(label) as image:
+        image.convert("L").save(label, compress_level=0)
+    command += " --resume --max_iterations 1"
+    assert "go on with --accept_changed_data" in script(command, fails=True)
+    out = script(f"{command} --accept_changed_data")
+    assert "the run goes on with them" in out and "done: rounds 0 to 1" in out
+    assert "are finished" in script(command)
 
 
 def test_results_are_never_overwritten(script, toy_city, unbroken):
