@@ -12,7 +12,7 @@ if __name__ == "__main__":
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from dataloader.item import Item, shown
 from dataloader.label_check import check_labels
 from dataloader.pairing import check_pairing
 from dataloader.prediction_values import check_values
-from dataloader.predictions import check_predictions, find_predictions
+from dataloader.predictions import NOTES, check_predictions, find_predictions
 from utils.common import add_relocation_argument
 from utils.errors import UserError, run
 from utils.files import write_json
@@ -79,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_labelled(items, listed or args.root_dir)
     warn_of_absent_images(items)
     predictions = find_predictions(items, args.pred_dir)
+    check_results(args.json, args.confusion, {*predictions, args.pred_dir / NOTES})
     pairs = [Item(str(p), i.label, "") for i, p in zip(items, predictions, strict=True)]
     check_files(pairs, info, "prediction", "label")
     check_predictions(args.pred_dir, predictions, items, info)
@@ -104,6 +105,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         from experiments.reporting.figures import save
 
         save(draw_confusion(confusion.counts, info.class_names), args.confusion)
+
+
+def check_results(json: Path | None, confusion: Path | None, read: Collection[Path]) -> None:
+    """Raise a :class:`UserError` for results that would replace files that are read."""
+    taken = {path.resolve() for path in read}
+    for flag, path in (("json", json), ("confusion", confusion)):
+        if path and path.resolve() in taken:
+            raise UserError(f"--{flag} {path}: is a file of --pred_dir; choose another name")
 
 
 def list_path(folder: Path, info: DatasetInfo) -> Path | None:

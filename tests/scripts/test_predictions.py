@@ -313,6 +313,8 @@ def test_the_confusion_matrix_is_in_percent_of_each_row(camvid):
         assert np.asarray(picture.convert("L")).std() > 10
     with pytest.raises(UserError, match=r"--confusion x\.jpg: .* name a \.png file"):
         camvid(predicted, "--confusion x.jpg")
+    with pytest.raises(UserError, match=r"--confusion .*0\.png: is a file of --pred_dir"):
+        camvid(predicted, f"--confusion {camvid.root}/pred/0.png")
 
     counts = ConfusionMatrix(19)
     counts.add(truth, predicted)
