@@ -11,6 +11,7 @@ gone, come together.
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -220,7 +221,8 @@ def draw_curves(results: Results, path: Path) -> None:
         )
         for strategy, curve in results.curves.items():
             known = label(strategy, curve.seeds, results)
-            draw_mean(axes, getattr(curve, name).mean(0), curve.miou, label=known, marker="o")
+            x = getattr(curve, name).mean(0)
+            draw_mean(axes, x, curve.miou, label=known, marker="o", **look(strategy, results))
         axes.grid(alpha=0.3)
     both[0].set(xlabel="labelled pixels of the target, %", ylabel="mIoU, %")
     both[1].set(xlabel="labelled regions")
@@ -235,7 +237,8 @@ def draw_training(results: Results, path: Path) -> None:
     for number, axes in enumerate(panels[0]):
         for strategy, curve in results.curves.items():
             values, known = curve.validated[:, number], label(strategy, curve.seeds, results)
-            draw_mean(axes, np.arange(1, values.shape[1] + 1), values, label=known, marker=".")
+            x = np.arange(1, values.shape[1] + 1)
+            draw_mean(axes, x, values, label=known, marker=".", **look(strategy, results))
         axes.set(title=f"round {number + 1}", xlabel="validation")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
@@ -244,7 +247,15 @@ def draw_training(results: Results, path: Path) -> None:
     save(figure, path)
 
 
-def draw_mean(axes: plt.Axes, x: np.ndarray, values: np.ndarray, **style: str) -> None:
+def look(strategy: str, results: Results) -> dict[str, Any]:
+    """How a strategy's line looks: a colour of twenty; wide if all seeds are done."""
+    colors = plt.get_cmap("tab20").colors
+    number = list(results.curves).index(strategy)
+    wide = results.curves[strategy].seeds == results.seeds
+    return {"color": (colors[::2] + colors[1::2])[number % 20], "linewidth": 2.5 if wide else 1}
+
+
+def draw_mean(axes: plt.Axes, x: np.ndarray, values: np.ndarray, **style: Any) -> None:
     """Plot the mean over seeds (seeds, points), with a band of one standard deviation."""
     mean, band = values.mean(0), deviation(values)
     (line,) = axes.plot(x, mean, markersize=3, **style)
@@ -255,12 +266,13 @@ def draw_classes(results: Results, path: Path) -> None:
     """Plot the class distribution of each strategy's labelled pixels and of the whole target."""
     columns = {"all": results.target} | spent(results)
     names, labels = list(columns), classes(results)
+    colors = ["lightgrey", *(look(strategy, results)["color"] for strategy in results.spent)]
     figure, axes = plt.subplots(figsize=(max(9, 0.9 * len(labels)), 4.2))
     width = 0.8 / len(names)
     for number, name in enumerate(names):
         heights = [columns[name].get(each, 0) for each in labels]
         places = np.arange(len(labels)) + (number - (len(names) - 1) / 2) * width
-        axes.bar(places, heights, width, color="lightgrey" if name == "all" else None, label=name)
+        axes.bar(places, heights, width, color=colors[number], label=name)
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
     axes.set(ylabel="share of the labelled pixels, %", yscale="symlog")
     axes.set_yticks([0, 1, 3, 10, 30], ["0", "1", "3", "10", "30"])
