@@ -5,7 +5,7 @@ codes after the last class: *void* (looked at, and no class fits) and *skip* (le
 for good). 255 stands for no answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -78,8 +78,8 @@ class ClassList:
             for c, label_id in sorted(label_ids.items())
         ]
         for names, code in ((VOID_NAMES, void), (SKIP_NAMES, skip)):
-            classes.append(LabelClass(_free_name(names[0], info), code, colors[code]))
-        region = LabelClass(_free_name(REGION_NAMES[0], info), NO_ANSWER, colors[-1])
+            classes.append(LabelClass(free_name(names[0], info.class_names), code, colors[code]))
+        region = LabelClass(free_name(REGION_NAMES[0], info.class_names), NO_ANSWER, colors[-1])
         return cls(tuple(classes), region, free[0])
 
     @property
@@ -155,9 +155,9 @@ class ClassList:
         return cls(tuple(made[:-1]), made[-1], ids[0])
 
 
-def _free_name(name: str, info: DatasetInfo) -> str:
-    """``name``, with underscores after it while the dataset has a class of that name."""
-    taken = {n.casefold() for n in info.class_names}
+def free_name(name: str, names: Iterable[str]) -> str:
+    """``name``, with underscores after it while it is one of the names of classes."""
+    taken = {n.casefold() for n in names}
     while name in taken:
         name += "_"
     return name

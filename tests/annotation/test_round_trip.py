@@ -273,6 +273,57 @@ def test_a_region_is_skipped_where_skip_covers_more_than_classes_do(run, tmp_pat
     )
 
 
+def with_class_background(run: Run) -> None:
+    """Let people label cars by the name of what CVAT calls not drawn."""
+    names = ["background" if name == "car" else name for name in run.info.class_names]
+    info = run.root.parent / "info.json"
+    content = json.loads((run.info.path).read_text())
+    info.write_text(json.dumps(content | {"class_names": names}))
+
+
+def test_a_class_called_background_comes_back_from_masks_of_cvat(run, tmp_path, capsys):
+    with_class_background(run)
+    for n, item in enumerate(run.items[:2]):
+        (tmp_path / "pred").mkdir(exist_ok=True)
+        Image.fromarray(run.truth[n]).save(tmp_path / "pred" / f"{Path(item.image).stem}.png")
+    flags = ("--trg_dataset", str(run.root.parent / "info.json"))
+    package = run.export("--round", "0", *flags, "--pred_dir", str(tmp_path / "pred"))
+    files = [
+        package.folder / "cvat_masks.zip",
+        TOOLS["cvat segmentation mask"](package, answers(run, package), tmp_path),
+    ]
+    for file in files:
+        run.take(file)
+        assert "note: " not in capsys.readouterr().out.replace("note: all answers", "")
+        assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+        shutil.rmtree(run.folder / "annotation" / "labels")
+
+
+@pytest.mark.parametrize(
+    ("lines", "black_is_road", "words"),
+    [
+        ("background:9,9,9::", False, "class 'background' and what nobody drew have one colour"),
+        ("road:0,0,0::", True, "'road' is black there"),
+        ("unlabelled:0,0,0::", False, None),
+    ],
+)
+def test_what_nobody_drew_in_masks_of_cvat(run, tmp_path, capsys, lines, black_is_road, words):
+    with_class_background(run)
+    package = run.export("--round", "0", "--trg_dataset", str(run.root.parent / "info.json"))
+    nothing = (9, 9, 9) if "9" in lines else (0, 0, 0)
+    colors = np.full((HEIGHT, WIDTH, 3), nothing, np.uint8)
+    colors[:, 10:] = (70, 70, 70)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("labelmap.txt", f"{lines}\nbuilding:70,70,70::\n")
+        with archive.open(f"SegmentationClass/{package.images[0].name}.png", "w") as file:
+            Image.fromarray(colors).save(file, "PNG")
+    run.take(tmp_path / "a.zip")
+    told = capsys.readouterr().out
+    assert words in told if words else "note: " not in told
+    assert (run.label(0)[:8, 8:10] == (7 if black_is_road else 255)).all()
+    assert (run.label(0)[:8, 10:16] == 11).all()
+
+
 ADDRESSES = {
     "uploaded": {"image": "/data/upload/1/0123abcd-FILE"},
     "local": {"image": "/data/local-files/?d=images/FILE"},
