@@ -24,6 +24,7 @@ from utils.errors import UserError
 IMAGE, BRUSH, POLYGON, OUTLINE = "image", "brush", "polygon", "regions"
 NAME = "package_image"
 """The field of a task that names its image, whatever becomes of the picture's address."""
+KINDS = ("brushlabels", "polygonlabels", "rectanglelabels")
 TIMES = ("updated_at", "created_at")
 
 
@@ -173,7 +174,9 @@ def _paint(result: Mapping[str, Any], canvas: Canvas, place: str) -> None:
     kind = field(result, "type", str, place)
     if kind in ("choices", "textarea", "relation", "rating"):
         return
-    if kind not in ("brushlabels", "polygonlabels", "rectanglelabels"):
+    if f"{kind}labels" in KINDS:
+        raise UserError(f"{place}: has a shape ({kind}) without a class; give it one, or delete it")
+    if kind not in KINDS:
         raise UserError(f"{place}: has {shown(kind)}; draw with brushes, polygons or rectangles")
     if field_or(result, "image_rotation", 0, place):
         raise UserError(f"{place}: the image was rotated while labelling; label it upright")

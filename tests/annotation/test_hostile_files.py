@@ -148,6 +148,8 @@ def test_archives_without_answers_or_with_several(package, refuse, tmp_path):
     refuse(archive(tmp_path / "text.zip", ("a.txt", b"hello")), "holds no answers")
     refuse(archive(tmp_path / "jpg.zip", ("a.JPG", b"hello")), "(a.JPG is JPEG, which changes")
     refuse(archive(tmp_path / "two.zip", ("a.json", b"[]"), ("b.xml", b"<a/>")), "a.json, b.xml")
+    members = (f"{package.images[0].name}.png", png()), ("palette.json", b"{}")
+    refuse(archive(tmp_path / "masks.zip", *members), "masks.zip: palette.json: is no export")
 
 
 @pytest.mark.parametrize(

@@ -102,20 +102,21 @@ def test_brush_strokes(package, refuse, tmp_path, value):
 
 
 @pytest.mark.parametrize(
-    ("kind", "value"),
+    ("kind", "value", "words"),
     [
-        ("polygonlabels", {"points": [[0, 0], [1, 1]]}),
-        ("polygonlabels", {"points": [[0, 0], [1, 1, 1], [4, 4]]}),
-        ("polygonlabels", {"points": [0, 1, 2]}),
-        ("polygonlabels", {"points": [[0, 0], [1e9, 1], [4, 4]]}),
-        ("rectanglelabels", {"x": 1, "y": 1, "width": 9, "height": 9, "rotation": 30}),
-        ("rectanglelabels", {"x": None, "y": 1, "width": 9, "height": 9}),
-        ("keypointlabels", {"x": 1, "y": 1}),
+        ("polygonlabels", {"points": [[0, 0], [1, 1]]}, ""),
+        ("polygonlabels", {"points": [[0, 0], [1, 1, 1], [4, 4]]}, ""),
+        ("polygonlabels", {"points": [0, 1, 2]}, ""),
+        ("polygonlabels", {"points": [[0, 0], [1e9, 1], [4, 4]]}, ""),
+        ("rectanglelabels", {"x": 1, "y": 1, "width": 9, "height": 9, "rotation": 30}, ""),
+        ("rectanglelabels", {"x": None, "y": 1, "width": 9, "height": 9}, ""),
+        ("brush", {"rle": GOOD}, "(brush) without a class"),
+        ("keypointlabels", {"x": 1, "y": 1}, ""),
     ],
 )
-def test_other_results_of_label_studio(package, refuse, tmp_path, kind, value):
+def test_other_results_of_label_studio(package, refuse, tmp_path, kind, value, words):
     (tmp_path / "answers.json").write_text(one_task(package, value, kind))
-    refuse(tmp_path / "answers.json")
+    refuse(tmp_path / "answers.json", words)
 
 
 def test_unknown_classes_are_named_with_the_nearest_known_one(package, refuse, tmp_path):

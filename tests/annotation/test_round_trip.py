@@ -273,6 +273,18 @@ def test_a_region_is_skipped_where_skip_covers_more_than_classes_do(run, tmp_pat
     )
 
 
+@pytest.mark.parametrize("changed", [("image_id",), ("category_id", "id"), ("image_id", "id")])
+def test_ids_of_coco_may_be_texts(run, tmp_path, changed):
+    package = run.export("--round", "0")
+    path = coco(package, answers(run, package), tmp_path / "a.json", "runs")
+    content = json.loads(path.read_text())
+    for entry in (entry for part in content.values() for entry in part):
+        entry |= {key: str(entry[key]) for key in changed if key in entry}
+    path.write_text(json.dumps(content))
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
 def with_class_background(run: Run) -> None:
     """Let people label cars by the name of what CVAT calls not drawn."""
     names = ["background" if name == "car" else name for name in run.info.class_names]
