@@ -43,6 +43,13 @@ class AskedImage:
         self.regions |= {region.id: (package, region) for region in entry.regions}
         self._maps[package.folder] = (package, entry)
 
+    def is_region_map(self, values: np.ndarray) -> bool:
+        """Whether a label map holds the numbers of several asked regions, as in ``regions/``."""
+        return values.max() > 1 and any(
+            np.array_equal(values, package.read_numbers(entry))
+            for package, entry in self._maps.values()
+        )
+
     def region_ids(self) -> np.ndarray:
         """(H, W) int16: the id of the asked region of each pixel, -1 outside of all.
 

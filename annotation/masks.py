@@ -20,7 +20,14 @@ def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> N
             continue
         place = f"{source}: {shown(entry.name)}"
         picture = open_map(entry, image, place, collector)
-        if picture is not None:
+        if picture is None:
+            continue
+        if picture.values is not None and image.is_region_map(picture.values):
+            collector.problems.append(
+                f"{place}: holds the numbers of the asked regions, as the package's regions/ does, "
+                "not classes; if these are classes, save 255 where nothing was labelled"
+            )
+        else:
             with collector.canvas(image, place) as canvas:
                 if paint_map(picture, canvas, collector.classes, place):
                     _note_zeros(picture.values, canvas.region_ids >= 0, collector)

@@ -207,6 +207,10 @@ def test_label_maps_of_unclear_kinds(package, refuse, tmp_path):
     refuse(path.parent, "value 26")
 
 
+def test_maps_of_region_numbers_are_no_answers(package, refuse):
+    refuse(package.folder / "regions", "holds the numbers of the asked regions")
+
+
 INDEXED = {  # what is inside and outside of the asked regions; None: black, a text: its class
     "grey around": ("road", "car", (64, 64, 64), "numbers and colours"),
     "grey around, unpainted within": ("sidewalk", None, (64, 64, 64), "numbers and colours"),
