@@ -3,6 +3,7 @@
 import json
 import shutil
 import struct
+import unicodedata
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from annotation.package import Package
 from tests.annotation.conftest import BLOCK, HEIGHT, WIDTH, Run
 from tests.annotation.drawn import TOOLS, Drawn, chunk, coco, label_studio, masks, one_coco
+from utils.errors import UserError
 
 
 def answers(run: Run, package: Package, whole: bool = False) -> Drawn:
@@ -291,6 +293,45 @@ def test_ids_of_coco_may_be_texts(run, tmp_path, changed):
     path.write_text(json.dumps(content))
     run.take(path)
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+OWN_NAMES = [  # round 1 asks for regions of night/a b.jpg, and not for those of day/a b.png
+    ("night/a b.png", True),
+    ("a b.png", True),
+    ("masks/a b.png", True),
+    ("img/day/a b.png", False),
+    ("somewhere/day/a b.png", False),
+]
+
+
+@pytest.mark.parametrize(("name", "taken"), OWN_NAMES)
+def test_own_names_of_images_in_folders(run, tmp_path, capsys, name, taken):
+    run.export()
+    path = tmp_path / "own" / name
+    path.parent.mkdir(parents=True)
+    Image.fromarray(np.full((HEIGHT, WIDTH), 11, np.uint8)).save(path)
+    if not taken:
+        with pytest.raises(UserError, match="no answers"):
+            run.take(tmp_path / "own")
+        assert f"{name}: is in no labelling package" in capsys.readouterr().out
+        return
+    run.take(tmp_path / "own")
+    assert (run.label(2)[np.isin(run.superpixels, [2, 3])] == 24).all()
+
+
+def test_own_names_of_two_asked_images_are_told_apart_by_their_folders(run, tmp_path):
+    run.export("--round", "0")
+    run.export()
+    for name, code in (("labels/day/a b.png", 11), ("labels/night/a b.png", 13)):
+        path = tmp_path / "own" / name
+        path.parent.mkdir(parents=True)
+        Image.fromarray(np.full((HEIGHT, WIDTH), code, np.uint8)).save(path)
+    name = unicodedata.normalize("NFD", "ä,<&>.png")  # as in archives of macOS
+    Image.fromarray(np.full((HEIGHT, WIDTH), 0, np.uint8)).save(tmp_path / "own" / name)
+    run.take(tmp_path / "own")
+    assert (run.label(0)[run.superpixels == 1] == 24).all()
+    assert (run.label(1)[run.superpixels == 5] == 7).all()
+    assert (run.label(2)[run.superpixels == 2] == 26).all()
 
 
 def with_class_background(run: Run) -> None:
