@@ -57,7 +57,7 @@ def read_mask_archive(entries: Sequence[Entry], source: str, collector: Collecto
     colors = _read_label_map(label_map.read(), f"{source}: {LABEL_MAP}")
     nothing = _unpainted(colors, source, collector)
     for entry in entries:
-        if PurePosixPath(entry.name).parent.name != MASK_FOLDER or entry.suffix != ".png":
+        if MASK_FOLDER not in PurePosixPath(entry.name).parts or entry.suffix != ".png":
             continue
         image = collector.find(entry.name)
         if image is None:

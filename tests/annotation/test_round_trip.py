@@ -334,6 +334,16 @@ def test_own_names_of_two_asked_images_are_told_apart_by_their_folders(run, tmp_
     assert (run.label(2)[run.superpixels == 2] == 26).all()
 
 
+def test_masks_of_cvat_may_lie_in_the_folders_of_a_task_of_its_file_share(run, tmp_path):
+    package = run.export("--round", "0")
+    path = TOOLS["cvat segmentation mask"](package, answers(run, package), tmp_path)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "b.zip", "w") as new:
+        for name in old.namelist():
+            new.writestr(name.replace("/", "/round_00/images/"), old.read(name))
+    run.take(tmp_path / "b.zip")
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
 def with_class_background(run: Run) -> None:
     """Let people label cars by the name of what CVAT calls not drawn."""
     names = ["background" if name == "car" else name for name in run.info.class_names]
