@@ -1,5 +1,6 @@
 """COCO JSON: asked regions as polygons, answers as run lengths or polygons, through pycocotools."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -181,6 +182,15 @@ def _uncompressed(text: str, place: str) -> list[int]:
     if shift:
         raise UserError(f"{place}: compressed run lengths are cut off; export it again")
     return counts
+
+
+def turned(corners: Sequence[float], degrees: float, center: tuple[float, float]) -> list[float]:
+    """Corners [x0, y0, x1, y1, ...] in pixels, turned clockwise about a centre."""
+    if not degrees:
+        return list(corners)
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    offsets = np.reshape(corners, (-1, 2)) - center
+    return (offsets @ [[cosine, sine], [-sine, cosine]] + center).ravel().tolist()
 
 
 def polygon_mask(parts: Sequence[Any], size: tuple[int, int], place: str) -> np.ndarray:

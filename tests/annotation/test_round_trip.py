@@ -12,9 +12,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from annotation.coco import turned
 from annotation.package import Package
 from tests.annotation.conftest import BLOCK, HEIGHT, WIDTH, Run
-from tests.annotation.drawn import TOOLS, Drawn, chunk, coco, label_studio, masks, one_coco
+from tests.annotation.drawn import (
+    TOOLS,
+    Drawn,
+    chunk,
+    coco,
+    label_studio,
+    masks,
+    one_coco,
+    one_cvat,
+    one_task,
+)
 from utils.errors import UserError
 
 
@@ -342,6 +353,32 @@ def test_masks_of_cvat_may_lie_in_the_folders_of_a_task_of_its_file_share(run, t
             new.writestr(name.replace("/", "/round_00/images/"), old.read(name))
     run.take(tmp_path / "b.zip")
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+TURNED = {  # each covers region 1, which is x 8 to 16 and y 0 to 8
+    "cvat box": '<box label="car" xtl="10" ytl="-2" xbr="14" ybr="10" rotation="90"/>'
+    '<box label="car" xtl="8" ytl="0" xbr="16" ybr="4" rotation="180"/>'
+    '<box label="car" xtl="8" ytl="4" xbr="16" ybr="8" rotation="360.0"/>',
+    "cvat ellipse": '<ellipse label="car" cx="12" cy="4" rx="9" ry="30" rotation="90"/>',
+    "label studio": {"x": 50, "y": 0, "width": 25, "height": 100 / 3, "rotation": 90},
+}
+
+
+@pytest.mark.parametrize("tool", TURNED)
+def test_shapes_may_be_turned(run, tmp_path, tool):
+    package = run.export("--round", "0")
+    path = tmp_path / ("a.json" if tool == "label studio" else "a.xml")
+    if tool == "label studio":
+        value = TURNED[tool] | {"rectanglelabels": ["car"]}
+        path.write_text(one_task(package, value, "rectanglelabels"))
+    else:
+        path.write_text(one_cvat(package, TURNED[tool]))
+    run.take(path)
+    assert (run.label(0)[run.superpixels == 1] == 26).all()
+
+
+def test_shapes_are_turned_clockwise():
+    assert np.allclose(turned([5, 1, 3, 1], 30, (3, 1)), [3 + 3**0.5, 2, 3, 1])
 
 
 def with_class_background(run: Run) -> None:
