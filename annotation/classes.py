@@ -168,11 +168,14 @@ def distinct_colors(
 ) -> list[tuple[int, int, int]]:
     """The wanted RGB colours, but for those that look like black or an earlier one.
 
+    None of these is given the colour that another one wants, which files of the data set may have.
     Answers come back as colours, too, and black is no answer; so each must be told from the others.
     """
     steps = (32, 96, 160, 224)
     spare = [(r, g, b) for r in steps for g in reversed(steps) for b in steps]
     spare += [(r, g, b) for r in range(16, 256, 16) for g in range(16, 256, 16) for b in (8, 136)]
+    gaps = np.abs(np.array(spare)[:, None] - np.array(wanted)[None]).max(2).min(1)
+    spare = np.array(spare)[np.argsort(gaps < MIN_DISTANCE, kind="stable")].tolist()
     chosen = np.zeros((1, 3), int)
     for color in wanted:
         candidates = np.array([color, *spare])

@@ -130,6 +130,8 @@ def test_colours_that_look_alike_or_black_are_replaced():
     array = np.array([(0, 0, 0), *colors])
     distance = np.abs(array[:, None] - array[None]).max(2) + 999 * np.eye(len(array), dtype=int)
     assert distance.min() >= 8
+    wanted = [(128, 64, 128), (128, 64, 129), (32, 224, 32)]
+    assert distinct_colors(wanted)[::2] == wanted[::2]
 
 
 class Links(HTMLParser):
