@@ -5,7 +5,7 @@ codes after the last class: *void* (looked at, and no class fits) and *skip* (le
 for good). 255 stands for no answer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dataloader.dataset_info import DatasetInfo
+from dataloader.dataset_info import DatasetInfo, free_name
 from utils.errors import UserError
 
 NO_ANSWER = 255
@@ -153,14 +153,6 @@ class ClassList:
         if len(made) < 4 or not all(type(i) is int and 0 <= i < 256 for i in ids):
             raise ValueError("classes")
         return cls(tuple(made[:-1]), made[-1], ids[0])
-
-
-def free_name(name: str, names: Iterable[str]) -> str:
-    """``name``, with underscores after it while it is one of the names of classes."""
-    taken = {n.casefold() for n in names}
-    while name in taken:
-        name += "_"
-    return name
 
 
 def distinct_colors(

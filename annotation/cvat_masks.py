@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 
 from annotation.answers import Collector
-from annotation.classes import NO_ANSWER, ClassList, free_name
+from annotation.classes import NO_ANSWER, ClassList
 from annotation.masks import codes_of_colors, open_map, pack_colors, paint_known
 from annotation.package import PackageImage
 from annotation.untrusted import Entry, shown
+from dataloader.dataset_info import free_name
 from utils.errors import UserError
 
 BACKGROUND = "background"
