@@ -82,6 +82,14 @@ class ClassList:
         region = LabelClass(free_name(REGION_NAMES[0], info.class_names), NO_ANSWER, colors[-1])
         return cls(tuple(classes), region, free[0])
 
+    def agrees(self, other: "ClassList") -> bool:
+        """Whether another list says the same of all but the colours."""
+        ours, theirs = (
+            [(c.name, c.code, c.label_id) for c in (*one.classes, one.region)]
+            for one in (self, other)
+        )
+        return ours == theirs and self.unanswered_id == other.unanswered_id
+
     @property
     def void(self) -> int:
         """The code of pixels that no class fits."""

@@ -18,6 +18,7 @@ from annotation.cvat_masks import MaskArchiveWriter
 from annotation.drawing import PICTURE_WIDTH, THUMBNAIL_WIDTH, draw_regions
 from annotation.label_studio import labelling_interface, make_task
 from annotation.package import (
+    MANIFEST,
     Package,
     PackageImage,
     describe,
@@ -75,7 +76,7 @@ def write_package(
     new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     remove_folder(new)
     try:
-        writer = _Writer(new, ClassList.of_dataset(info), formats, folder.name)
+        writer = _Writer(new, _classes(folder.parent, info), formats, folder.name)
         for item in chosen:
             prediction = (predictions or {}).get(item.image)
             regions = read_regions(item.superpixel, mask_of(item, masks))
@@ -90,6 +91,18 @@ def write_package(
     package = Package.load(folder)
     write_page(package, {})
     return package
+
+
+def _classes(folder: Path, info: DatasetInfo) -> ClassList:
+    """The classes for a new package below ``EXP/annotation``, in the colours of the first there.
+
+    All packages of a run are read by one list; a palette may be changed between rounds.
+    """
+    classes = ClassList.of_dataset(info)
+    for path in sorted(folder.glob(f"[!.]*/{MANIFEST}"))[:1]:
+        earlier = Package.load(path.parent).classes
+        classes = earlier if earlier.agrees(classes) else classes
+    return classes
 
 
 class _Writer:

@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 from annotation.classes import ClassList, distinct_colors
 from annotation.drawing import polygons
 from annotation.labels import Labels, label_name
-from annotation.package import Package
+from annotation.package import Package, load_packages
 from annotation.write import write_package
 from dataloader.active_set import ActiveSet
 from dataloader.dataset_info import load_dataset
@@ -122,6 +122,19 @@ def test_a_dataset_may_have_classes_called_void_and_skip(run):
     assert [c.name for c in classes.classes] == [*names, "void_", "skip_"]
     assert classes.region.name == "asked region_"
     assert [classes.code_of(n) for n in ("VOID", "skip", "void_", "skip_")] == [0, 1, 3, 4]
+
+
+def test_a_palette_that_is_changed_between_rounds_leaves_the_colours_of_the_run(run, tmp_path):
+    first = run.export("--round", "0")
+    content = json.loads(run.info.path.read_text())
+    (tmp_path / "info.json").write_text(json.dumps(content | {"palette": content["palette"][::-1]}))
+    second = run.export("--trg_dataset", str(tmp_path / "info.json"))
+    assert second.name != first.name and second.classes == first.classes
+    content["class_names"][0] = "street"
+    (tmp_path / "info.json").write_text(json.dumps(content))
+    out = str(run.folder / "annotation" / "round_02")
+    run.export("--trg_dataset", str(tmp_path / "info.json"), "--out", out)
+    refused(lambda: load_packages(run.folder / "annotation"), "its classes are not those of")
 
 
 def test_colours_that_look_alike_or_black_are_replaced():
