@@ -464,6 +464,21 @@ def test_transparent_pixels_are_not_labelled(run, tmp_path):
     assert (run.label(0)[:8, 8:10] == 255).all() and (run.label(0)[:8, 10:16] == 7).all()
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_label_maps_that_are_no_png_beside_others_are_told_of(run, tmp_path, capsys, suffix):
+    package = run.export("--round", "0")
+    path = masks(package, answers(run, package), tmp_path / "a", "color")
+    for image in package.images:  # photos beside their label maps
+        (path / f"{image.name}.JPG").touch()
+    run.take(path)
+    assert "note: " not in capsys.readouterr().out
+    name = package.images[1].name
+    (path / f"{name}.JPG").unlink()
+    (path / f"{name}.png").rename(path / f"{name}.{suffix}")
+    run.take(path)
+    assert f"{name}.{suffix} is no PNG" in capsys.readouterr().out
+
+
 def low_bits(codes: np.ndarray, bits: int) -> bytes:
     """A grey PNG of 2 or 4 bits a sample, which Pillow does not write."""
     parts = codes.reshape(len(codes), -1, 8 // bits).astype(int)
