@@ -221,7 +221,9 @@ def ask_people(args: Namespace, experiment: Experiment, n: int) -> None:
     guesses = NetworkGuesses(
         experiment.model, items, target.info, tuple(args.image_size), experiment.runtime
     )
-    write_package(folder, items, asked, target.info, guesses, root=target.root, masks=target.masks)
+    write_package(
+        folder, target.items, asked, target.info, guesses, root=target.root, masks=target.masks
+    )
 
 
 def check_arguments(args: Namespace) -> None:

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataloader.class_counts import VOID, majority
+from dataloader.class_counts import majority, names_with_void
 
 
 class Labelled(NamedTuple):
-    """What is labelled, by class name; "void" is what has no class.
+    """What is labelled, by class name, what has no class last.
 
     Attributes:
         regions: by the class that most of a region's pixels have.
@@ -22,7 +22,7 @@ class Labelled(NamedTuple):
 
 def labelled_by_class(counts: Iterable[np.ndarray], class_names: Sequence[str]) -> Labelled:
     """Sum up the (C + 1,) pixels by class of each labelled region, void last."""
-    names = [*class_names, VOID]
+    names = names_with_void(class_names)
     regions, pixels = (np.zeros(len(names), np.int64) for _ in range(2))
     for one in counts:
         most = majority(one)
@@ -48,7 +48,7 @@ def round_table(
     before = before or {}
     old = before.get("IoU", {})
     rows = [("class", "IoU", "change", "regions", "new regions", "pixels", "new px")]
-    for name in [*scores["IoU"], VOID]:
+    for name in names_with_void(scores["IoU"]):
         if name not in scores["IoU"] and not labelled.regions[name] + labelled.pixels[name]:
             continue
         shares = scores["IoU"].get(name), old.get(name)

@@ -5,6 +5,7 @@ Readers of the formats (:mod:`annotation.coco` and others) draw what a file says
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,13 @@ class AskedImage:
         self.entry = entry
         self.regions |= {region.id: (package, region) for region in entry.regions}
         self._maps[package.folder] = (package, entry)
+
+    def is_region_map(self, values: np.ndarray) -> bool:
+        """Whether a label map holds the numbers of several asked regions, as in ``regions/``."""
+        return values.max() > 1 and any(
+            np.array_equal(values, package.read_numbers(entry))
+            for package, entry in self._maps.values()
+        )
 
     def region_ids(self) -> np.ndarray:
         """(H, W) int16: the id of the asked region of each pixel, -1 outside of all.
@@ -180,10 +188,9 @@ class Collector:
             for entry in package.images:
                 self.images.setdefault(entry.key, AskedImage(entry)).add(package, entry)
         self._keys = {image.entry.name: key for key, image in self.images.items()}
-        stems = Counter(PurePosixPath(key).stem for key in self.images)
-        for key in self.images:
-            if stems[PurePosixPath(key).stem] == 1:  # people may label the data set's own files
-                self._keys.setdefault(PurePosixPath(key).stem, key)
+        self._own: dict[str, list[str]] = {}  # people may label the data set's own files
+        for key in dict.fromkeys([*self.images, *(k for p in packages for k in p.namesakes)]):
+            self._own.setdefault(_composed(PurePosixPath(key).stem), []).append(key)
 
     def find(self, name: str) -> AskedImage | None:
         """The image that a file means by a path or file name; None if it is in no package."""
@@ -197,12 +204,29 @@ class Collector:
         return self._key(name) is not None
 
     def _key(self, name: str) -> str | None:
-        base = name.replace("\\", "/").rpartition("/")[2]
+        folder, _, base = name.replace("\\", "/").rpartition("/")
         for tried in (base, UPLOAD_PREFIX.sub("", base)):
             for stem in (tried, tried.rpartition(".")[0]):
                 if stem in self._keys:
                     return self._keys[stem]
+                if own := self._own.get(_composed(stem)):
+                    return self._nearest(own, _composed(folder))
         return None
+
+    def _nearest(self, keys: Sequence[str], folder: str) -> str | None:
+        """Which of some images of one name lies in a folder, by the last parts of its path.
+
+        None if that is no image of a package, or several are.
+        """
+        last = PurePosixPath(folder).parts[::-1]
+        shared = {}
+        for key in keys:
+            parts = PurePosixPath(_composed(key)).parent.parts[::-1]
+            equal = [a == b for a, b in zip(parts, last, strict=False)]
+            shared[key] = [*equal, False].index(False)
+        best = max(shared.values())
+        found = [key for key in keys if shared[key] == best and key in self.images]
+        return found[0] if len(found) == 1 else None
 
     def check_size(self, image: AskedImage, size: tuple[int, int], source: str) -> bool:
         """Whether a file's size, (height, width), of an image is right; if not, a problem."""
@@ -248,6 +272,11 @@ class Collector:
                 label = region_label(image, region)
                 notes.changed.append(f"{label}: {shown(source)} differs from {before.source}")
             notes.answers[region] = answer
+
+
+def _composed(text: str) -> str:
+    """A name with each accent in one character with its letter, unlike in archives of macOS."""
+    return unicodedata.normalize("NFC", text)
 
 
 def region_label(image: AskedImage, region: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dataloader.dataset_info import DatasetInfo
+from dataloader.dataset_info import DatasetInfo, free_name
 from utils.errors import UserError
 
 NO_ANSWER = 255
@@ -78,9 +78,17 @@ class ClassList:
             for c, label_id in sorted(label_ids.items())
         ]
         for names, code in ((VOID_NAMES, void), (SKIP_NAMES, skip)):
-            classes.append(LabelClass(_free_name(names[0], info), code, colors[code]))
-        region = LabelClass(_free_name(REGION_NAMES[0], info), NO_ANSWER, colors[-1])
+            classes.append(LabelClass(free_name(names[0], info.class_names), code, colors[code]))
+        region = LabelClass(free_name(REGION_NAMES[0], info.class_names), NO_ANSWER, colors[-1])
         return cls(tuple(classes), region, free[0])
+
+    def agrees(self, other: "ClassList") -> bool:
+        """Whether another list says the same of all but the colours."""
+        ours, theirs = (
+            [(c.name, c.code, c.label_id) for c in (*one.classes, one.region)]
+            for one in (self, other)
+        )
+        return ours == theirs and self.unanswered_id == other.unanswered_id
 
     @property
     def void(self) -> int:
@@ -155,24 +163,19 @@ class ClassList:
         return cls(tuple(made[:-1]), made[-1], ids[0])
 
 
-def _free_name(name: str, info: DatasetInfo) -> str:
-    """``name``, with underscores after it while the dataset has a class of that name."""
-    taken = {n.casefold() for n in info.class_names}
-    while name in taken:
-        name += "_"
-    return name
-
-
 def distinct_colors(
     wanted: Sequence[tuple[int, int, int]],
 ) -> list[tuple[int, int, int]]:
     """The wanted RGB colours, but for those that look like black or an earlier one.
 
+    None of these is given the colour that another one wants, which files of the data set may have.
     Answers come back as colours, too, and black is no answer; so each must be told from the others.
     """
     steps = (32, 96, 160, 224)
     spare = [(r, g, b) for r in steps for g in reversed(steps) for b in steps]
     spare += [(r, g, b) for r in range(16, 256, 16) for g in range(16, 256, 16) for b in (8, 136)]
+    gaps = np.abs(np.array(spare)[:, None] - np.array(wanted)[None]).max(2).min(1)
+    spare = np.array(spare)[np.argsort(gaps < MIN_DISTANCE, kind="stable")].tolist()
     chosen = np.zeros((1, 3), int)
     for color in wanted:
         candidates = np.array([color, *spare])

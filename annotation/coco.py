@@ -1,5 +1,6 @@
 """COCO JSON: asked regions as polygons, answers as run lengths or polygons, through pycocotools."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -79,20 +80,22 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
     _check_writer(data.get("info"), source, collector)
     names = {}
     for category in field(data, "categories", list, source):
-        number, name = field(category, "id", int, source), field(category, "name", str, source)
+        number, name = _id(category, "id", source), field(category, "name", str, source)
         if names.setdefault(number, name) != name:
-            raise UserError(f"{source}: two categories have the id {number}; export it again")
-    shapes: dict[int, list[Any]] = defaultdict(list)
+            raise UserError(
+                f"{source}: two categories have the id {shown(number)}; export it again"
+            )
+    shapes: dict[str, list[Any]] = defaultdict(list)
     for annotation in field(data, "annotations", list, source):
-        shapes[field(annotation, "image_id", int, f"{source}: an annotation")].append(annotation)
-    listed: set[int] = set()
+        shapes[_id(annotation, "image_id", f"{source}: an annotation")].append(annotation)
+    listed: set[str] = set()
     for entry in field(data, "images", list, source):
         name = field(entry, "file_name", str, f"{source}: an image")
         place = f"{source}: image {shown(name)}"
         size = field(entry, "height", int, place), field(entry, "width", int, place)
-        number = field(entry, "id", int, place)
+        number = _id(entry, "id", place)
         if number in listed:
-            raise UserError(f"{source}: two images have the id {number}; export it again")
+            raise UserError(f"{source}: two images have the id {shown(number)}; export it again")
         listed.add(number)
         drawn = shapes.pop(number, [])
         image = collector.find(name)
@@ -103,8 +106,13 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
     if shapes:
         raise UserError(
             f"{source}: has annotations of an image that it does not list: "
-            f"image_id {next(iter(shapes))}; export it again"
+            f"image_id {shown(next(iter(shapes)))}; export it again"
         )
+
+
+def _id(entry: Any, key: str, place: str) -> str:
+    """An id, which some tools write as a number here and as a text there."""
+    return str(field(entry, key, (int, str), place))
 
 
 def _check_writer(info: Any, source: str, collector: Collector) -> None:
@@ -123,9 +131,9 @@ def _check_writer(info: Any, source: str, collector: Collector) -> None:
 
 
 def _paint(
-    annotation: Mapping[str, Any], names: Mapping[int, str], canvas: Canvas, place: str
+    annotation: Mapping[str, Any], names: Mapping[str, str], canvas: Canvas, place: str
 ) -> None:
-    category = field(annotation, "category_id", int, place)
+    category = _id(annotation, "category_id", place)
     code = canvas.code_of(names.get(category, f"category_id {category}"))
     if code is not None:
         canvas.paint(code, segmentation_mask(annotation.get("segmentation"), canvas.size, place))
@@ -174,6 +182,15 @@ def _uncompressed(text: str, place: str) -> list[int]:
     if shift:
         raise UserError(f"{place}: compressed run lengths are cut off; export it again")
     return counts
+
+
+def turned(corners: Sequence[float], degrees: float, center: tuple[float, float]) -> list[float]:
+    """Corners [x0, y0, x1, y1, ...] in pixels, turned clockwise about a centre."""
+    if not degrees:
+        return list(corners)
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    offsets = np.reshape(corners, (-1, 2)) - center
+    return (offsets @ [[cosine, sine], [-sine, cosine]] + center).ravel().tolist()
 
 
 def polygon_mask(parts: Sequence[Any], size: tuple[int, int], place: str) -> np.ndarray:

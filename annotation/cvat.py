@@ -12,7 +12,7 @@ from defusedxml.ElementTree import iterparse
 
 from annotation.answers import Canvas, Collector
 from annotation.classes import ClassList
-from annotation.coco import MAX_POINTS, polygon_mask
+from annotation.coco import MAX_POINTS, polygon_mask, turned
 from annotation.drawing import polygons
 from annotation.package import PackageImage
 from annotation.untrusted import finite, mask_to_runs, runs_to_mask, shown
@@ -200,21 +200,30 @@ def _polygon(shape: ElementTree.Element, canvas: Canvas, place: str) -> np.ndarr
 
 
 def _box(shape: ElementTree.Element, canvas: Canvas, place: str) -> np.ndarray:
-    if float(shape.get("rotation", 0)):
-        raise UserError(f"{place}: has a rotated box; draw a polygon instead")
     keys = ("xtl", "ytl", "xbr", "ybr")
     left, top, right, bottom = (_numbers(shape.get(key), place)[0] for key in keys)
     corners = [left, top, right, top, right, bottom, left, bottom]
-    return polygon_mask([corners], canvas.size, place)
+    center = (left + right) / 2, (top + bottom) / 2
+    return _turned_mask(shape, corners, center, canvas, place)
 
 
 def _ellipse(shape: ElementTree.Element, canvas: Canvas, place: str) -> np.ndarray:
-    if float(shape.get("rotation", 0)):
-        raise UserError(f"{place}: has a rotated ellipse; draw a polygon instead")
     cx, cy, rx, ry = (_numbers(shape.get(key), place)[0] for key in ("cx", "cy", "rx", "ry"))
     turns = [2 * math.pi * i / 360 for i in range(360)]
     corners = [v for a in turns for v in (cx + rx * math.cos(a), cy + ry * math.sin(a))]
-    return polygon_mask([corners], canvas.size, place)
+    return _turned_mask(shape, corners, (cx, cy), canvas, place)
+
+
+def _turned_mask(
+    shape: ElementTree.Element,
+    corners: list[float],
+    center: tuple[float, float],
+    canvas: Canvas,
+    place: str,
+) -> np.ndarray:
+    """(H, W) bool mask of a shape whose corners are turned about its centre, by degrees."""
+    (degrees,) = _numbers(shape.get("rotation", "0"), place)[:1]
+    return polygon_mask([turned(corners, degrees, center)], canvas.size, place)
 
 
 def _mask(shape: ElementTree.Element, canvas: Canvas, place: str) -> np.ndarray:

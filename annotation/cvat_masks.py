@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -13,9 +13,11 @@ from annotation.classes import NO_ANSWER, ClassList
 from annotation.masks import codes_of_colors, open_map, pack_colors, paint_known
 from annotation.package import PackageImage
 from annotation.untrusted import Entry, shown
+from dataloader.dataset_info import free_name
 from utils.errors import UserError
 
 BACKGROUND = "background"
+BLACK = (0, 0, 0)
 LABEL_MAP = "labelmap.txt"
 MASK_FOLDER = "SegmentationClass"
 
@@ -35,7 +37,8 @@ class MaskArchiveWriter:
 
     def to_bytes(self) -> bytes:
         """The file, with the lists of classes and images."""
-        lines = ["# label:color_rgb:parts:actions", f"{BACKGROUND}:0,0,0::"]
+        names = [c.name for c in self.classes.classes]
+        lines = ["# label:color_rgb:parts:actions", f"{free_name(BACKGROUND, names)}:0,0,0::"]
         lines += [f"{c.name}:{','.join(map(str, c.color))}::" for c in self.classes.classes]
         members = {
             LABEL_MAP: "".join(f"{line}\n" for line in lines).encode(),
@@ -53,8 +56,9 @@ def read_mask_archive(entries: Sequence[Entry], source: str, collector: Collecto
     """Take the coloured maps of "Segmentation mask 1.1"; colours are those of its labelmap.txt."""
     (label_map,) = [e for e in entries if PurePosixPath(e.name).name == LABEL_MAP][:1]
     colors = _read_label_map(label_map.read(), f"{source}: {LABEL_MAP}")
+    nothing = _unpainted(colors, source, collector)
     for entry in entries:
-        if PurePosixPath(entry.name).parent.name != MASK_FOLDER or entry.suffix != ".png":
+        if MASK_FOLDER not in PurePosixPath(entry.name).parts or entry.suffix != ".png":
             continue
         image = collector.find(entry.name)
         if image is None:
@@ -67,12 +71,42 @@ def read_mask_archive(entries: Sequence[Entry], source: str, collector: Collecto
             values = picture.rgb()
             used = set(np.unique(pack_colors(values)).tolist())
             codes = {
-                color: NO_ANSWER if name == BACKGROUND else canvas.code_of(name)
+                color: NO_ANSWER if color == nothing else canvas.code_of(name)
                 for color, name in colors.items()
                 if (color[0] << 16 | color[1] << 8 | color[2]) in used
             }
             known = {c: NO_ANSWER if code is None else code for c, code in codes.items()}
             paint_known(codes_of_colors(values, known), values, canvas)
+
+
+def _unpainted(
+    colors: Mapping[tuple[int, int, int], str], source: str, collector: Collector
+) -> tuple[int, int, int] | None:
+    """The colour of what nobody drew: black, else that of "background"; None if neither is listed.
+
+    CVAT gives what nobody drew the colour of a label "background", if there is one.
+    """
+    known, black = collector.classes.codes, colors.get(BLACK, BACKGROUND)
+    if black != BACKGROUND:
+        if black.casefold() not in known:
+            return BLACK
+        collector.remarks.append(
+            f"{source}: {shown(black)!r} is black there, as is what nobody drew; if parts were "
+            "left out, give that label another colour, and export again"
+        )
+        return None
+    nothing = (
+        BLACK
+        if BLACK in colors
+        else next((c for c, name in colors.items() if name == BACKGROUND), None)
+    )
+    drawn = [name for color, name in colors.items() if color != nothing]
+    if nothing and BACKGROUND in known and BACKGROUND not in map(str.casefold, drawn):
+        collector.remarks.append(
+            f"{source}: class {BACKGROUND!r} and what nobody drew have one colour there, which is "
+            'not taken; if the class was drawn, export "CVAT for images 1.1" instead'
+        )
+    return nothing
 
 
 def _read_label_map(data: bytes, place: str) -> dict[tuple[int, int, int], str]:

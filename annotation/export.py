@@ -66,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("--no-prefill: --pred_dir gives a first guess; leave one of them out")
     info = load_dataset(args.trg_dataset)
     number = latest_round(args.model_save_dir) if args.round is None else args.round
-    items, asked = selected_regions(args.model_save_dir, number, args.trg_data_dir, args.relocate)
-    items = [item for item in items if item.superpixel in asked]
+    target, asked = selected_regions(args.model_save_dir, number, args.trg_data_dir, args.relocate)
+    items = [item for item in target if item.superpixel in asked]
     check_files(items, info, "image", "superpixel")
     predictions = Predictions(items, args.pred_dir) if args.pred_dir else None
     if predictions:
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = args.out or args.model_save_dir / "annotation" / f"round_{number:02d}"
     masks = find_masks(items, args.trg_data_dir, info)
     package = write_package(
-        folder, items, asked, info, predictions, args.format, args.trg_data_dir, masks
+        folder, target, asked, info, predictions, args.format, args.trg_data_dir, masks
     )
     print(
         f"{package.regions} regions of {len(package.images)} images, {package.pixels} pixels: "

@@ -15,7 +15,7 @@ import numpy as np
 from annotation.answers import AskedImage, Canvas, Collector
 from annotation.brush import decode_brush, encode_brush
 from annotation.classes import ClassList
-from annotation.coco import polygon_mask
+from annotation.coco import polygon_mask, turned
 from annotation.drawing import polygons
 from annotation.package import PackageImage
 from annotation.untrusted import field, finite, shown
@@ -24,6 +24,7 @@ from utils.errors import UserError
 IMAGE, BRUSH, POLYGON, OUTLINE = "image", "brush", "polygon", "regions"
 NAME = "package_image"
 """The field of a task that names its image, whatever becomes of the picture's address."""
+KINDS = ("brushlabels", "polygonlabels", "rectanglelabels")
 TIMES = ("updated_at", "created_at")
 
 
@@ -173,7 +174,9 @@ def _paint(result: Mapping[str, Any], canvas: Canvas, place: str) -> None:
     kind = field(result, "type", str, place)
     if kind in ("choices", "textarea", "relation", "rating"):
         return
-    if kind not in ("brushlabels", "polygonlabels", "rectanglelabels"):
+    if f"{kind}labels" in KINDS:
+        raise UserError(f"{place}: has a shape ({kind}) without a class; give it one, or delete it")
+    if kind not in KINDS:
         raise UserError(f"{place}: has {shown(kind)}; draw with brushes, polygons or rectangles")
     if field_or(result, "image_rotation", 0, place):
         raise UserError(f"{place}: the image was rotated while labelling; label it upright")
@@ -186,19 +189,18 @@ def _paint(result: Mapping[str, Any], canvas: Canvas, place: str) -> None:
 
 def _mask(kind: str, value: Mapping[str, Any], size: tuple[int, int], place: str) -> np.ndarray:
     """(H, W) bool mask of a result's value; coordinates are percent of the image's sides."""
-    height, width = size
     if kind == "brushlabels":
         return decode_brush(value.get("rle"), size, place)
+    rotation = 0.0
     if kind == "polygonlabels":
         flat = [v for point in field(value, "points", list, place) for v in _point(point, place)]
     else:
         keys = ("x", "y", "width", "height", "rotation")
         x, y, w, h, rotation = finite([value.get(key, 0) for key in keys], place)
-        if rotation:
-            raise UserError(f"{place}: has a rotated rectangle; draw a polygon instead")
         flat = [x, y, x + w, y, x + w, y + h, x, y + h]
-    corners = [v * side / 100 for v, side in zip(flat, (width, height) * len(flat))]  # noqa: B905
-    return polygon_mask([corners], size, place)
+    sides = (size[1], size[0]) * len(flat)
+    corners = [v * side / 100 for v, side in zip(flat, sides, strict=False)]
+    return polygon_mask([turned(corners, rotation, tuple(corners[:2]))], size, place)
 
 
 def _point(point: Any, place: str) -> list[float]:

@@ -9,21 +9,43 @@ from annotation.classes import NO_ANSWER, ClassList
 from annotation.untrusted import Entry, Picture, read_png, shown
 from utils.errors import UserError
 
+OTHER_PICTURES = (".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
 
 def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> None:
-    """Take the label maps of a folder or archive; images in it that are no PNG are left alone."""
+    """Take the label maps of a folder or archive; pictures in it that are no PNG are left alone.
+
+    These are told of where they may be the label map of an image that has none.
+    """
+    found: set[str] = set()
     for entry in entries:
         if entry.suffix != ".png":
             continue
         image = collector.find(entry.name)
         if image is None:
             continue
+        found.add(image.entry.key)
         place = f"{source}: {shown(entry.name)}"
         picture = open_map(entry, image, place, collector)
-        if picture is not None:
+        if picture is None:
+            continue
+        if picture.values is not None and image.is_region_map(picture.values):
+            collector.problems.append(
+                f"{place}: holds the numbers of the asked regions, as the package's regions/ does, "
+                "not classes; if these are classes, save 255 where nothing was labelled"
+            )
+        else:
             with collector.canvas(image, place) as canvas:
                 if paint_map(picture, canvas, collector.classes, place):
                     _note_zeros(picture.values, canvas.region_ids >= 0, collector)
+
+    others = [e for e in entries if e.suffix in OTHER_PICTURES and collector.knows(e.name)]
+    left = [e.name for e in others if collector.find(e.name).entry.key not in found]
+    if left:
+        collector.remarks.append(
+            f"{source}: {shown(left[0])} is no PNG ({len(left)} such files), and was not read; "
+            "if it is a label map, save it as PNG"
+        )
 
 
 def open_map(entry: Entry, image: AskedImage, place: str, collector: Collector) -> Picture | None:

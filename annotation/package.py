@@ -15,7 +15,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -98,12 +98,21 @@ class PackageImage:
 
 @dataclass(frozen=True)
 class Package:
-    """What ``package.json`` says; ``folder`` is where it lies."""
+    """What ``package.json`` says.
+
+    Args:
+        folder: where it lies.
+        dataset: its name.
+        classes: that may be answered.
+        images: with asked regions.
+        namesakes: keys of other images of the target that have the file name of one of these.
+    """
 
     folder: Path
     dataset: str
     classes: ClassList
     images: tuple[PackageImage, ...]
+    namesakes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -140,6 +149,7 @@ class Package:
             "dataset": self.dataset,
             **self.classes.to_json(),
             "images": [asdict(image) for image in self.images],
+            "namesakes": list(self.namesakes),
         }
         write_json(self.folder / MANIFEST, content, indent=1)
 
@@ -156,7 +166,8 @@ class Package:
             if data["version"] != VERSION:
                 raise ValueError("version")
             images = tuple(map(_image_of, data["images"]))
-            return cls(folder, str(data["dataset"]), ClassList.from_json(data), images)
+            namesakes = tuple(map(str, data.get("namesakes", ())))
+            return cls(folder, str(data["dataset"]), ClassList.from_json(data), images, namesakes)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{path}: is no manifest of a labelling package (at {error}); restore it"
@@ -215,6 +226,16 @@ def describe(item: Item, ids: Sequence[int], regions: np.ndarray, root: str | Pa
         width=regions.shape[1],
         regions=tuple(Region(n, i, areas[i]) for n, i in enumerate(sorted(ids), 1)),
     )
+
+
+def find_namesakes(
+    items: Iterable[Item], images: Sequence[PackageImage], root: str | Path
+) -> tuple[str, ...]:
+    """Keys of items that are not among the images, but have the file name of one of them."""
+    keys = {image.key for image in images}
+    stems = {Path(key).stem for key in keys}
+    found = (image_key(item, root) for item in items if Path(item.image).stem in stems)
+    return tuple(key for key in found if key not in keys)
 
 
 def with_guess(

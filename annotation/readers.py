@@ -44,7 +44,9 @@ def read_answers(path: Path, collector: Collector) -> None:
                 f"{path}: holds several files of answers ({listed}); name them one by one"
             )
         elif whole:
-            _read_file(whole[0], str(path), collector)
+            name = whole[0].name
+            source = str(path) if name == path.name else f"{path}: {shown(name)}"
+            _read_file(whole[0], source, collector)
         elif any(entry.suffix == ".png" for entry in entries):
             read_masks(entries, str(path), collector)
         else:

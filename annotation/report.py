@@ -42,16 +42,7 @@ def report(collector: Collector, labels: Labels) -> Iterator[str]:
     guessed = sum(_unchanged(collector.images[k], n) for k, n in collector.notes.items())
     if answers and answers == guessed:
         yield "note: all answers are just the first guess of the package; is this the right file?"
-    names = [c.name for c in collector.classes.classes if c.code == 0]
-    if (
-        names
-        and all(outside for outside, _ in collector.zeros)
-        and any(inside for _, inside in collector.zeros)
-    ):
-        yield (
-            f"note: all pixels outside of the asked regions are 0, which is class {names[0]!r}; "
-            "if 0 is what was not painted, save that as 255 and import again"
-        )
+    yield from _about_zeros(collector)
     yield from (f"note: {remark}" for remark in collector.remarks)
     for name in list(collector.strangers)[:10]:
         yield f"{shown(name, 200)}: is in no labelling package; not taken"
@@ -59,6 +50,23 @@ def report(collector: Collector, labels: Labels) -> Iterator[str]:
         yield f"... and {len(collector.strangers) - 10} more images that are in no package"
     for problem in collector.problems:
         yield f"problem: {problem}"
+
+
+def _about_zeros(collector: Collector) -> Iterator[str]:
+    """A note if 0 is all that label maps of codes hold where nothing was asked."""
+    names = [c.name for c in collector.classes.classes if c.code == 0]
+    if not names or not collector.zeros or not all(outside for outside, _ in collector.zeros):
+        return
+    if any(inside for _, inside in collector.zeros):
+        yield (
+            f"note: all pixels outside of the asked regions are 0, which is class {names[0]!r}; "
+            "if 0 is what was not painted, save that as 255 and import again"
+        )
+    else:
+        yield (
+            "note: 0 is used outside of the asked regions alone; classes count from 0 in "
+            f"classes.csv, where 0 is {names[0]!r} and 1 the next: did the tool count from 1?"
+        )
 
 
 def _image_parts(image: AskedImage, notes: ImageNotes, labels: Labels) -> Iterator[str]:

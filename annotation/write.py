@@ -17,7 +17,15 @@ from annotation.cvat import CvatWriter, cvat_labels
 from annotation.cvat_masks import MaskArchiveWriter
 from annotation.drawing import PICTURE_WIDTH, THUMBNAIL_WIDTH, draw_regions
 from annotation.label_studio import labelling_interface, make_task
-from annotation.package import Package, PackageImage, describe, remove_folder, with_guess
+from annotation.package import (
+    MANIFEST,
+    Package,
+    PackageImage,
+    describe,
+    find_namesakes,
+    remove_folder,
+    with_guess,
+)
 from annotation.page import write_page
 from dataloader.dataset_info import DatasetInfo
 from dataloader.ignore_mask import Masks, mask_of, read_regions
@@ -45,7 +53,7 @@ def write_package(
 
     Args:
         folder: to be made; ``EXP/annotation/round_NN``.
-        items: images of the target, those without asked regions among them or not.
+        items: images of the target, also those without asked regions.
         asked: superpixel path -> ids of the regions to be labelled.
         info: the target dataset.
         predictions: image path -> (H, W) uint8 train ids at the image's own size, a first guess
@@ -68,12 +76,12 @@ def write_package(
     new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     remove_folder(new)
     try:
-        writer = _Writer(new, ClassList.of_dataset(info), formats, folder.name)
+        writer = _Writer(new, _classes(folder.parent, info), formats, folder.name)
         for item in chosen:
             prediction = (predictions or {}).get(item.image)
             regions = read_regions(item.superpixel, mask_of(item, masks))
             writer.add(item, asked[item.superpixel], regions, prediction, root)
-        writer.finish(info)
+        writer.finish(info, find_namesakes(items, writer.images, root))
         try:
             new.rename(folder)
         except OSError as error:
@@ -83,6 +91,18 @@ def write_package(
     package = Package.load(folder)
     write_page(package, {})
     return package
+
+
+def _classes(folder: Path, info: DatasetInfo) -> ClassList:
+    """The classes for a new package below ``EXP/annotation``, in the colours of the first there.
+
+    All packages of a run are read by one list; a palette may be changed between rounds.
+    """
+    classes = ClassList.of_dataset(info)
+    for path in sorted(folder.glob(f"[!.]*/{MANIFEST}"))[:1]:
+        earlier = Package.load(path.parent).classes
+        classes = earlier if earlier.agrees(classes) else classes
+    return classes
 
 
 class _Writer:
@@ -176,7 +196,7 @@ class _Writer:
             colors = self.classes.color_table[guess]
             write_png(self.folder / "masks_color" / f"{image.name}.png", colors)
 
-    def finish(self, info: DatasetInfo) -> None:
+    def finish(self, info: DatasetInfo, namesakes: tuple[str, ...]) -> None:
         """Write the files that hold all images."""
         if "coco" in self.formats:
             write_json(self.folder / "coco.json", self.coco.content)
@@ -190,7 +210,8 @@ class _Writer:
             write_json(self.folder / "label_studio.json", self.tasks)
             write_text(self.folder / "label_studio.xml", labelling_interface(self.classes))
         write_text(self.folder / "classes.csv", self._class_table())
-        Package(self.folder, info.name, self.classes, tuple(self.images)).save()
+        images = tuple(self.images)
+        Package(self.folder, info.name, self.classes, images, namesakes).save()
 
     def _class_table(self) -> str:
         text = io.StringIO()

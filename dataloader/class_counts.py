@@ -1,11 +1,20 @@
 """Pixels of regions by class."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
+from dataloader.dataset_info import free_name
 from dataloader.ignore_mask import NO_REGION
 
 VOID = "void"
-"""What pixels without a class are called."""
+"""What pixels without a class are called, see :func:`names_with_void`."""
+
+
+def names_with_void(class_names: Iterable[str]) -> list[str]:
+    """The names, then what pixels without a class are called: no class has that name."""
+    names = list(class_names)
+    return [*names, free_name(VOID, names)]
 
 
 def count_classes(regions: np.ndarray, label: np.ndarray, num_classes: int) -> np.ndarray:

@@ -5,6 +5,7 @@ file anywhere; a new dataset needs no code. ``docs/datasets.md`` has a table of 
 ``info.schema.json`` their types, and :mod:`dataloader.info_file` checks both and the rest.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
@@ -108,6 +109,14 @@ class DatasetInfo:
             numbers = range(int(first), int(last or first) + 1)
             stems.update(str(number).zfill(len(first)) for number in numbers)
         return frozenset(stems)
+
+
+def free_name(name: str, names: Iterable[str]) -> str:
+    """``name``, with underscores after it while it is one of the names of classes."""
+    taken = {n.casefold() for n in names}
+    while name in taken:
+        name += "_"
+    return name
 
 
 def dataset_names() -> list[str]:

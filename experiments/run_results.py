@@ -6,7 +6,7 @@ import numpy as np
 
 import train_ADA
 from dataloader.active_set import ActiveSet
-from dataloader.class_counts import VOID
+from dataloader.class_counts import names_with_void
 from dataloader.domain import load_domain
 from dataloader.oracle import GroundTruth
 from experiments.config import NOTE, Config, Run
@@ -52,7 +52,7 @@ class Spender:
         domain = load_domain(flags, "trg", "train", "image", "label", "superpixel")
         domain = domain.with_regions("train")
         self.oracle = GroundTruth(domain)
-        self.names = [*domain.info.class_names, VOID]
+        self.names = names_with_void(domain.info.class_names)
         self.everything = {(path, r) for path, ids in domain.regions.items() for r in ids}
 
     def shares(self, regions: Iterable[tuple[str, int]]) -> Shares:

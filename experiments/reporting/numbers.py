@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dataloader.class_counts import VOID
+from dataloader.class_counts import names_with_void
 from experiments.reporting.chosen import LABELLED, ChosenRegion
 from experiments.reporting.run_files import Run
 from utils.metrics import padded_names
@@ -21,7 +21,7 @@ EMPTY = {
 
 
 class ClassPixels(NamedTuple):
-    """Pixels by class name, "void" last.
+    """Pixels by class name, those without a class last.
 
     Attributes:
         chosen: of the labelled regions whose labels are known; for people, as they answered.
@@ -151,7 +151,7 @@ def class_pixels(
     chosen: Sequence[ChosenRegion], class_names: Sequence[str], totals: np.ndarray | None
 ) -> ClassPixels:
     """Return the pixels of selected regions by class, beside those of the whole target."""
-    names = [*class_names, VOID]
+    names = names_with_void(class_names)
 
     def named(counts: np.ndarray) -> dict[str, int]:
         return dict(zip(names, map(int, counts), strict=True))

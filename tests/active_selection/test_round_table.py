@@ -36,6 +36,15 @@ def test_table_of_a_round():
     assert len({len(line) for line in lines}) == 1
 
 
+def test_a_class_called_void_is_counted_apart_from_what_has_no_class():
+    names = ["void", "sky"]
+    counted = labelled_by_class([np.array([9, 2, 5])], names)
+    assert counted.pixels == {"void": 9, "sky": 2, "void_": 5}
+    lines = round_table({"mIoU": 1.0, "IoU": {"void": 1.0, "sky": 1.0}}, None, counted, counted)
+    assert [line.split()[0] for line in lines] == ["class", "void", "sky", "void_", "all"]
+    assert [line.split()[-2] for line in lines[1:]] == ["9", "2", "5", "16"]
+
+
 def test_table_of_a_first_round_without_labels():
     nothing = labelled_by_class([], NAMES)
     lines = round_table({"mIoU": 1.0, "IoU": {"road": 1.0}}, None, nothing, nothing)

@@ -148,6 +148,8 @@ def test_archives_without_answers_or_with_several(package, refuse, tmp_path):
     refuse(archive(tmp_path / "text.zip", ("a.txt", b"hello")), "holds no answers")
     refuse(archive(tmp_path / "jpg.zip", ("a.JPG", b"hello")), "(a.JPG is JPEG, which changes")
     refuse(archive(tmp_path / "two.zip", ("a.json", b"[]"), ("b.xml", b"<a/>")), "a.json, b.xml")
+    members = (f"{package.images[0].name}.png", png()), ("palette.json", b"{}")
+    refuse(archive(tmp_path / "masks.zip", *members), "masks.zip: palette.json: is no export")
 
 
 @pytest.mark.parametrize(
@@ -203,6 +205,10 @@ def test_label_maps_of_unclear_kinds(package, refuse, tmp_path):
     refuse(path.parent, "colour [7, 7, 7]")
     Image.fromarray(np.full(SIZE, 26, np.uint8)).save(path)
     refuse(path.parent, "value 26")
+
+
+def test_maps_of_region_numbers_are_no_answers(package, refuse):
+    refuse(package.folder / "regions", "holds the numbers of the asked regions")
 
 
 INDEXED = {  # what is inside and outside of the asked regions; None: black, a text: its class

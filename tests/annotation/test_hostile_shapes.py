@@ -61,7 +61,7 @@ SHAPES = {
     "million points": '<polygon label="road" points="' + "0,0;" * 1_000_000 + '0,0"/>',
     "far away": '<polygon label="road" points="-9999,0;5,5;0,5"/>',
     "box": '<box label="road" xtl="1" ytl="x" xbr="5" ybr="5"/>',
-    "turned": '<box label="road" xtl="1" ytl="1" xbr="5" ybr="5" rotation="45"/>',
+    "turned nan": '<box label="road" xtl="1" ytl="1" xbr="5" ybr="5" rotation="nan"/>',
     "turned how": '<box label="road" xtl="1" ytl="1" xbr="5" ybr="5" rotation="much"/>',
     "mask outside": '<mask label="road" rle="0,4" left="31" top="0" width="2" height="2"/>',
     "mask negative": '<mask label="road" rle="0,4" left="-1" top="0" width="2" height="2"/>',
@@ -102,20 +102,21 @@ def test_brush_strokes(package, refuse, tmp_path, value):
 
 
 @pytest.mark.parametrize(
-    ("kind", "value"),
+    ("kind", "value", "words"),
     [
-        ("polygonlabels", {"points": [[0, 0], [1, 1]]}),
-        ("polygonlabels", {"points": [[0, 0], [1, 1, 1], [4, 4]]}),
-        ("polygonlabels", {"points": [0, 1, 2]}),
-        ("polygonlabels", {"points": [[0, 0], [1e9, 1], [4, 4]]}),
-        ("rectanglelabels", {"x": 1, "y": 1, "width": 9, "height": 9, "rotation": 30}),
-        ("rectanglelabels", {"x": None, "y": 1, "width": 9, "height": 9}),
-        ("keypointlabels", {"x": 1, "y": 1}),
+        ("polygonlabels", {"points": [[0, 0], [1, 1]]}, ""),
+        ("polygonlabels", {"points": [[0, 0], [1, 1, 1], [4, 4]]}, ""),
+        ("polygonlabels", {"points": [0, 1, 2]}, ""),
+        ("polygonlabels", {"points": [[0, 0], [1e9, 1], [4, 4]]}, ""),
+        ("rectanglelabels", {"x": 1, "y": 1, "width": 9, "height": 9, "rotation": "30"}, ""),
+        ("rectanglelabels", {"x": None, "y": 1, "width": 9, "height": 9}, ""),
+        ("brush", {"rle": GOOD}, "(brush) without a class"),
+        ("keypointlabels", {"x": 1, "y": 1}, ""),
     ],
 )
-def test_other_results_of_label_studio(package, refuse, tmp_path, kind, value):
+def test_other_results_of_label_studio(package, refuse, tmp_path, kind, value, words):
     (tmp_path / "answers.json").write_text(one_task(package, value, kind))
-    refuse(tmp_path / "answers.json")
+    refuse(tmp_path / "answers.json", words)
 
 
 def test_unknown_classes_are_named_with_the_nearest_known_one(package, refuse, tmp_path):

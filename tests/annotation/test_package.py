@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 from annotation.classes import ClassList, distinct_colors
 from annotation.drawing import polygons
 from annotation.labels import Labels, label_name
-from annotation.package import Package
+from annotation.package import Package, load_packages
 from annotation.write import write_package
 from dataloader.active_set import ActiveSet
 from dataloader.dataset_info import load_dataset
@@ -124,12 +124,27 @@ def test_a_dataset_may_have_classes_called_void_and_skip(run):
     assert [classes.code_of(n) for n in ("VOID", "skip", "void_", "skip_")] == [0, 1, 3, 4]
 
 
+def test_a_palette_that_is_changed_between_rounds_leaves_the_colours_of_the_run(run, tmp_path):
+    first = run.export("--round", "0")
+    content = json.loads(run.info.path.read_text())
+    (tmp_path / "info.json").write_text(json.dumps(content | {"palette": content["palette"][::-1]}))
+    second = run.export("--trg_dataset", str(tmp_path / "info.json"))
+    assert second.name != first.name and second.classes == first.classes
+    content["class_names"][0] = "street"
+    (tmp_path / "info.json").write_text(json.dumps(content))
+    out = str(run.folder / "annotation" / "round_02")
+    run.export("--trg_dataset", str(tmp_path / "info.json"), "--out", out)
+    refused(lambda: load_packages(run.folder / "annotation"), "its classes are not those of")
+
+
 def test_colours_that_look_alike_or_black_are_replaced():
     colors = distinct_colors([(0, 0, 0), (200, 0, 0), (200, 3, 0), (5, 5, 5), *[(9, 9, 9)] * 250])
     assert colors[1] == (200, 0, 0)
     array = np.array([(0, 0, 0), *colors])
     distance = np.abs(array[:, None] - array[None]).max(2) + 999 * np.eye(len(array), dtype=int)
     assert distance.min() >= 8
+    wanted = [(128, 64, 128), (128, 64, 129), (32, 224, 32)]
+    assert distinct_colors(wanted)[::2] == wanted[::2]
 
 
 class Links(HTMLParser):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import struct
+import unicodedata
 import zipfile
 import zlib
 from pathlib import Path
@@ -11,9 +12,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from annotation.coco import turned
 from annotation.package import Package
 from tests.annotation.conftest import BLOCK, HEIGHT, WIDTH, Run
-from tests.annotation.drawn import TOOLS, Drawn, chunk, coco, label_studio, masks, one_coco
+from tests.annotation.drawn import (
+    TOOLS,
+    Drawn,
+    chunk,
+    coco,
+    label_studio,
+    masks,
+    one_coco,
+    one_cvat,
+    one_task,
+)
+from utils.errors import UserError
 
 
 def answers(run: Run, package: Package, whole: bool = False) -> Drawn:
@@ -57,10 +70,17 @@ def test_pixels_outside_of_the_asked_regions_are_told_of_and_not_taken(run, tool
 
 
 @pytest.mark.parametrize(
-    ("around", "within", "notes"), [(0, 0, 1), (0, 2, 0), (255, 0, 0), (None, 0, 0)]
+    ("around", "within", "note"),
+    [
+        (0, 0, "are 0, which is class 'road'"),
+        (0, 2, "did the tool count from 1?"),
+        (255, 0, None),
+        (255, 2, None),
+        (None, 0, None),
+    ],
 )
 def test_zeros_around_the_asked_regions_are_told_of_once(
-    run, tmp_path, capsys, around, within, notes
+    run, tmp_path, capsys, around, within, note
 ):
     """Perhaps 0 was meant as not painted; None: whole images are labelled."""
     package = run.export("--round", "0")
@@ -71,7 +91,8 @@ def test_zeros_around_the_asked_regions_are_told_of_once(
         if around is not None:
             codes[~asked] = around
     run.take(masks(package, drawn, tmp_path / "a", "grey"))
-    assert capsys.readouterr().out.count("are 0, which is class 'road'") == notes
+    told = capsys.readouterr().out
+    assert told.count("note: ") == bool(note) and (note or "") in told
 
 
 def test_the_first_guess_comes_back_from_every_file_of_the_package(run, tmp_path, capsys):
@@ -273,6 +294,144 @@ def test_a_region_is_skipped_where_skip_covers_more_than_classes_do(run, tmp_pat
     )
 
 
+@pytest.mark.parametrize("changed", [("image_id",), ("category_id", "id"), ("image_id", "id")])
+def test_ids_of_coco_may_be_texts(run, tmp_path, changed):
+    package = run.export("--round", "0")
+    path = coco(package, answers(run, package), tmp_path / "a.json", "runs")
+    content = json.loads(path.read_text())
+    for entry in (entry for part in content.values() for entry in part):
+        entry |= {key: str(entry[key]) for key in changed if key in entry}
+    path.write_text(json.dumps(content))
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+OWN_NAMES = [  # round 1 asks for regions of night/a b.jpg, and not for those of day/a b.png
+    ("night/a b.png", True),
+    ("a b.png", True),
+    ("masks/a b.png", True),
+    ("img/day/a b.png", False),
+    ("somewhere/day/a b.png", False),
+]
+
+
+@pytest.mark.parametrize(("name", "taken"), OWN_NAMES)
+def test_own_names_of_images_in_folders(run, tmp_path, capsys, name, taken):
+    run.export()
+    path = tmp_path / "own" / name
+    path.parent.mkdir(parents=True)
+    Image.fromarray(np.full((HEIGHT, WIDTH), 11, np.uint8)).save(path)
+    if not taken:
+        with pytest.raises(UserError, match="no answers"):
+            run.take(tmp_path / "own")
+        assert f"{name}: is in no labelling package" in capsys.readouterr().out
+        return
+    run.take(tmp_path / "own")
+    assert (run.label(2)[np.isin(run.superpixels, [2, 3])] == 24).all()
+
+
+def test_own_names_of_two_asked_images_are_told_apart_by_their_folders(run, tmp_path):
+    run.export("--round", "0")
+    run.export()
+    for name, code in (("labels/day/a b.png", 11), ("labels/night/a b.png", 13)):
+        path = tmp_path / "own" / name
+        path.parent.mkdir(parents=True)
+        Image.fromarray(np.full((HEIGHT, WIDTH), code, np.uint8)).save(path)
+    name = unicodedata.normalize("NFD", "ä,<&>.png")  # as in archives of macOS
+    Image.fromarray(np.full((HEIGHT, WIDTH), 0, np.uint8)).save(tmp_path / "own" / name)
+    run.take(tmp_path / "own")
+    assert (run.label(0)[run.superpixels == 1] == 24).all()
+    assert (run.label(1)[run.superpixels == 5] == 7).all()
+    assert (run.label(2)[run.superpixels == 2] == 26).all()
+
+
+def test_masks_of_cvat_may_lie_in_the_folders_of_a_task_of_its_file_share(run, tmp_path):
+    package = run.export("--round", "0")
+    path = TOOLS["cvat segmentation mask"](package, answers(run, package), tmp_path)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "b.zip", "w") as new:
+        for name in old.namelist():
+            new.writestr(name.replace("/", "/round_00/images/"), old.read(name))
+    run.take(tmp_path / "b.zip")
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+TURNED = {  # each covers region 1, which is x 8 to 16 and y 0 to 8
+    "cvat box": '<box label="car" xtl="10" ytl="-2" xbr="14" ybr="10" rotation="90"/>'
+    '<box label="car" xtl="8" ytl="0" xbr="16" ybr="4" rotation="180"/>'
+    '<box label="car" xtl="8" ytl="4" xbr="16" ybr="8" rotation="360.0"/>',
+    "cvat ellipse": '<ellipse label="car" cx="12" cy="4" rx="9" ry="30" rotation="90"/>',
+    "label studio": {"x": 50, "y": 0, "width": 25, "height": 100 / 3, "rotation": 90},
+}
+
+
+@pytest.mark.parametrize("tool", TURNED)
+def test_shapes_may_be_turned(run, tmp_path, tool):
+    package = run.export("--round", "0")
+    path = tmp_path / ("a.json" if tool == "label studio" else "a.xml")
+    if tool == "label studio":
+        value = TURNED[tool] | {"rectanglelabels": ["car"]}
+        path.write_text(one_task(package, value, "rectanglelabels"))
+    else:
+        path.write_text(one_cvat(package, TURNED[tool]))
+    run.take(path)
+    assert (run.label(0)[run.superpixels == 1] == 26).all()
+
+
+def test_shapes_are_turned_clockwise():
+    assert np.allclose(turned([5, 1, 3, 1], 30, (3, 1)), [3 + 3**0.5, 2, 3, 1])
+
+
+def with_class_background(run: Run) -> None:
+    """Let people label cars by the name of what CVAT calls not drawn."""
+    names = ["background" if name == "car" else name for name in run.info.class_names]
+    info = run.root.parent / "info.json"
+    content = json.loads((run.info.path).read_text())
+    info.write_text(json.dumps(content | {"class_names": names}))
+
+
+def test_a_class_called_background_comes_back_from_masks_of_cvat(run, tmp_path, capsys):
+    with_class_background(run)
+    for n, item in enumerate(run.items[:2]):
+        (tmp_path / "pred").mkdir(exist_ok=True)
+        Image.fromarray(run.truth[n]).save(tmp_path / "pred" / f"{Path(item.image).stem}.png")
+    flags = ("--trg_dataset", str(run.root.parent / "info.json"))
+    package = run.export("--round", "0", *flags, "--pred_dir", str(tmp_path / "pred"))
+    files = [
+        package.folder / "cvat_masks.zip",
+        TOOLS["cvat segmentation mask"](package, answers(run, package), tmp_path),
+    ]
+    for file in files:
+        run.take(file)
+        assert "note: " not in capsys.readouterr().out.replace("note: all answers", "")
+        assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+        shutil.rmtree(run.folder / "annotation" / "labels")
+
+
+@pytest.mark.parametrize(
+    ("lines", "black_is_road", "words"),
+    [
+        ("background:9,9,9::", False, "class 'background' and what nobody drew have one colour"),
+        ("road:0,0,0::", True, "'road' is black there"),
+        ("unlabelled:0,0,0::", False, None),
+    ],
+)
+def test_what_nobody_drew_in_masks_of_cvat(run, tmp_path, capsys, lines, black_is_road, words):
+    with_class_background(run)
+    package = run.export("--round", "0", "--trg_dataset", str(run.root.parent / "info.json"))
+    nothing = (9, 9, 9) if "9" in lines else (0, 0, 0)
+    colors = np.full((HEIGHT, WIDTH, 3), nothing, np.uint8)
+    colors[:, 10:] = (70, 70, 70)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("labelmap.txt", f"{lines}\nbuilding:70,70,70::\n")
+        with archive.open(f"SegmentationClass/{package.images[0].name}.png", "w") as file:
+            Image.fromarray(colors).save(file, "PNG")
+    run.take(tmp_path / "a.zip")
+    told = capsys.readouterr().out
+    assert words in told if words else "note: " not in told
+    assert (run.label(0)[:8, 8:10] == (7 if black_is_road else 255)).all()
+    assert (run.label(0)[:8, 10:16] == 11).all()
+
+
 ADDRESSES = {
     "uploaded": {"image": "/data/upload/1/0123abcd-FILE"},
     "local": {"image": "/data/local-files/?d=images/FILE"},
@@ -303,6 +462,21 @@ def test_transparent_pixels_are_not_labelled(run, tmp_path):
     Image.fromarray(rgba).save(tmp_path / "a" / f"{package.images[0].name}.png")
     run.take(tmp_path / "a")
     assert (run.label(0)[:8, 8:10] == 255).all() and (run.label(0)[:8, 10:16] == 7).all()
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_label_maps_that_are_no_png_beside_others_are_told_of(run, tmp_path, capsys, suffix):
+    package = run.export("--round", "0")
+    path = masks(package, answers(run, package), tmp_path / "a", "color")
+    for image in package.images:  # photos beside their label maps
+        (path / f"{image.name}.JPG").touch()
+    run.take(path)
+    assert "note: " not in capsys.readouterr().out
+    name = package.images[1].name
+    (path / f"{name}.JPG").unlink()
+    (path / f"{name}.png").rename(path / f"{name}.{suffix}")
+    run.take(path)
+    assert f"{name}.{suffix} is no PNG" in capsys.readouterr().out
 
 
 def low_bits(codes: np.ndarray, bits: int) -> bytes:

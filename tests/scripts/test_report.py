@@ -241,6 +241,8 @@ def test_predictions_are_counted_of_the_regions_that_labels_are():
     of_the_release = dataclasses.replace(answered, predicted=None, region=3)
     twice = {"road": 10, "car": 30, "void": 0}
     assert class_pixels([answered, of_the_release], names, None) == (twice, None, None)
+    chosen, *_ = class_pixels([answered], ["void", "car"], None)
+    assert chosen == {"void": 5, "car": 15, "void_": 0}
 
 
 def test_several_experiments_of_any_kind(script, experiment, report, toy_city, tmp_path):
