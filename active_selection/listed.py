@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from pathlib import Path
 
 from dataloader.active_set import ActiveSet
@@ -38,6 +39,33 @@ def warn_of_unlisted(datalist: Path, active_set: ActiveSet, target: Domain) -> N
         )
 
 
+def warn_of_other_round(first_round: int, checkpoint: Path, datalist: Path) -> None:
+    """Warn if files that later rounds continue from are those of other rounds, by their names.
+
+    The published release trained the first round itself, and did not read its --init_checkpoint.
+
+    Args:
+        first_round: --init_iteration, above 0.
+        checkpoint: --init_checkpoint, the network of this round.
+        datalist: --datalist_path, what is labelled after the selection before.
+    """
+    network = re.fullmatch(r"checkpoint(\d{2,})?\.tar", checkpoint.name)
+    if network and network[1] != f"{first_round:02d}":
+        kept = f"of round {int(network[1])}" if network[1] else "of the warm-up"
+        log.warning(
+            "--init_checkpoint %s: is named as the network %s, and is validated as that of round "
+            "%d (--init_iteration), without training; name checkpoint%02d.tar to continue there",
+            *(checkpoint, kept, first_round, first_round),
+        )
+    listed = re.fullmatch(r"datalist_(\d{2,})\.pkl", datalist.name)
+    if listed and int(listed[1]) != first_round - 1:
+        log.warning(
+            "--datalist_path %s: is named as that of round %d, and is taken for what round %d "
+            "(--init_iteration) was trained with; name datalist_%02d.pkl to continue there",
+            *(datalist, int(listed[1]), first_round, first_round - 1),
+        )
+
+
 def warn_of_other_root(datalist: Path, domain: Domain, flag: str) -> None:
     """Warn if all images that a datalist lists lie outside of the data root that a flag names."""
     root = os.path.join(os.path.abspath(domain.root), "")
@@ -48,6 +76,6 @@ def warn_of_other_root(datalist: Path, domain: Domain, flag: str) -> None:
     if Path(os.path.realpath(root)) not in first.parents:
         log.warning(
             "%s: its images are read where it lists them (%s), not from %s %s; to read those, "
-            "give --relocate OLD NEW",
+            "give --relocate OLD=NEW",
             *(datalist, shown(images[0]), flag, domain.root),
         )

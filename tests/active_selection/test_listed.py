@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from active_selection.listed import warn_of_other_root, warn_of_unlisted
+from active_selection.listed import (
+    warn_of_other_root,
+    warn_of_other_round,
+    warn_of_unlisted,
+)
 from dataloader.active_set import ActiveSet
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
@@ -61,4 +65,23 @@ def test_a_list_of_another_folder_than_the_root_is_told_of(target, tmp_path, cap
     assert (
         f"l.pkl: its images are read where it lists them ({target.items[0].image})" in caplog.text
     )
-    assert f"not from --trg_data_dir {tmp_path / 'other'}; to read those, give" in caplog.text
+    assert f"not from --trg_data_dir {tmp_path / 'other'}; to read those, give --relocate OLD=" in (
+        caplog.text
+    )
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "datalist", "told"),
+    [
+        ("checkpoint03.tar", "datalist_02.pkl", []),
+        ("best.tar", "mine.pkl", []),
+        ("checkpoint.tar", "datalist_02.pkl", ["checkpoint.tar: is named as the network of the w"]),
+        ("checkpoint02.tar", "datalist_02.pkl", ["checkpoint02.tar: is named as the network of r"]),
+        ("checkpoint03.tar", "datalist_03.pkl", ["datalist_03.pkl: is named as that of round 3"]),
+        ("checkpoint02.tar", "datalist_01.pkl", ["name checkpoint03.tar", "name datalist_02.pkl"]),
+    ],
+)
+def test_files_of_another_round_are_told_of(checkpoint, datalist, told, caplog):
+    warn_of_other_round(3, Path("exp", checkpoint), Path("exp", datalist))
+    assert len(caplog.records) == len(told)
+    assert all(part in message for part, message in zip(told, caplog.messages, strict=True))
