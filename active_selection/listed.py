@@ -40,16 +40,27 @@ def warn_of_unlisted(datalist: Path, active_set: ActiveSet, target: Domain) -> N
 
 
 def warn_of_other_round(first_round: int, checkpoint: Path, datalist: Path) -> None:
-    """Warn if files that later rounds continue from are those of other rounds, by their names.
+    """Warn if files that a run continues from are those of another round, by their names.
 
     The published release trained the first round itself, and did not read its --init_checkpoint.
 
     Args:
-        first_round: --init_iteration, above 0.
+        first_round: --init_iteration.
         checkpoint: --init_checkpoint, the network of this round.
         datalist: --datalist_path, what is labelled after the selection before.
     """
     network = re.fullmatch(r"checkpoint(\d{2,})?\.tar", checkpoint.name)
+    listed = re.fullmatch(r"datalist_(\d{2,})\.pkl", datalist.name)
+    after = int(listed[1]) + 1 if listed else first_round
+    if network and network[1] and int(network[1]) == after != first_round:
+        log.warning(
+            "--init_iteration %d: %s and %s are named as those of round %d; give --init_iteration "
+            "%d to continue there, with the share of density and the numbers of that round",
+            *(first_round, checkpoint, datalist, after, after),
+        )
+        return
+    if not first_round:  # a new experiment, perhaps on what another one labelled
+        return
     if network and network[1] != f"{first_round:02d}":
         kept = f"of round {int(network[1])}" if network[1] else "of the warm-up"
         log.warning(
@@ -57,12 +68,11 @@ def warn_of_other_round(first_round: int, checkpoint: Path, datalist: Path) -> N
             "%d (--init_iteration), without training; name checkpoint%02d.tar to continue there",
             *(checkpoint, kept, first_round, first_round),
         )
-    listed = re.fullmatch(r"datalist_(\d{2,})\.pkl", datalist.name)
-    if listed and int(listed[1]) != first_round - 1:
+    if after != first_round:
         log.warning(
             "--datalist_path %s: is named as that of round %d, and is taken for what round %d "
             "(--init_iteration) was trained with; name datalist_%02d.pkl to continue there",
-            *(datalist, int(listed[1]), first_round, first_round - 1),
+            *(datalist, after - 1, first_round, first_round - 1),
         )
 
 

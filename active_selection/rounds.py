@@ -99,8 +99,7 @@ class Experiment:
             args, needs, datalist, target_labels=not self.people, world=world
         )
         if datalist and first_round == args.init_iteration:  # later ones are the run's own
-            if first_round:
-                warn_of_other_round(first_round, checkpoint, datalist)
+            warn_of_other_round(first_round, checkpoint, datalist)
             warn_of_unlisted(datalist, self.active_set, self.target)
             if not args.relocate:
                 warn_of_other_root(datalist, self.source, "--src_data_dir")

@@ -71,17 +71,30 @@ def test_a_list_of_another_folder_than_the_root_is_told_of(target, tmp_path, cap
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "datalist", "told"),
+    ("first_round", "checkpoint", "datalist", "told"),
     [
-        ("checkpoint03.tar", "datalist_02.pkl", []),
-        ("best.tar", "mine.pkl", []),
-        ("checkpoint.tar", "datalist_02.pkl", ["checkpoint.tar: is named as the network of the w"]),
-        ("checkpoint02.tar", "datalist_02.pkl", ["checkpoint02.tar: is named as the network of r"]),
-        ("checkpoint03.tar", "datalist_03.pkl", ["datalist_03.pkl: is named as that of round 3"]),
-        ("checkpoint02.tar", "datalist_01.pkl", ["name checkpoint03.tar", "name datalist_02.pkl"]),
+        (3, "checkpoint03.tar", "datalist_02.pkl", []),
+        (3, "best.tar", "mine.pkl", []),
+        (0, "checkpoint.tar", "datalist_02.pkl", []),
+        (
+            3,
+            "checkpoint.tar",
+            "datalist_02.pkl",
+            ["checkpoint.tar: is named as the network of the"],
+        ),
+        (3, "checkpoint02.tar", "datalist_02.pkl", ["named as the network of round 2, and is val"]),
+        (
+            3,
+            "checkpoint03.tar",
+            "datalist_03.pkl",
+            ["datalist_03.pkl: is named as that of round 3"],
+        ),
+        (3, "checkpoint01.tar", "datalist_01.pkl", ["name checkpoint03.tar", "datalist_02.pkl"]),
+        (0, "checkpoint02.tar", "datalist_01.pkl", ["those of round 2; give --init_iteration 2"]),
+        (3, "checkpoint02.tar", "datalist_01.pkl", ["those of round 2; give --init_iteration 2"]),
     ],
 )
-def test_files_of_another_round_are_told_of(checkpoint, datalist, told, caplog):
-    warn_of_other_round(3, Path("exp", checkpoint), Path("exp", datalist))
+def test_files_of_another_round_are_told_of(first_round, checkpoint, datalist, told, caplog):
+    warn_of_other_round(first_round, Path("exp", checkpoint), Path("exp", datalist))
     assert len(caplog.records) == len(told)
     assert all(part in message for part, message in zip(told, caplog.messages, strict=True))
