@@ -3,15 +3,36 @@
 import logging
 import os
 import re
+from argparse import Namespace
 from pathlib import Path
 
 from dataloader.active_set import ActiveSet
+from dataloader.datalist import read_datalist
 from dataloader.domain import Domain
 from dataloader.item import shown
 from dataloader.oracle import Annotations
+from dataloader.relocation import Moves
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
+
+
+def warn_of_start(
+    args: Namespace,
+    checkpoint: Path,
+    datalist: Path,
+    active_set: ActiveSet,
+    source: Domain,
+    target: Domain,
+) -> None:
+    """Warn of all that the functions below look for, where the first round starts from files."""
+    warn_of_other_round(args.init_iteration, checkpoint, datalist)
+    warn_of_unlisted(datalist, active_set, target)
+    for domain, prefix in ((source, "src"), (target, "trg")):
+        given = getattr(args, f"{prefix}_datalist")
+        warn_of_other_list(datalist, domain, f"--{prefix}_datalist", given, args.relocate)
+        if not args.relocate:
+            warn_of_other_root(datalist, domain, f"--{prefix}_data_dir")
 
 
 def warn_of_unlisted(datalist: Path, active_set: ActiveSet, target: Domain) -> None:
@@ -88,4 +109,23 @@ def warn_of_other_root(datalist: Path, domain: Domain, flag: str) -> None:
             "%s: its images are read where it lists them (%s), not from %s %s; to read those, "
             "give --relocate OLD=NEW",
             *(datalist, shown(images[0]), flag, domain.root),
+        )
+
+
+def warn_of_other_list(
+    datalist: Path, domain: Domain, flag: str, given: str | None, moves: Moves = ()
+) -> None:
+    """Warn if a list that a flag names has other images than a datalist, which is what counts."""
+    if given is None:
+        return
+    try:
+        images = {item.image for item in read_datalist(given, domain.root, moves, columns=1)}
+    except UserError as error:
+        log.warning("%s: is not needed, as %s lists the images (%s)", flag, datalist, error)
+        return
+    own = {item.image for item in domain.items}
+    if images != own:
+        log.warning(
+            "%s %s: does not count, as %s lists the images: %d, of which %d are in this list of %d",
+            *(flag, given, datalist, len(own), len(own & images), len(images)),
         )

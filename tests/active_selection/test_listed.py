@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from active_selection.listed import (
+    warn_of_other_list,
     warn_of_other_root,
     warn_of_other_round,
     warn_of_unlisted,
@@ -98,3 +99,23 @@ def test_files_of_another_round_are_told_of(first_round, checkpoint, datalist, t
     warn_of_other_round(first_round, Path("exp", checkpoint), Path("exp", datalist))
     assert len(caplog.records) == len(told)
     assert all(part in message for part, message in zip(told, caplog.messages, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        ("1.png - s1.png\n0.png - s0.png\n", ""),
+        ("0.png\n2.png\n3.png\n", ".txt: does not count, as l.pkl lists the images: 2, of which 1"),
+        (None, "--trg_datalist: is not needed, as l.pkl lists the images ("),
+    ],
+)
+def test_a_list_beside_a_datalist_is_told_of_where_it_differs(
+    target, tmp_path, caplog, listed, told
+):
+    path = tmp_path / "list.txt"
+    if listed:
+        path.write_text(listed)
+    warn_of_other_list(Path("l.pkl"), target, "--trg_datalist", None)
+    warn_of_other_list(Path("l.pkl"), target, "--trg_datalist", str(path))
+    assert len(caplog.records) == bool(told)
+    assert told in caplog.text
