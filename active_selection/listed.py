@@ -2,15 +2,37 @@
 
 import logging
 import os
+import re
+from argparse import Namespace
 from pathlib import Path
 
 from dataloader.active_set import ActiveSet
+from dataloader.datalist import read_datalist
 from dataloader.domain import Domain
 from dataloader.item import shown
 from dataloader.oracle import Annotations
+from dataloader.relocation import Moves
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
+
+
+def warn_of_start(
+    args: Namespace,
+    checkpoint: Path,
+    datalist: Path,
+    active_set: ActiveSet,
+    source: Domain,
+    target: Domain,
+) -> None:
+    """Warn of all that the functions below look for, where the first round starts from files."""
+    warn_of_other_round(args.init_iteration, checkpoint, datalist)
+    warn_of_unlisted(datalist, active_set, target)
+    for domain, prefix in ((source, "src"), (target, "trg")):
+        given = getattr(args, f"{prefix}_datalist")
+        warn_of_other_list(datalist, domain, f"--{prefix}_datalist", given, args.relocate)
+        if not args.relocate:
+            warn_of_other_root(datalist, domain, f"--{prefix}_data_dir")
 
 
 def warn_of_unlisted(datalist: Path, active_set: ActiveSet, target: Domain) -> None:
@@ -38,6 +60,43 @@ def warn_of_unlisted(datalist: Path, active_set: ActiveSet, target: Domain) -> N
         )
 
 
+def warn_of_other_round(first_round: int, checkpoint: Path, datalist: Path) -> None:
+    """Warn if files that a run continues from are those of another round, by their names.
+
+    The published release trained the first round itself, and did not read its --init_checkpoint.
+
+    Args:
+        first_round: --init_iteration.
+        checkpoint: --init_checkpoint, the network of this round.
+        datalist: --datalist_path, what is labelled after the selection before.
+    """
+    network = re.fullmatch(r"checkpoint(\d{2,})?\.tar", checkpoint.name)
+    listed = re.fullmatch(r"datalist_(\d{2,})\.pkl", datalist.name)
+    after = int(listed[1]) + 1 if listed else first_round
+    if network and network[1] and int(network[1]) == after != first_round:
+        log.warning(
+            "--init_iteration %d: %s and %s are named as those of round %d; give --init_iteration "
+            "%d to continue there, with the share of density and the numbers of that round",
+            *(first_round, checkpoint, datalist, after, after),
+        )
+        return
+    if not first_round:  # a new experiment, perhaps on what another one labelled
+        return
+    if network and network[1] != f"{first_round:02d}":
+        kept = f"of round {int(network[1])}" if network[1] else "of the warm-up"
+        log.warning(
+            "--init_checkpoint %s: is named as the network %s, and is validated as that of round "
+            "%d (--init_iteration), without training; name checkpoint%02d.tar to continue there",
+            *(checkpoint, kept, first_round, first_round),
+        )
+    if after != first_round:
+        log.warning(
+            "--datalist_path %s: is named as that of round %d, and is taken for what round %d "
+            "(--init_iteration) was trained with; name datalist_%02d.pkl to continue there",
+            *(datalist, after - 1, first_round, first_round - 1),
+        )
+
+
 def warn_of_other_root(datalist: Path, domain: Domain, flag: str) -> None:
     """Warn if all images that a datalist lists lie outside of the data root that a flag names."""
     root = os.path.join(os.path.abspath(domain.root), "")
@@ -48,6 +107,25 @@ def warn_of_other_root(datalist: Path, domain: Domain, flag: str) -> None:
     if Path(os.path.realpath(root)) not in first.parents:
         log.warning(
             "%s: its images are read where it lists them (%s), not from %s %s; to read those, "
-            "give --relocate OLD NEW",
+            "give --relocate OLD=NEW",
             *(datalist, shown(images[0]), flag, domain.root),
+        )
+
+
+def warn_of_other_list(
+    datalist: Path, domain: Domain, flag: str, given: str | None, moves: Moves = ()
+) -> None:
+    """Warn if a list that a flag names has other images than a datalist, which is what counts."""
+    if given is None:
+        return
+    try:
+        images = {item.image for item in read_datalist(given, domain.root, moves, columns=1)}
+    except UserError as error:
+        log.warning("%s: is not needed, as %s lists the images (%s)", flag, datalist, error)
+        return
+    own = {item.image for item in domain.items}
+    if images != own:
+        log.warning(
+            "%s %s: does not count, as %s lists the images: %d, of which %d are in this list of %d",
+            *(flag, given, datalist, len(own), len(own & images), len(images)),
         )

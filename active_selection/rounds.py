@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from active_selection.density import DensityOptions
-from active_selection.listed import warn_of_other_root, warn_of_unlisted
+from active_selection.listed import warn_of_start
 from active_selection.people import open_oracle, settle_answers, warn_of_unused
 from active_selection.phases import Phase, PhaseResult, plan_phases, run_phases, unlabelled_rows
 from active_selection.region_table import RegionTable, areas_only
@@ -95,10 +95,7 @@ class Experiment:
             args, needs, datalist, target_labels=not self.people, world=world
         )
         if datalist and first_round == args.init_iteration:  # later ones are the run's own
-            warn_of_unlisted(datalist, self.active_set, self.target)
-            if not args.relocate:
-                warn_of_other_root(datalist, self.source, "--src_data_dir")
-                warn_of_other_root(datalist, self.target, "--trg_data_dir")
+            warn_of_start(args, checkpoint, datalist, self.active_set, self.source, self.target)
         self.validate = make_validator(args, validation, self.model, self.runtime)
         self.recorder = start_recorder(
             *(args, folder.metrics, "train_ADA", args.finetune_itrs),

@@ -253,9 +253,13 @@ def _check(path: str | Path, data: Any) -> None:
     for key in (*REGION_KEYS, ASKED_KEY):
         regions = data.get(key, {})
         if not isinstance(regions, dict) or not all(
-            isinstance(name, str)
-            and isinstance(ids, (list, tuple, set))
-            and all(map(is_region_id, ids))
+            isinstance(name, str) and isinstance(ids, (list, tuple, set))
             for name, ids in regions.items()
         ):
             raise UserError(f"{path}: {key} does not map superpixel paths to lists of region ids")
+        for name, ids in regions.items():
+            if wrong := [one for one in ids if not is_region_id(one)]:
+                raise UserError(
+                    f"{path}: {key}: {shown(repr(wrong[0])[:40])} of {shown(name)} is no region "
+                    "id; these are whole numbers (int) from 0 to 255"
+                )

@@ -5,9 +5,13 @@ be kept from calling functions, but not from hashing nested tuples without end. 
 therefore executes only the few instructions that data needs, and refuses all others.
 """
 
+import ntpath
 import pickletools
+import posixpath
 import re
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -29,6 +33,11 @@ FILLS = {  # type of the container, and number of values to add; None: all since
 MAX_KEY = 4096  # length of string keys, limit of integer keys; other keys can be made to collide
 MAX_DEPTH = 64  # levels of nested containers, so that recursive code can walk through them
 LONG = 64  # characters that count as one more value
+PATHS = {
+    f"pathlib.{pure}{kind}Path": flavour
+    for kind, flavour in (("Posix", posixpath), ("Windows", ntpath))
+    for pure in ("", "Pure")
+}
 GROWTH = 16  # values that one byte of a file may create
 
 
@@ -55,7 +64,7 @@ class DataReader:
     bounded number of values, even if shared values are counted each time, so that code that walks
     through them ends.
 
-    NumPy scalars become numbers, and arrays become lists.
+    NumPy scalars become numbers, arrays become lists, and paths become text.
 
     Args:
         size: size of the file in bytes.
@@ -78,6 +87,7 @@ class DataReader:
                 shape, dtype, order == "F", data
             ),
         }
+        self.names |= {name: partial(self._path, flavour) for name, flavour in PATHS.items()}
 
     def load(self, file: BinaryIO) -> Any:
         """Return the value of the pickle that begins at the file's position.
@@ -185,6 +195,7 @@ class DataReader:
         if type(module) is not str or type(name) is not str:
             raise RefusedError("it is damaged")
         module = "builtins" if module == "__builtin__" else module
+        module = "pathlib" if module == "pathlib._local" else module  # Python 3.13
         known = f"{module.replace('numpy.core.', 'numpy._core.')}.{name}"
         if known not in self.names:
             raise RefusedError(f"it names {known}, which is not data")
@@ -218,6 +229,12 @@ class DataReader:
     def _encode(self, text: str, _: str) -> bytes:
         self.charge(len(text))
         return text.encode("latin-1")
+
+    def _path(self, flavour: ModuleType, *parts: str) -> str:
+        if not all(type(part) is str for part in parts):
+            raise RefusedError("it holds a path that is not text")
+        self.charge(sum(map(len, parts)))
+        return flavour.join("", *parts) or "."
 
     def _set(self, values: list = ()) -> set:
         self.charge(len(values))

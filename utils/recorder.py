@@ -13,8 +13,8 @@ kind           values
 ``validation`` ``mIoU`` and ``IoU`` (class name -> percent; null for a class that does not occur);
                ``confusion``: a row per class, the pixels of that label by predicted class; the
                last column counts predictions that are no class
-``selection``  ``name`` (strategy), ``budget``, ``pixels``, ``regions``
-``round``      ``mIoU``, ``labelled_percent`` and ``labelled_pixels`` that it was trained with
+``selection``  ``name`` (strategy), ``budget``, ``pixels``, ``regions``, ``void`` (regions without
+               any class); labelled pixels are in ``AL_record/round_XX.json``
 ``stage``      ``name``, ``seconds`` that this process spent on the stage
 =============  ==================================================================================
 """

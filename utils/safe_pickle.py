@@ -1,6 +1,7 @@
 """Read and write datalists and selections: pickles of plain lists, dicts, strings and numbers.
 
-Published files also hold NumPy scalars and arrays, which are read as plain numbers and lists.
+Published files also hold NumPy scalars and arrays, which are read as plain numbers and lists. Paths
+of :mod:`pathlib`, which notebooks write, are read as text.
 """
 
 import io
@@ -10,7 +11,13 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.files import atomic_write
-from utils.pickle_reader import DataReader, open_regular, reason_of
+from utils.pickle_reader import DataReader, RefusedError, open_regular, reason_of
+
+OTHER_FILES = {
+    b"\x1f\x8b": "it is compressed by gzip: unpack it",
+    b"PK\x03\x04": "it is a ZIP archive: unpack it or, if torch.save wrote it, use pickle.dump",
+}
+"""Other files that are given for pickles, by their first bytes."""
 
 
 def load_pickle(path: str | Path) -> Any:
@@ -24,6 +31,9 @@ def load_pickle(path: str | Path) -> Any:
     try:
         with open_regular(path) as file:
             data = file.read()
+        for start, what in OTHER_FILES.items():
+            if data.startswith(start):
+                raise RefusedError(what)
         return DataReader(len(data)).load(io.BytesIO(data))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error

@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from active_selection.listed import warn_of_other_root, warn_of_unlisted
+from active_selection.listed import (
+    warn_of_other_list,
+    warn_of_other_root,
+    warn_of_other_round,
+    warn_of_unlisted,
+)
 from dataloader.active_set import ActiveSet
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
@@ -61,4 +66,56 @@ def test_a_list_of_another_folder_than_the_root_is_told_of(target, tmp_path, cap
     assert (
         f"l.pkl: its images are read where it lists them ({target.items[0].image})" in caplog.text
     )
-    assert f"not from --trg_data_dir {tmp_path / 'other'}; to read those, give" in caplog.text
+    assert f"not from --trg_data_dir {tmp_path / 'other'}; to read those, give --relocate OLD=" in (
+        caplog.text
+    )
+
+
+@pytest.mark.parametrize(
+    ("first_round", "checkpoint", "datalist", "told"),
+    [
+        (3, "checkpoint03.tar", "datalist_02.pkl", []),
+        (3, "best.tar", "mine.pkl", []),
+        (0, "checkpoint.tar", "datalist_02.pkl", []),
+        (
+            3,
+            "checkpoint.tar",
+            "datalist_02.pkl",
+            ["checkpoint.tar: is named as the network of the"],
+        ),
+        (3, "checkpoint02.tar", "datalist_02.pkl", ["named as the network of round 2, and is val"]),
+        (
+            3,
+            "checkpoint03.tar",
+            "datalist_03.pkl",
+            ["datalist_03.pkl: is named as that of round 3"],
+        ),
+        (3, "checkpoint01.tar", "datalist_01.pkl", ["name checkpoint03.tar", "datalist_02.pkl"]),
+        (0, "checkpoint02.tar", "datalist_01.pkl", ["those of round 2; give --init_iteration 2"]),
+        (3, "checkpoint02.tar", "datalist_01.pkl", ["those of round 2; give --init_iteration 2"]),
+    ],
+)
+def test_files_of_another_round_are_told_of(first_round, checkpoint, datalist, told, caplog):
+    warn_of_other_round(first_round, Path("exp", checkpoint), Path("exp", datalist))
+    assert len(caplog.records) == len(told)
+    assert all(part in message for part, message in zip(told, caplog.messages, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        ("1.png - s1.png\n0.png - s0.png\n", ""),
+        ("0.png\n2.png\n3.png\n", ".txt: does not count, as l.pkl lists the images: 2, of which 1"),
+        (None, "--trg_datalist: is not needed, as l.pkl lists the images ("),
+    ],
+)
+def test_a_list_beside_a_datalist_is_told_of_where_it_differs(
+    target, tmp_path, caplog, listed, told
+):
+    path = tmp_path / "list.txt"
+    if listed:
+        path.write_text(listed)
+    warn_of_other_list(Path("l.pkl"), target, "--trg_datalist", None)
+    warn_of_other_list(Path("l.pkl"), target, "--trg_datalist", str(path))
+    assert len(caplog.records) == bool(told)
+    assert told in caplog.text

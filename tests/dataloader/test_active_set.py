@@ -148,6 +148,17 @@ def test_overlap_and_other_pickles_are_refused(active_set, tmp_path):
             ActiveSet.load(path, "/", "/")
 
 
+@pytest.mark.parametrize("wrong", [4.0, "4", True, -1, 256, None])
+def test_what_is_no_region_id_is_named(active_set, tmp_path, wrong):
+    path = tmp_path / "list.pkl"
+    active_set.save(path)
+    data = pickle.loads(path.read_bytes())
+    data["trg_label_suppix"] = {active_set.target[0].superpixel: [1, wrong]}
+    path.write_bytes(pickle.dumps(data))
+    with pytest.raises(UserError, match=rf"trg_label_suppix: {wrong!r} of .*whole numbers \(int\)"):
+        ActiveSet.load(path, "/", "/")
+
+
 def test_labelled_regions_of_no_listed_image_are_warned_of(active_set, tmp_path, caplog):
     path = tmp_path / "list.pkl"
     active_set.save(path)

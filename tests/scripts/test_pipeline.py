@@ -20,6 +20,7 @@ from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
 from models import get_model
 from tests.experiment import NETWORK, ROUNDS, SIZE, areas_of, flags, load, region_sets
+from utils import recorder
 from utils.checkpoint import load_model
 from utils.runtime import Runtime
 
@@ -109,6 +110,16 @@ def test_what_was_spent_is_logged_by_phase_round_and_in_total(experiment):
                 "selection {:02d}: {strategy} takes {regions} regions, {pixels} px of a budget of "
                 "{budget} px; {void} regions are void throughout"
             ).format(number, **phase) in text
+
+
+def test_the_metrics_hold_the_kinds_and_values_that_are_documented(experiment):
+    lines = recorder.read_metrics(experiment / "metrics.jsonl")
+    told = dict(re.findall(r"^``(\w+)`` +(.*(?:\n .*)*)", recorder.__doc__, re.MULTILINE))
+    assert {line["kind"] for line in lines} == told.keys()
+    for line in lines:
+        if line["kind"] == "selection":
+            values = line.keys() - {"kind", "round", "iteration"}
+            assert values == {*re.findall(r"``(\w+)``", told["selection"])}
 
 
 def test_pool_and_labelled_regions_part_all_regions(experiment, toy_city):

@@ -1,14 +1,17 @@
 """Data comes back as it is; hostile pickles run nothing and claim no memory."""
 
+import gzip
 import os
 import pickle
 import struct
 import subprocess
 import tracemalloc
 from collections import OrderedDict, defaultdict
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,6 +52,9 @@ def test_plain_data_round_trips_in_every_protocol(tmp_path_factory, value, proto
         ({1, 2}, {1, 2}),
         (OrderedDict(a=1), {"a": 1}),
         (defaultdict(list, a=[1]), {"a": [1]}),
+        (Path("/data/city", "a b.png"), "/data/city/a b.png"),
+        (Path(), "."),
+        (PureWindowsPath(r"D:\city\a.png"), r"D:\city\a.png"),
     ],
     ids=repr,
 )
@@ -58,6 +64,19 @@ def test_numpy_values_and_containers_come_out_plain(tmp_path, value, expected, p
     loaded = load_pickle(path)["key"]
     assert loaded == [expected, expected]
     assert type(loaded[0]) is type(expected) or isinstance(loaded[0], list)
+
+
+@pytest.mark.parametrize(
+    ("save", "remedy"),
+    [
+        (lambda path, value: path.write_bytes(gzip.compress(pickle.dumps(value))), "gzip: unpack"),
+        (lambda path, value: torch.save(value, path), "if torch.save wrote it, use pickle.dump"),
+    ],
+)
+def test_packed_pickles_are_told_apart_from_damaged_ones(tmp_path, save, remedy):
+    save(tmp_path / "list.pkl", {"a": [1]})
+    with pytest.raises(UserError, match=f"not a pickle of data .*{remedy}"):
+        load_pickle(tmp_path / "list.pkl")
 
 
 def test_equal_values_give_equal_bytes(tmp_path):
@@ -143,6 +162,11 @@ HOSTILE = {
     + b"("
     + 1000 * (g("_codecs", "encode") + b"h\x00X\x06\x00\x00\x00latin1\x86R")
     + b"t\x86.",
+    "a thousand paths": LETTERS
+    + b"("
+    + 1000 * (g("pathlib", "PosixPath") + b"h\x00\x85R")
+    + b"t\x86.",
+    "path of a number": g("pathlib", "PosixPath") + b"K\x01\x85R.",
     "texts of a thousand letters": TEXT_DTYPE + TEXTS + b"(" + 5000 * SCALAR + b"t\x87.",
     "memo of gigabytes": b"\x80\x04]r\xff\xff\xff\x7f.",
     "memo of gigabytes, as text": b"(lp2000000000\n.",
