@@ -34,7 +34,8 @@ _MACHINE = "device image_size num_workers seed amp channels_last compile determi
 _VALIDATION = "val_dataset val_data_dir val_datalist val_batch_size relocate"
 _TRAINING = f"""{_MODEL} {_MACHINE} {_VALIDATION} model_save_dir init_checkpoint
     src_dataset src_data_dir src_datalist trg_dataset trg_data_dir trg_datalist
-    resume tensorboard save_period dist_timeout freeze_bn ignore_idx train_batch_size grad_accum
+    resume accept_changed_data tensorboard save_period dist_timeout
+    freeze_bn ignore_idx train_batch_size grad_accum
     weight_decay total_itrs val_period train_lr train_lr_D loss_type focal_gamma"""
 FLAGS: dict[str, frozenset[str]] = {
     script: frozenset(names.split())
@@ -58,7 +59,7 @@ EVALUATED = {
 }
 """The flags of evaluation.py for the data, and those of inference.py that name the same."""
 SHORT_NAMES = {"p": "model_save_dir", "m": "model"}
-ONE_TIME = {"config", "resume", "accept_partial"}
+ONE_TIME = {"config", "resume", "accept_changed_data", "accept_partial"}
 """Flags that belong to one command, not to the run that it starts or continues."""
 
 

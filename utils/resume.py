@@ -40,11 +40,12 @@ FREE_FLAGS = {
     "keep_features",
     "accept_changed_data",
     "accept_partial",
-    "max_iterations",
     "report",
     "dist_timeout",
 }
 """Flags that may differ between a run and its continuation, since they change no result."""
+GROWS = "max_iterations"
+"""A flag that may differ, too, and is kept: how long the run is meant to be."""
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "opencv-python-headless")
 STATE_KEYS = {
     **{"name": str, "iteration": int, "validated": bool, "best": dict, "networks": dict},
@@ -120,7 +121,7 @@ class RunSettings:
         self.before = before
         for name, value in self.flags.items():
             old = flags.get(name, str(self.default(name)))  # a flag that was not there then
-            if not _mean_the_same(old, value):
+            if name != GROWS and not _mean_the_same(old, value):
                 hint = ""
                 if name == "train_batch_size":
                     machine = before.get("machine")

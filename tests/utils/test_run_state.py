@@ -15,7 +15,7 @@ from dataloader.item import Item
 from dataloader.loaders import TrainingLoader, training_loader
 from utils.errors import UserError
 from utils.optim import segmentation_optimizer
-from utils.resume import FREE_FLAGS, Progress, RunSettings, StateFile
+from utils.resume import FREE_FLAGS, GROWS, Progress, RunSettings, StateFile
 from utils.runtime import Runtime
 from utils.steps import SupervisedStep
 from utils.validation import Scores
@@ -71,7 +71,7 @@ def test_every_flag_that_changes_a_result_must_be_the_same(script, tmp_path):
         if action.dest in ("help", "config", "model_save_dir", "ignore_idx"):
             continue
         given = changed(action)
-        if action.dest in FREE_FLAGS:
+        if action.dest in {*FREE_FLAGS, GROWS}:
             assert run(*given).check(True, []) is True
         else:
             with pytest.raises(UserError, match=rf"--resume: --{action.dest} is .*, but the run"):
