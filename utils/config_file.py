@@ -104,7 +104,7 @@ def _hint(text: str, message: str) -> str:
     """Return what to do where encoding or quotes are the likely fault; else an empty text."""
     if text.startswith(("\udcff\udcfe", "\udcfe\udcff")) or "\0" in text:  # UTF-16
         return "it is not text in UTF-8: save it in that encoding"
-    if re.match(r"Unescaped '\\'|Invalid hex value", message):
+    if re.match(r"Unescaped ['\"]\\|Invalid hex value", message):
         return "write a path with \\ in single quotes, or with /"
     place = re.match(
         r"(Invalid value|Expected newline or end of document).*\(at line (\d+)", message
