@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from cityscapesscripts.helpers.labels import id2label
+from numpy.testing import assert_allclose
 from PIL import Image
 
 import experiments.run
@@ -134,7 +135,7 @@ def test_an_experiment_stopped_goes_on_and_is_drawn(stopped, script, config, toy
             labelled = sum(map(len, active.labelled.values()))
             assert run["labelled_regions"][::2] == [0, labelled]
             best = np.max(run["validated_mIoU"], 1)
-            np.testing.assert_allclose(best, run["mIoU"][1:])
+            assert_allclose(best, run["mIoU"][1:])
             shares = run["labelled_pixels_by_class_percent"]
             assert sum(shares.values()) == pytest.approx(100, abs=0.2)
         log = (exp / f"seed{seed}" / "bound" / "log_train.txt").read_text()
@@ -267,7 +268,7 @@ def check_that_first_selections_are_replayed(script, config, flags, exp):
         hits += (ids == predicted).sum()
     shares = of_class[:19][of_class[:19] > 0] / of_class[:19].sum()
     expected = (100 * of_class[19] / of_class.sum(), 100 * hits / of_class[:19].sum())
-    np.testing.assert_allclose([float(void), float(right)], expected, atol=0.051)
+    assert_allclose([float(void), float(right)], expected, atol=0.051)
     assert float(classes) == pytest.approx(np.prod(shares**-shares), abs=0.0051)
     assert "AADA needs a discriminator" in script(f"experiments/replay.py {flags} AADA", fails=True)
     for names, why in (
