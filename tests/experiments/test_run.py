@@ -73,7 +73,8 @@ class InProcess:
 
 def run_in_this_process(monkeypatch):
     """Have experiments/run.py run the scripts in this process, and wait for none."""
-    monkeypatch.setattr(subprocess, "Popen", InProcess)
+    processes = SimpleNamespace(**vars(subprocess) | {"Popen": InProcess})
+    monkeypatch.setattr(experiments.run, "subprocess", processes)
     monkeypatch.setattr(experiments.run, "time", SimpleNamespace(sleep=lambda _: None))
 
 
