@@ -16,7 +16,6 @@ import logging
 import os
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,8 +30,7 @@ from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.domain import agree_on_classes
-from dataloader.file_checks import check_files, warn_if_turned
-from dataloader.image_files import READ_ERRORS, count_pages, open_image
+from dataloader.file_checks import check_files, warn_if_turned, warn_of_pages
 from dataloader.images import read_image, read_size
 from dataloader.item import Item, check_name, shown
 from dataloader.loaders import evaluation_loader
@@ -42,6 +40,7 @@ from dataloader.predictions import (
     list_targets,
     mirrored_targets,
     overlay_path,
+    warn_of_overlays,
     write_notes,
 )
 from dataloader.scan import IMAGE_SUFFIXES, walk_files
@@ -177,17 +176,6 @@ def tell_predictions(args: Namespace, work: Work, finished: bool) -> None:
     write_notes(args.save_dir, work.info, images, label_ids, finished)
 
 
-def warn_of_overlays(targets: Sequence[Path]) -> None:
-    """Warn of pictures of an earlier run, which do not show the predictions beside them."""
-    taken = set(targets)
-    old = [path for path in map(overlay_path, targets) if path not in taken and path.exists()]
-    if old:
-        log.warning(
-            "%s: is of an earlier run (%d pictures in all); remove them, or give --overlay",
-            *(shown(old[0]), len(old)),
-        )
-
-
 def write_predictions(args: Namespace, work: Work, share: Sequence[int], world: World) -> None:
     """Predict this rank's images, and write what the flags ask for."""
     items, info = work.items, work.info
@@ -257,22 +245,6 @@ def images_to_predict(args: Namespace, info: DatasetInfo) -> tuple[list[Item], l
                 shown(target),
             )
     return items, targets
-
-
-def warn_of_pages(items: Sequence[Item]) -> None:
-    """Warn of TIFF files with several pages, of which the first alone is predicted."""
-    found = []
-    for path in (item.image for item in items):
-        if Path(path).suffix.lower() in (".tif", ".tiff"):
-            with suppress(*READ_ERRORS), open_image(path) as image:  # later pages may be damaged
-                if (pages := count_pages(image)) > 1:
-                    found.append((path, pages))
-    if found:
-        log.warning(
-            "%s: the first of its %d pages is predicted, the others are not (%d images have "
-            "several); save each page as a file of its own",
-            *(shown(found[0][0]), found[0][1], len(found)),
-        )
 
 
 def images_below(folder: Path, save_dir: Path) -> list[Item]:

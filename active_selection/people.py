@@ -2,6 +2,7 @@
 
 import logging
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 
 from dataloader.active_set import ActiveSet
@@ -37,7 +38,7 @@ def settle_answers(
         UserError: regions are not answered yet; nothing is altered.
     """
     asked = [(path, region) for path, ids in active_set.asked.items() for region in ids]
-    missing = [(path, region) for path, region in asked if region not in oracle.answers(path)]
+    missing = _unanswered(asked, oracle)
     if missing and not accept_partial:
         images = len({path for path, _ in missing})
         raise UserError(
@@ -99,8 +100,7 @@ def open_oracle(
 def _check_labelled(active_set: ActiveSet, oracle: Annotations) -> None:
     """Raise a :class:`UserError` if a region is labelled of which there is no answer."""
     labelled = sorted(active_set.labelled_regions)
-    lost = [(path, region) for path, region in labelled if region not in oracle.answers(path)]
-    if lost:
+    if lost := _unanswered(labelled, oracle):
         raise UserError(
             f"{oracle.folder}: has no answers for {len(lost)} of {len(labelled)} labelled regions, "
             f"the first in {_image(oracle, lost[0])}; import them again, or copy the folder "
@@ -125,6 +125,11 @@ def warn_of_unused(active_set: ActiveSet, oracle: Annotations) -> None:
             *(oracle.folder, len(unused), _image(oracle, unused[0]), in_pool),
             len(unused) - in_pool,
         )
+
+
+def _unanswered(regions: Iterable[tuple[str, int]], oracle: GroundTruth) -> list[tuple[str, int]]:
+    """Those of some regions (superpixel path, region id) of which there is no answer."""
+    return [(path, region) for path, region in regions if region not in oracle.answers(path)]
 
 
 def _image(oracle: Annotations, region: tuple[str, int]) -> str:

@@ -7,9 +7,10 @@ import numpy as np
 from annotation.answers import AskedImage, Canvas, Collector
 from annotation.classes import NO_ANSWER, ClassList
 from annotation.untrusted import Entry, Picture, read_png, shown
+from dataloader.scan import IMAGE_SUFFIXES
 from utils.errors import UserError
 
-OTHER_PICTURES = (".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+OTHER_PICTURES = {*IMAGE_SUFFIXES, ".gif"} - {".png"}
 
 
 def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> None:

@@ -196,7 +196,7 @@ class ActiveSet:
             for superpixel, regions in ids_of.items():
                 if set(regions) & set(others_of.get(superpixel, ())):
                     raise UserError(f"{path}: {superpixel} has regions that are {one} and {other}")
-        _warn_of_unlisted(path, {**asked, **labelled}, target)
+        _warn_of_lost_regions(path, {**asked, **labelled}, target)
         order = [name for name in pool if name in target]
         order += [name for name in target if name not in pool]
         return cls(source, [target[name] for name in order], pool, labelled, asked)
@@ -225,7 +225,7 @@ def _read_regions(
     return regions
 
 
-def _warn_of_unlisted(
+def _warn_of_lost_regions(
     path: str | Path, regions: Mapping[str, Sequence[int]], target: Collection[str]
 ) -> None:
     """Warn of labelled regions whose superpixel map is that of no listed image."""

@@ -4,10 +4,12 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from dataloader.dataset_info import DatasetInfo
-from dataloader.image_files import READ_ERRORS, is_deep, open_image, reason
+from dataloader.image_files import READ_ERRORS, count_pages, is_deep, open_image, reason
 from dataloader.images import read_head, read_image, read_size
 from dataloader.item import Item, shown
 from utils.errors import UserError
@@ -126,6 +128,22 @@ def warn_if_turned(items: Sequence[Item], size: tuple[int, int]) -> None:
             "(%s: %d x %d pixels); did you mean --image_size %d %d?",
             *(*size, shape[wide], shape[not wide], shown(items[0].image), width, height),
             *(size[1], size[0]),
+        )
+
+
+def warn_of_pages(items: Sequence[Item]) -> None:
+    """Warn of TIFF files with several pages, of which the first alone is predicted."""
+    found = []
+    for path in (item.image for item in items):
+        if Path(path).suffix.lower() in (".tif", ".tiff"):
+            with suppress(*READ_ERRORS), open_image(path) as image:  # later pages may be damaged
+                if (pages := count_pages(image)) > 1:
+                    found.append((path, pages))
+    if found:
+        log.warning(
+            "%s: the first of its %d pages is predicted, the others are not (%d images have "
+            "several); save each page as a file of its own",
+            *(shown(found[0][0]), found[0][1], len(found)),
         )
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from dataloader.dataset_info import DatasetInfo
 from dataloader.item import Item, image_key, shown
-from dataloader.path_templates import Names, fill, parse
-from dataloader.scan import grown, same_name
+from dataloader.path_templates import Names, fill
+from dataloader.scan import grown, own_files, same_name
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +57,9 @@ def unlisted_label(items: Sequence[Item], info: DatasetInfo, root: str | Path, s
     """The first label, relative to the root, that is there though its image's list names none."""
     text = info.splits.get(split, "")
     for item in items:
-        names = parse(info.image, text, image_key(item, root), any_suffix=True)
-        if (
-            names
-            and not item.label
-            and Path(root, label := fill(info.label, text, names)).is_file()
-        ):
-            return label
+        own = None if item.label else own_files(info, text, image_key(item, root))
+        if own and Path(root, own.label).is_file():
+            return own.label
     return ""
 
 
@@ -74,12 +70,12 @@ def _differing(item: Item, info: DatasetInfo, text: str, root: Path, label: bool
     """
     if os.path.isabs(item.image):  # noqa: PTH117 - of many names
         return ""
-    names = parse(info.image, text, item.image, any_suffix=True)
-    if not names:
+    own = own_files(info, text, item.image)
+    if not own:
         return "image"
-    own = fill(info.label, text, names)
-    if label and item.label and not same_name(item.label, own) and (root / own).is_file():
+    other_label = label and item.label and not same_name(item.label, own.label)
+    if other_label and (root / own.label).is_file():
         return "label"
-    if item.superpixel and not same_name(item.superpixel, fill(info.superpixel, text, names)):
+    if item.superpixel and not same_name(item.superpixel, own.superpixel):
         return "superpixel"
     return ""

@@ -14,6 +14,7 @@ from pathlib import Path
 from dataloader.dataset_info import DatasetInfo
 from dataloader.item import Item, shown
 from dataloader.path_templates import fill, parse
+from dataloader.scan import own_files
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -102,9 +103,8 @@ def _own_label(image: str, info: DatasetInfo, root: str) -> str:
     below = os.path.join(root, "")
     if image.startswith(below):
         for text in dict.fromkeys(info.splits.values()):
-            path = image.removeprefix(below)
-            if names := parse(info.image, text, path, any_suffix=True):
-                return below + fill(info.label, text, names)
+            if own := own_files(info, text, image.removeprefix(below)):
+                return below + own.label
     return ""
 
 

@@ -13,11 +13,11 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dataloader.dataset_info import DatasetInfo
+from dataloader.file_checks import spread
 from dataloader.item import Item, shown
 from dataloader.palette_check import check_prediction_palettes
 from utils.errors import UserError
@@ -112,13 +112,15 @@ def write_notes(
         label_ids: whether predictions hold label ids, which are not the train ids.
         finished: False before the first is written, True after the last.
     """
-    spread = islice(images.items(), 0, None, max(1, len(images) // TOLD))
     notes = {
         "dataset": info.name,
         "class_names": info.class_names,
         "values": "label ids" if label_ids else "train ids",
         "finished": finished,
-        "images": {os.path.relpath(path, folder): image for path, image in spread},
+        "images": {
+            os.path.relpath(path, folder): image
+            for path, image in spread(list(images.items()), TOLD)
+        },
     }
     write_json(folder / NOTES, notes)
 
@@ -163,6 +165,17 @@ def check_predictions(
     if isinstance(notes.get("images"), dict):
         _warn_of_other_images(folder, notes["images"], dict(zip(paths, items, strict=True)))
     check_prediction_palettes(list(map(str, paths)), info)
+
+
+def warn_of_overlays(targets: Sequence[Path]) -> None:
+    """Warn of pictures of an earlier run, which do not show the predictions beside them."""
+    taken = set(targets)
+    old = [path for path in map(overlay_path, targets) if path not in taken and path.exists()]
+    if old:
+        log.warning(
+            "%s: is of an earlier run (%d pictures in all); remove them, or give --overlay",
+            *(shown(old[0]), len(old)),
+        )
 
 
 def _warn_of_other_images(

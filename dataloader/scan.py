@@ -154,9 +154,8 @@ def lossy_label(info: DatasetInfo, root: str | Path, split: str, image: str) -> 
         info, root, split: as :func:`scan` takes them.
         image: path of the image relative to the root, with "/".
     """
-    text = info.splits[split]
-    names = parse(info.image, text, image, any_suffix=True)
-    label = Path(root, fill(info.label, text, names)) if names else None
+    own = own_files(info, info.splits[split], image)
+    label = Path(root, own.label) if own else None
     for suffix in NO_LABELS if label else ():
         for path in (label.with_suffix(suffix), label.with_suffix(suffix.upper())):
             if path.is_file():
@@ -170,6 +169,19 @@ def lossy_label(info: DatasetInfo, root: str | Path, split: str, image: str) -> 
 def item_of(info: DatasetInfo, split: str, stem: str) -> Item:
     """The relative paths of the image ``stem`` of a split, by the dataset's templates."""
     return _SplitFiles(info, Path(), info.splits[split]).item(Names(stem, "*"))
+
+
+def own_files(info: DatasetInfo, text: str, image: str) -> Item | None:
+    """The relative paths of an image and of its files by the templates; None if it fits none.
+
+    Args:
+        info: the dataset.
+        text: what stands for ``{split}``.
+        image: path of the image relative to the root, with "/" and any suffix.
+    """
+    if not (names := parse(info.image, text, image, any_suffix=True)):
+        return None
+    return Item(image, *(fill(template, text, names) for template in (info.label, info.superpixel)))
 
 
 def walk_files(folder: str | Path, skip: Collection[str | Path] = ()) -> list[str]:
