@@ -62,7 +62,7 @@ from utils.files import remove_temporaries, write_png
 from utils.job import joined
 from utils.logs import start_log
 from utils.parser import BATCH_SIZE, Parser, number
-from utils.prediction import enlarged_argmax
+from utils.prediction import enlarged_argmax, no_numbers
 from utils.progress import progress
 from utils.runtime import Runtime
 
@@ -219,11 +219,17 @@ def dataset_of(args: Namespace, facts: dict[str, Any], own_classes: bool) -> Dat
 def predict(
     model: nn.Module, loader: DataLoader, items: list[Item], runtime: Runtime
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Predict images; yield (index, (H, W) uint8 train ids at the image's own size)."""
+    """Predict images; yield (index, (H, W) uint8 train ids at the image's own size).
+
+    Raises:
+        UserError: predictions are NaN or infinite, which would all be class 0.
+    """
     for indices, images, _, _ in progress(loader, desc="predict", unit="batch"):
         with runtime.autocast():
             logits = model(images.to(runtime.device)).float()
         for index, image_logits in zip(indices, logits, strict=True):
+            if not image_logits.isfinite().all():
+                raise no_numbers(items[index].image)
             labels = enlarged_argmax(image_logits, read_size(items[index].image))
             yield index, labels.cpu().numpy()
 

@@ -114,7 +114,7 @@ def _mapper(workers: int) -> Iterator[Callable]:
         return
     pool = ProcessPoolExecutor(
         workers,
-        mp_context=worker_context(),
+        mp_context=worker_context("--workers 1"),
         initializer=_start_worker,
     )
     try:

@@ -107,7 +107,8 @@ def mapper(images: int) -> Iterator[Callable]:
     if images <= FEW:
         yield map
         return
-    with ProcessPoolExecutor(mp_context=worker_context(), initializer=start_worker) as pool:
+    context = worker_context(f"at most --images {FEW}")
+    with ProcessPoolExecutor(mp_context=context, initializer=start_worker) as pool:
         yield pool.map
 
 

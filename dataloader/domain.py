@@ -214,6 +214,7 @@ def make_validator(
         missing=source.missing_classes,
         star=source.star_classes_without,
         absent=set(range(args.num_classes)).difference(domain.info.present_classes),
+        paths=[item.image for item in domain.items],
     )
 
 

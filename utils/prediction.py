@@ -1,8 +1,27 @@
-"""Predictions of a network at the images' own sizes."""
+"""Classes that a network predicts."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from utils.errors import UserError
+
+NO_NUMBER = 255
+"""Prediction of a pixel whose largest logit is NaN or infinite."""
+
+
+def predicted_classes(logits: Tensor) -> Tensor:
+    """(N, H, W) uint8 classes of logits (N, C, H, W), :data:`NO_NUMBER` where there is none."""
+    best, classes = logits.max(1)
+    return classes.to(torch.uint8).masked_fill_(~best.isfinite(), NO_NUMBER)
+
+
+def no_numbers(path: str) -> UserError:
+    """The error for an image of which a network with finite weights predicts no numbers."""
+    return UserError(
+        f"{path}: the network's predictions for this image are NaN or infinite; check the image, "
+        "use an earlier checkpoint, train at a lower learning rate, or, with --amp fp16, use bf16"
+    )
 
 
 def enlarged_argmax(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -6,11 +6,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix, percent
+from utils.prediction import NO_NUMBER, no_numbers, predicted_classes
 from utils.progress import progress
 from utils.runtime import Runtime
 from utils.stopping import STOP, Stopped
@@ -59,6 +61,7 @@ def validate(
     missing: Collection[int] = (),
     star: Collection[int] = (),
     absent: Collection[int] = (),
+    paths: Sequence[str] = (),
 ) -> Scores:
     """Validate a network on labelled images, log the result and return it.
 
@@ -68,11 +71,12 @@ def validate(
         class_names: one name per class.
         runtime: device, precision and ranks.
         missing, star, absent: train ids of classes, see :func:`validation_line`.
+        paths: of the images, by the indices in batches, for error lines.
 
     Raises:
-        UserError: every pixel of the labels is ignored.
+        UserError: every pixel of the labels is ignored, or predictions are NaN or infinite.
     """
-    confusion = confusion_of(model, loader, len(class_names), runtime)
+    confusion = confusion_of(model, loader, len(class_names), runtime, paths)
     counted = [c for c in range(len(class_names)) if c not in {*missing, *absent}]
     if not confusion.counts[counted].any():
         raise UserError(
@@ -86,21 +90,31 @@ def validate(
 
 @torch.inference_mode()
 def confusion_of(
-    model: nn.Module, loader: Iterable, num_classes: int, runtime: Runtime
+    model: nn.Module,
+    loader: Iterable,
+    num_classes: int,
+    runtime: Runtime,
+    paths: Sequence[str] = (),
 ) -> ConfusionMatrix:
     """Return the confusion matrix of a network over the batches of all ranks.
 
     Raises:
+        UserError: predictions are NaN or infinite, which would all count as class 0.
         Stopped: a signal asked to stop, on all ranks.
     """
     model.eval()
     confusion = ConfusionMatrix(num_classes)
     with suppress(Stopped):  # on this rank; below, all ranks agree
-        for _, images, labels, _ in progress(loader, desc="validate", unit="batch", leave=False):
+        for indices, images, labels, _ in progress(
+            loader, desc="validate", unit="batch", leave=False
+        ):
             STOP.check()
             with runtime.autocast():
                 logits = model(images.to(runtime.device, non_blocking=True))
-            confusion.add(labels.numpy(), logits.argmax(1).to(torch.uint8).cpu().numpy())
+            predicted = predicted_classes(logits).cpu().numpy()
+            if bad := np.flatnonzero((predicted == NO_NUMBER).any((1, 2))).tolist():
+                raise no_numbers(paths[indices[bad[0]]] if paths else "a validation image")
+            confusion.add(labels.numpy(), predicted)
     runtime.world.check_stop()
     confusion.counts = runtime.world.sum_array(confusion.counts)
     return confusion

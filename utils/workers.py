@@ -17,7 +17,7 @@ SLOW_IMPORTS = ("cv2", "skimage.segmentation", "torch", "dataloader.datasets")
 FEWEST_FILES = 64
 
 
-def worker_context() -> BaseContext:
+def worker_context(alone: str = "--num_workers 0") -> BaseContext:
     """The context that workers are started in: forked from a server, as threads rule out others.
 
     Python starts this server, and the tracker of its resources, as ``python -c``, which imports
@@ -28,6 +28,9 @@ def worker_context() -> BaseContext:
     The server has imported what is slow and imported here, and ignores Ctrl-C, as its workers do:
     that is for the main process to handle.
 
+    Args:
+        alone: the flag with which a script does without workers.
+
     Raises:
         UserError: too few files may be open.
     """
@@ -37,8 +40,8 @@ def worker_context() -> BaseContext:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files < FEWEST_FILES:
         raise UserError(
-            f"--num_workers: only {files} files may be open at a time, and workers need "
-            f"{FEWEST_FILES}; use --num_workers 0, or raise the limit (ulimit -n)"
+            f"only {files} files may be open at a time, and workers need {FEWEST_FILES}; "
+            f"use {alone}, or raise the limit (ulimit -n)"
         )
     forkserver.set_forkserver_preload([name for name in SLOW_IMPORTS if name in sys.modules])
     with _project_folder(), _ignored_interrupts():

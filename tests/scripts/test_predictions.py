@@ -58,6 +58,13 @@ def below(folder: Path) -> list[str]:
     )
 
 
+def test_predictions_that_are_no_numbers_name_their_image(tmp_path, network, monkeypatch):
+    draw(tmp_path, *NAMES)
+    monkeypatch.setattr(inference, "load_model", lambda _, net, *__: net.bias.data.fill_(np.nan))
+    with pytest.raises(UserError, match=r"seq 1/0001\.png: the network's predictions .* NaN"):
+        inference.main([*network, "--image_dir", str(tmp_path), "--save_dir", f"{tmp_path}/out"])
+
+
 def test_folders_are_mirrored_and_predictions_never_predicted(network, tmp_path, capsys):
     items = draw(tmp_path / "in", *NAMES)
     (tmp_path / "in" / "notes.heic").touch()

@@ -117,6 +117,16 @@ def test_labels_of_which_no_pixel_counts_are_one_line(batches):
         run(batches)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_predictions_that_are_no_numbers_name_their_image(batches, value):
+    """Finite weights may overflow: the largest of NaN is the first, and all were class 0."""
+    images = batches[1][1]
+    images[1, :, 3, 5] = value
+    net, runtime = nn.Conv2d(3, 19, 1), Runtime(torch.device("cpu"))
+    with pytest.raises(UserError, match=r"b\.png: the network's predictions .* NaN or infinite"):
+        validate(net, batches, CITYSCAPES.class_names, runtime, paths=["a.png", "b.png"])
+
+
 def test_it_can_be_stopped(batches, monkeypatch):
     monkeypatch.setattr(STOP, "signum", 15)
     with pytest.raises(Stopped):

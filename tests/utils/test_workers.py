@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from data_preprocessing.each_image import map_images
 from tests.processes import ROOT
 from utils.errors import UserError
 from utils.workers import worker_context
@@ -83,9 +84,12 @@ def _is_alive(pid: int) -> bool:
 
 
 def test_too_few_files_are_one_line(monkeypatch):
+    """The flag that helps is one of the script."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (20, 20))
     with pytest.raises(UserError, match=r"only 20 files .* --num_workers 0, or raise"):
         worker_context()
+    with pytest.raises(UserError, match=r"only 20 files .*; use --workers 1, or raise"):
+        map_images(print, [1, 2], 2, "numbers")
 
 
 def test_the_working_directory_and_ctrl_c_stay_as_they_are(tmp_path, monkeypatch):
