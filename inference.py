@@ -41,6 +41,7 @@ from dataloader.predictions import (
     mirrored_targets,
     overlay_path,
     warn_of_overlays,
+    warn_of_replaced,
     write_notes,
 )
 from dataloader.scan import IMAGE_SUFFIXES, walk_files
@@ -121,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             warn_of_pages(work.items)
             if not args.overlay:
                 warn_of_overlays(work.targets)
+            warn_of_replaced(args.save_dir, images_by_target(work))
             for folder in {target.parent for target in work.targets}:
                 remove_temporaries(folder)
             tell_predictions(args, work, finished=False)
@@ -168,12 +170,16 @@ def plan_work(args: Namespace, given: Collection[str]) -> Work:
     return Work(args, ["val_dataset"] if own_classes else [], info, items, targets, values)
 
 
+def images_by_target(work: Work) -> dict[Path, str]:
+    """The image of each prediction."""
+    return {t: item.image for t, item in zip(work.targets, work.items, strict=True)}
+
+
 def tell_predictions(args: Namespace, work: Work, finished: bool) -> None:
     """Write beside the predictions what they are, and whether all of them are there."""
     classes = np.arange(len(work.info.class_names))
-    images = {t: item.image for t, item in zip(work.targets, work.items, strict=True)}
     label_ids = not np.array_equal(work.values[classes], classes)
-    write_notes(args.save_dir, work.info, images, label_ids, finished)
+    write_notes(args.save_dir, work.info, images_by_target(work), label_ids, finished)
 
 
 def write_predictions(args: Namespace, work: Work, share: Sequence[int], world: World) -> None:

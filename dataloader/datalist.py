@@ -20,7 +20,7 @@ from dataloader.item import ABSENT, Item, check_name, shown
 from dataloader.own_list import check_own_list, unlisted_label
 from dataloader.relocation import Locator, Moves
 from dataloader.scan import absent_folder, item_of, lossy_label, scan
-from utils.errors import UserError
+from utils.errors import NoLabels, UserError
 from utils.files import atomic_write, read_regular
 
 log = logging.getLogger(__name__)
@@ -223,7 +223,7 @@ def _with_labels(
         hint = f"; {shown(label)} is there now: remove {own} to list labels anew"
     if not labelled:
         image, label, _ = item_of(info, split, "*")
-        raise UserError(
+        raise NoLabels(
             f"{root}: none of {len(items)} {info.name} {split} images has a label; expected "
             f"{label} with {image}{f' (listed in {own})' if own.is_file() else ''}{hint}"
         )

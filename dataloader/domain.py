@@ -26,7 +26,7 @@ from dataloader.loaders import evaluation_loader
 from dataloader.pairing import check_apart, check_pairing
 from dataloader.regions import Regions, check_maps, load_regions
 from utils.distributed import SINGLE, World
-from utils.errors import UserError
+from utils.errors import NoLabels, UserError
 from utils.metrics import padded_names
 from utils.runtime import Runtime
 from utils.validation import Scores, validate
@@ -252,7 +252,13 @@ def load_domains(
         source_columns = columns if "source" in needs else columns[:2]
         source = load_domain(args, "src", "train", *source_columns, items=listed and listed.source)
         target_columns = columns if target_labels else ("image", "superpixel")
-        target = load_domain(args, "trg", "train", *target_columns, items=listed and listed.target)
+        try:
+            items = listed and listed.target
+            target = load_domain(args, "trg", "train", *target_columns, items=items)
+        except NoLabels as error:
+            raise UserError(
+                f"{error}; if people are still to label them, give --oracle people"
+            ) from error
         target = target.with_regions("train")
         if "source" in needs:
             source = source.with_regions("train")

@@ -12,7 +12,7 @@ from dataloader.dataset_info import DatasetInfo
 from dataloader.image_files import READ_ERRORS, count_pages, is_deep, open_image, reason
 from dataloader.images import read_head, read_image, read_size
 from dataloader.item import Item, shown
-from utils.errors import UserError
+from utils.errors import NoLabels, UserError
 from utils.resources import resource_problem
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None
 
     Raises:
         UserError: names the first bad file, and how many there are.
+        NoLabels: these are the labels, none of which is there.
     """
     items = list(items)
     with ThreadPoolExecutor(8) as pool:
@@ -46,7 +47,8 @@ def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None
         more = f", and {len(problems) - 1} more files" if len(problems) > 1 else ""
         at_fault = {column for column, _ in problems.values()}
         remedy = REMEDIES.get("".join(at_fault), "mend the datalist or the data")
-        raise UserError(f"{path}: {problem}{more}; {remedy}")
+        unlabelled = at_fault == {"label"} and not any(Path(i.label).is_file() for i in items)
+        raise (NoLabels if unlabelled else UserError)(f"{path}: {problem}{more}; {remedy}")
     _tell_scaled(looked_at, _reference(columns))
     if "image" in columns:
         _check_range([item.image for item in spread(items, DEEP_IMAGES)])

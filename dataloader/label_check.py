@@ -16,7 +16,7 @@ from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.file_checks import spread
 from dataloader.images import map_label, read_label_ids
 from dataloader.palette_check import check_label_palettes
-from utils.errors import UserError
+from utils.errors import NoLabels, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +81,10 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
     A warning is logged where more pixels have unknown values than a class, where only one class
     occurs beside unknown values, where all values seem to be one too high or too low, where the
     labels look like train ids or hold instance numbers, where a class has no label id and a value
-    no class, and where a few labels have other values than the rest.
+    no class, and where a few labels have other values or channels than the rest.
 
     Raises:
+        NoLabels: every pixel is ignored.
         UserError: not one pixel has a class, or a palette's colours are of other classes than its
             numbers; the message names a file and the likely cause.
     """
@@ -98,7 +99,7 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
     shifted = _shifted(counts, info)
     cause = _likely_cause(paths, counts, values, info, shifted)
     if values.counted == 0:
-        raise UserError(
+        raise (UserError if values.unknown else NoLabels)(
             f"{paths[0]}: no pixel has a class of {info.name}, in this label and {len(paths) - 1} "
             f"others ({_named(counts)}); {cause or 'they are of another encoding'}; check {flag}"
         )
@@ -119,7 +120,7 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
         logger.warning(
             "%s and %d other labels: %s; check %s", paths[0], len(paths) - 1, cause, flag
         )
-    elif odd := _odd_ones(paths, each, info):
+    elif odd := _swapped_ones(paths, each, info) or _odd_ones(paths, each, info):
         logger.warning("%s; check %s", odd, flag)
     else:
         return right_palettes
@@ -222,6 +223,26 @@ def _without_class(counts: np.ndarray, info: DatasetInfo) -> str:
     return (
         f"value {values.argmax()} is no label id of label_to_train in info.json, and none is class "
         f"{unused[0]}: add what it means, a class or 255"
+    )
+
+
+def _swapped_ones(paths: list[str], each: np.ndarray, info: DatasetInfo) -> str:
+    """Which labels, not all, have classes in their blue channel alone; "" if none does."""
+    if info.label_reader not in ("red16", "red8"):
+        return ""
+    has_class = _among(info.label_to_train)
+    empty = [path for path, counts in zip(paths, each, strict=True) if not counts[has_class].any()]
+    if not empty:
+        return ""
+    blue = _count_each(empty, info, channel=2)
+    shares = blue[:, has_class].sum(1) / blue.sum(1)
+    found = [path for path, share in zip(empty, shares, strict=True) if share > 1 / 2]
+    if not found:
+        return ""
+    return (
+        f"{found[0]}: the class ids are in the blue channel, not the red as in other labels; "
+        f"{len(found)} of {len(paths)} labels looked at are such, and all of them is ignored: save "
+        "them again in the order red, green, blue"
     )
 
 

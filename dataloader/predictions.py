@@ -163,8 +163,33 @@ def check_predictions(
             folder,
         )
     if isinstance(notes.get("images"), dict):
-        _warn_of_other_images(folder, notes["images"], dict(zip(paths, items, strict=True)))
+        taken = {path: item.image for path, item in zip(paths, items, strict=True)}
+        if other := _first_other(folder, notes["images"], taken):
+            log.warning(
+                "%s: was predicted from %s, which is not %s; check --pred_dir and the images",
+                *map(shown, other),
+            )
     check_prediction_palettes(list(map(str, paths)), info)
+
+
+def warn_of_replaced(folder: Path, images: Mapping[Path, str]) -> None:
+    """Warn of predictions of other images that a run is going to replace, by the notes beside them.
+
+    Args:
+        folder: of the predictions.
+        images: prediction -> its image.
+    """
+    notes = None
+    with suppress(UserError):  # there is none, or a damaged one
+        notes = read_json(folder / NOTES, "")
+    if isinstance(notes, dict) and isinstance(notes.get("images"), dict):
+        before = {name: i for name, i in notes["images"].items() if (folder / name).is_file()}
+        if other := _first_other(folder, before, images):
+            log.warning(
+                "%s: was predicted from %s, and is replaced by the prediction of %s; to keep both, "
+                "stop now, and name another --save_dir",
+                *map(shown, other),
+            )
 
 
 def warn_of_overlays(targets: Sequence[Path]) -> None:
@@ -178,27 +203,24 @@ def warn_of_overlays(targets: Sequence[Path]) -> None:
         )
 
 
-def _warn_of_other_images(
-    folder: Path, images: Mapping[str, Any], items: Mapping[Path, Item]
-) -> None:
-    """Warn if predictions were made of other images of the same names.
+def _first_other(
+    folder: Path, before: Mapping[str, Any], now: Mapping[Path, str]
+) -> tuple[Path, str, str] | None:
+    """The first prediction that was made of another image than it is taken for, and both images.
 
     Args:
         folder: of the predictions.
-        images: prediction below ``folder`` -> image, as the notes name them.
-        items: prediction -> image that it is taken for.
+        before: prediction below ``folder`` -> image, as the notes name them.
+        now: prediction -> image that it is taken for.
     """
-    for name, image in images.items():
-        item = items.get(folder / name)
-        if item is None or not isinstance(image, str) or image == item.image:
+    for name, image in before.items():
+        other = now.get(folder / name, image)
+        if not isinstance(image, str) or image == other:
             continue
         with suppress(OSError):  # on another machine, or moved
-            if not filecmp.cmp(image, item.image, shallow=False):
-                log.warning(
-                    "%s: was predicted from %s, which is not %s; check --pred_dir and the images",
-                    *(shown(folder / name), shown(image), shown(item.image)),
-                )
-                return
+            if not filecmp.cmp(image, other, shallow=False):
+                return folder / name, image, other
+    return None
 
 
 def _layouts(items: Sequence[Item], folder: Path) -> Iterator[list[Path]]:

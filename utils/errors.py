@@ -32,6 +32,10 @@ class UserError(Exception):
         return one_line(text)
 
 
+class NoLabels(UserError):
+    """Images have no labels at all: they are elsewhere, or still to be made."""
+
+
 def one_line(text: str) -> str:
     """Text with its control characters, as file names may hold them, escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -90,6 +90,19 @@ def test_ids_in_another_channel_are_found(tmp_path, channel, name):
         check_labels(items, SYNTHIA, "--src_dataset")
 
 
+def test_single_labels_whose_ids_are_in_another_channel_are_told_of(tmp_path, caplog):
+    maps = label_ids(train_ids(6), SYNTHIA, 0)
+    items = saved16(tmp_path, maps, 0)
+    void = np.zeros((40, 60, 3), np.uint16)
+    cv2.imwrite(items[1].label, void)
+    check_labels(items, SYNTHIA, "--src_dataset")
+    assert not caplog.records
+    cv2.imwrite(items[4].label, np.dstack([maps[4], void[..., :2]]).astype(np.uint16))  # BGR
+    check_labels(items, SYNTHIA, "--src_dataset")
+    assert "4.png: the class ids are in the blue channel" in caplog.text
+    assert "1 of 6 labels looked at are such" in caplog.text
+
+
 @pytest.mark.parametrize("void", [True, False])
 @pytest.mark.parametrize("info", [CITYSCAPES, SYNTHIA], ids=lambda info: info.name)
 def test_train_ids_instead_of_label_ids_are_warned_of(tmp_path, caplog, info, void):

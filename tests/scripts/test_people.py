@@ -83,6 +83,27 @@ def test_people_who_know_the_truth_end_where_its_files_end(
     assert labelled[:2] == labelled[2:]
 
 
+def test_without_labels_the_flag_for_people_is_named(script, experiment, blind_city, tmp_path):
+    """Neither by the own list nor by a given one, nor where all pixels are void."""
+    command = rounds(blind_city, tmp_path / "exp", experiment)
+    hint = "if people are still to label them, give --oracle people"
+    assert hint in script(command, fails=True)
+    city, lines = blind_city / "Cityscapes", []
+    for path in sorted((city / "leftImg8bit" / "train").rglob("*.png")):
+        image = path.relative_to(city).as_posix()
+        label = image.replace("leftImg8bit/", "gtFine/").replace("leftImg8bit.", "gtFine_labelIds.")
+        lines.append(f"{image} {label} {image.replace('leftImg8bit', 'superpixel')}\n")
+    (tmp_path / "list.txt").write_text("".join(lines))
+    listed = f"{command} --trg_datalist {tmp_path}/list.txt"
+    line = script(listed, fails=True)
+    assert "no such file, and" in line and hint in line
+    for line in lines:
+        image, label, _ = line.split()
+        (city / label).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", Image.open(city / image).size).save(city / label)
+    assert hint in script(listed, fails=True)
+
+
 def test_unanswered_regions_go_back_into_the_pool_when_asked_to(
     script, experiment, toy_city, blind_city, tmp_path
 ):

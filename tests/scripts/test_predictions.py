@@ -481,6 +481,15 @@ def test_predictions_of_other_images_and_unfinished_runs_are_warned_of(
     assert "other/0.png, which is not" in caplog.text
 
 
+def test_predictions_of_other_images_are_not_replaced_without_a_word(tmp_path, network, capsys):
+    draw(tmp_path, "seq1/0.png", "seq1/1.png", "seq2/1.png", "seq2/2.png")
+    shutil.copytree(tmp_path / "seq1", tmp_path / "copy")
+    for folder, said in {"seq1": 0, "copy": 0, "seq2": 1}.items():
+        out = str(tmp_path / "out")
+        inference.main([*network, "--image_dir", str(tmp_path / folder), "--save_dir", out])
+        assert capsys.readouterr().err.count("and is replaced by the prediction of") == said
+
+
 def test_nothing_to_evaluate_is_one_line(camvid):
     truth = load_dataset("camvid").label_table[camvid.labels]
     listed = camvid.root / "some.txt"
