@@ -127,6 +127,24 @@ def warn_of_unused(active_set: ActiveSet, oracle: Annotations) -> None:
         )
 
 
+def warn_of_changed(active_set: ActiveSet, oracle: Annotations) -> None:
+    """Warn of label maps that are not as they were imported: edited by hand, or other label ids."""
+    pixels = oracle.pixels_by_class(active_set.labelled_regions)
+    changed = [
+        (path, region)
+        for (path, region), counts in sorted(pixels.items())
+        if counts[:-1].sum() != oracle.answers(path)[region].labelled
+    ]
+    if changed:
+        path, region = changed[0]
+        log.warning(
+            "%s: %d of %d labelled regions have other labels than were imported, the first in %s "
+            "(%d pixels with a class, then %d); import corrections with annotation/import.py",
+            *(oracle.folder, len(changed), len(pixels), _image(oracle, changed[0])),
+            *(pixels[path, region][:-1].sum(), oracle.answers(path)[region].labelled),
+        )
+
+
 def _unanswered(regions: Iterable[tuple[str, int]], oracle: GroundTruth) -> list[tuple[str, int]]:
     """Those of some regions (superpixel path, region id) of which there is no answer."""
     return [(path, region) for path, region in regions if region not in oracle.answers(path)]

@@ -10,7 +10,12 @@ import torch
 
 from active_selection.density import DensityOptions
 from active_selection.listed import warn_of_start
-from active_selection.people import open_oracle, settle_answers, warn_of_unused
+from active_selection.people import (
+    open_oracle,
+    settle_answers,
+    warn_of_changed,
+    warn_of_unused,
+)
 from active_selection.phases import Phase, PhaseResult, plan_phases, run_phases, unlabelled_rows
 from active_selection.region_table import RegionTable, areas_only
 from active_selection.round_table import labelled_by_class, round_table
@@ -186,6 +191,7 @@ class Experiment:
             self.active_set.save(self.folder.datalist(n - 1))
         if self.people:
             warn_of_unused(self.active_set, self.oracle)
+            warn_of_changed(self.active_set, self.oracle)
         self.returned_pixels = answers.get("skipped_pixels", 0)
 
     def select(self, n: int) -> list[PhaseResult]:

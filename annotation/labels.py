@@ -32,6 +32,7 @@ from utils.files import read_json, write_json, write_png
 
 ANSWERS = "answers.json"
 STATUSES = (ANSWERED, VOID, SKIPPED)
+REMEDY = "restore it, or remove the folder and import again"
 
 
 def label_name(key: str) -> str:
@@ -79,15 +80,14 @@ class Labels:
         }
         if not path.is_file():
             return content
-        remedy = "restore it, or remove the folder and import again"
-        read = read_json(path, remedy)
+        read = read_json(path, REMEDY)
         try:
             regions = [r for i in read["images"].values() for r in i["regions"].items()]
             whole = all(int(r) >= 0 and entry["status"] in STATUSES for r, entry in regions)
         except (KeyError, TypeError, ValueError, AttributeError):
             whole = False
         if not whole:
-            raise UserError(f"{path}: is damaged; {remedy}")
+            raise UserError(f"{path}: is damaged; {REMEDY}")
         if {**read, "images": {}} != content:
             raise UserError(
                 f"{path}: has other classes than the labelling packages; "
@@ -108,16 +108,24 @@ class Labels:
         return self._statuses
 
     def read(self, key: str) -> np.ndarray | None:
-        """(H, W) uint8 label ids of an image; None if nothing of it is answered."""
-        return read_train_ids(self.folder / label_name(key)) if key in self._statuses else None
+        """(H, W) uint8 label ids of an image; None if nothing of it is answered.
+
+        Raises:
+            UserError: its label map is gone or cannot be read.
+        """
+        if key not in self._statuses:
+            return None
+        path = self.folder / label_name(key)
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; {REMEDY}")
+        return read_train_ids(path)
 
     def _read(self, image: AskedImage) -> np.ndarray | None:
         """The same, which must be of the image's size."""
         labels = self.read(image.entry.key)
         if labels is not None and labels.shape != image.entry.size:
             raise UserError(
-                f"{self.folder / label_name(image.entry.key)}: is not of the image's size; "
-                "restore it, or remove the folder and import again"
+                f"{self.folder / label_name(image.entry.key)}: is not of the image's size; {REMEDY}"
             )
         return labels
 

@@ -111,7 +111,7 @@ class Annotations(GroundTruth):
         folder: ``EXP/annotation/labels``; empty or absent before the first import.
 
     Raises:
-        UserError: ``answers.json`` is damaged, or a label map cannot be read.
+        UserError: ``answers.json`` is damaged, or a label map is gone or cannot be read.
     """
 
     def __init__(self, domain: Domain, folder: Path):
@@ -122,6 +122,9 @@ class Annotations(GroundTruth):
         self._answers: dict[str, dict[int, Answer]] = {}
         if (folder / "answers.json").is_file():
             self._read(read_json(folder / "answers.json", REMEDY))
+        for path in self._maps.values():
+            if not Path(path).is_file():
+                raise UserError(f"{path}: no such file; {REMEDY}")
         answered = [self.sample(i, ()).item for i in domain.items if i.superpixel in self._maps]
         check_files(answered, self.info, "image", "label")
 

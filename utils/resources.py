@@ -82,6 +82,9 @@ def resource_problem(error: BaseException, flags: Collection[str] = ()) -> str |
             what = f" ({wanted[1]} more were asked for)" if wanted else ""
             *others, last = (words for flag, words in remedies if not flag or flag in flags)
             use = f"{', '.join(others)} or {last}" if others else last
-            resume = ". A run that saved its state goes on with --resume"
+            resume = (
+                ". A run that saved its state goes on with --resume; of these flags, "
+                "--val_batch_size, --num_workers and the device may differ then"
+            )
             return f"{problem}{what}; use {use}{resume if '--resume' in flags else ''}"
     return None

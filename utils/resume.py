@@ -46,6 +46,9 @@ FREE_FLAGS = {
 """Flags that may differ between a run and its continuation, since they change no result."""
 GROWS = "max_iterations"
 """A flag that may differ, too, and is kept: how long the run is meant to be."""
+ROUNDS_OTHERWISE = "val_batch_size"
+"""A flag that may differ, too, which is told: a full device may need a smaller one, and what
+networks compute for an image depends on its batch in the last digits alone."""
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "opencv-python-headless")
 STATE_KEYS = {
     **{"name": str, "iteration": int, "validated": bool, "best": dict, "networks": dict},
@@ -121,7 +124,11 @@ class RunSettings:
         self.before = before
         for name, value in self.flags.items():
             old = flags.get(name, str(self.default(name)))  # a flag that was not there then
-            if name != GROWS and not _mean_the_same(old, value):
+            if name == GROWS or _mean_the_same(old, value):
+                continue
+            if name == ROUNDS_OTHERWISE:
+                self._warn_of_rounding(f"--{name}", value, ascii(old).strip("'"))
+            else:
                 hint = ""
                 if name == "train_batch_size":
                     machine = before.get("machine")
@@ -141,11 +148,14 @@ class RunSettings:
         now = machine_facts() | {"processes": str(self.ranks)}
         for name, value in (machine if isinstance(machine, dict) else {}).items():
             if now.get(name, value) != value:
-                log.warning(
-                    "--resume: %s is %s, but was %s when the run in %s began; results will not be "
-                    "the same to the last digit",
-                    *(name, now[name], ascii(value).strip("'"), self.path.parent),
-                )
+                self._warn_of_rounding(name, now[name], ascii(value).strip("'"))
+
+    def _warn_of_rounding(self, name: str, now: str, before: str) -> None:
+        log.warning(
+            "--resume: %s is %s, but was %s when the run in %s began; results will not be "
+            "the same to the last digit",
+            *(name, now, before, self.path.parent),
+        )
 
 
 def _mean_the_same(before: Any, now: str) -> bool:

@@ -158,8 +158,13 @@ def test_skipped_regions_leave_for_good_and_cost_no_budget(
     assert first["answers"]["skipped_pixels"] == skipped
     assert second["labelled_pixels"] == 0
     script(f"annotation/import.py -p {people} {answers(toy_city, drawn)}")  # corrected too late
+    for path in (people / "annotation" / "labels").rglob("*.png"):  # edited by hand
+        Image.new("L", (128, 64), 255).save(path)
+    changed = "labelled regions have other labels than were imported"
+    assert changed not in out
     out = script(f"{command} --resume")
     assert f"{len(ids)} answered regions are not trained on" in out
+    assert changed in out
     assert "done: rounds 0 to 2" in out
 
 
@@ -183,6 +188,11 @@ def test_labelled_regions_without_answers_are_told_before_anything_is_trained(
         fails=True,
     )
     assert "has no answers for" in line and "copy the folder annotation" in line
+    maps = sorted((people / "annotation" / "labels").rglob("*.png"))
+    maps[0].rename(tmp_path / "lost.png")
+    for again in (f"{command} --resume", f"annotation/import.py -p {people} {tmp_path / 'drawn'}"):
+        assert f"{maps[0]}: no such file; restore it, or remove" in script(again, fails=True)
+    (tmp_path / "lost.png").rename(maps[0])
     path = people / "annotation" / "labels" / "answers.json"
     content = json.loads(path.read_text())
     first = min(content["images"])

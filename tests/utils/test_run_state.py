@@ -15,7 +15,14 @@ from dataloader.item import Item
 from dataloader.loaders import TrainingLoader, training_loader
 from utils.errors import UserError
 from utils.optim import segmentation_optimizer
-from utils.resume import FREE_FLAGS, GROWS, Progress, RunSettings, StateFile
+from utils.resume import (
+    FREE_FLAGS,
+    GROWS,
+    ROUNDS_OTHERWISE,
+    Progress,
+    RunSettings,
+    StateFile,
+)
 from utils.runtime import Runtime
 from utils.steps import SupervisedStep
 from utils.validation import Scores
@@ -56,7 +63,7 @@ def changed(action: Action) -> list[str]:
 
 
 @pytest.mark.parametrize("script", [warmup, train_ADA], ids=["warmup", "train_ADA"])
-def test_every_flag_that_changes_a_result_must_be_the_same(script, tmp_path):
+def test_every_flag_that_changes_a_result_must_be_the_same(script, tmp_path, caplog):
     """All others may differ between a run and its continuation."""
     required = ["-p", str(tmp_path), *(["--init_checkpoint", "x"] * (script is train_ADA))]
 
@@ -71,8 +78,11 @@ def test_every_flag_that_changes_a_result_must_be_the_same(script, tmp_path):
         if action.dest in ("help", "config", "model_save_dir", "ignore_idx"):
             continue
         given = changed(action)
-        if action.dest in {*FREE_FLAGS, GROWS}:
+        caplog.clear()
+        if action.dest in {*FREE_FLAGS, GROWS, ROUNDS_OTHERWISE}:
             assert run(*given).check(True, []) is True
+            told = action.dest == ROUNDS_OTHERWISE
+            assert ("not be the same to the last digit" in caplog.text) is told
         else:
             with pytest.raises(UserError, match=rf"--resume: --{action.dest} is .*, but the run"):
                 run(*given).check(True, [])
