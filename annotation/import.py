@@ -83,8 +83,10 @@ def import_answers(
         )
     if not collector.notes:
         names = ", ".join(map(str, files[:3]))
+        first = next((image.file for package in loaded for image in package.images), "")
         raise UserError(
-            f"{names}: no answers for any image of the labelling packages; nothing was imported"
+            f"{names}: no answers for any image of the labelling packages; files are named "
+            f"as its images, such as {first}; nothing was imported"
         )
     labels.store(collector)
     for package in loaded:

@@ -9,6 +9,7 @@ from annotation.cvat import read_cvat_xml
 from annotation.cvat_masks import LABEL_MAP, read_mask_archive
 from annotation.label_studio import read_label_studio
 from annotation.masks import read_masks
+from annotation.package import MANIFEST
 from annotation.untrusted import Entry, open_entries, parse_json, shown
 from utils.errors import UserError
 
@@ -35,6 +36,11 @@ def read_answers(path: Path, collector: Collector) -> None:
             raise UserError(
                 f"{path}: holds brush strokes without the names of their images; export from "
                 'Label Studio in the format "JSON"'
+            )
+        if MANIFEST in names:
+            raise UserError(
+                f"{path}: is a labelling package, with the first guess in each of its formats; "
+                "name what was labelled: a tool's export, or the folder of its masks painted over"
             )
         if LABEL_MAP in names:
             read_mask_archive(entries, str(path), collector)

@@ -150,6 +150,8 @@ def test_archives_without_answers_or_with_several(package, refuse, tmp_path):
     refuse(archive(tmp_path / "two.zip", ("a.json", b"[]"), ("b.xml", b"<a/>")), "a.json, b.xml")
     members = (f"{package.images[0].name}.png", png()), ("palette.json", b"{}")
     refuse(archive(tmp_path / "masks.zip", *members), "masks.zip: palette.json: is no export")
+    refuse(package.folder, "is a labelling package, with the first guess")
+    refuse(package.folder.parent, "is a labelling package, with the first guess")
 
 
 @pytest.mark.parametrize(
@@ -259,7 +261,7 @@ def test_images_of_no_package_are_told_of_and_left(shared, package, refuse, tmp_
     content["images"] = content["images"][1:]
     content["annotations"] = []
     (tmp_path / "b.json").write_text(json.dumps(content))
-    refuse(tmp_path / "b.json", "no answers")
+    refuse(tmp_path / "b.json", f"named as its images, such as {package.images[0].file}; nothing")
 
 
 @pytest.mark.parametrize(
