@@ -22,6 +22,7 @@ from dataloader.item import Item, shown
 from dataloader.palette_check import check_prediction_palettes
 from utils.errors import UserError
 from utils.files import read_json, write_json
+from utils.metrics import padded_names
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +152,13 @@ def check_predictions(
                     f"{shown(file)}: class {number} of these predictions is {theirs}, that of "
                     f"{info.name} is {ours}; name the dataset whose classes were predicted"
                 )
+        own = padded_names(info.class_names, len(names))  # of outputs beyond the classes
+        if len(own) > len(names) or own != names:
+            log.warning(
+                "%s: these predictions are of %d classes, %s has %d; those that one lacks count as "
+                "wrong, or not at all; name the dataset whose classes were predicted",
+                *(shown(file), len(names), info.name, len(info.class_names)),
+            )
     if notes.get("values") == "label ids":
         raise UserError(
             f"{shown(file)}: these predictions are label ids; run inference.py without "

@@ -424,11 +424,13 @@ def test_predictions_whose_palette_was_renumbered_are_refused(camvid):
         evaluation.main(flags.split())
 
 
-def test_predictions_of_other_classes_are_refused(network, camvid):
+def test_predictions_of_other_classes_are_refused(network, camvid, caplog):
     """inference.py tells which they are; where nothing does, nothing is compared."""
-    truth = load_dataset("camvid").label_table[camvid.labels]
+    info = load_dataset("camvid")
+    truth = info.label_table[camvid.labels]
     save, toy = camvid.root / "pred", camvid.root / "toy" / "info.json"
     inference.main([*network, "--image_dir", str(camvid.root / "test"), "--save_dir", str(save)])
+    logging.getLogger().handlers = [caplog.handler]  # not those of inference.py
     assert camvid(truth)["mIoU"] == 100
     content = json.loads(Path("dataloader/init_data/camvid/info.json").read_text())
     content["class_names"][2:4] = content["class_names"][3:1:-1]
@@ -436,6 +438,12 @@ def test_predictions_of_other_classes_are_refused(network, camvid):
     toy.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"class 2 of these .* is building, that of toy is wall;"):
         camvid(truth, f"--dataset {toy}")
+    notes, names = json.loads((save / "inference.json").read_text()), info.class_names
+    for more, told in ((names[:-1], 1), ([*names, "tram"], 1), ([*names, "class 19"], 0)):
+        (save / "inference.json").write_text(json.dumps(notes | {"class_names": more}))
+        caplog.clear()
+        camvid(truth)
+        assert caplog.text.count(f"predictions are of {len(more)} classes, camvid has 19") == told
     (save / "inference.json").write_text("[3]")
     camvid(truth, f"--dataset {toy}")
     (save / "inference.json").unlink()
