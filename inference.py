@@ -30,7 +30,7 @@ from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.domain import agree_on_classes
-from dataloader.file_checks import check_files, warn_if_turned, warn_of_pages
+from dataloader.file_checks import check_files, warn_if_turned, warn_of_pages, warn_of_scale
 from dataloader.images import read_image, read_size
 from dataloader.item import Item, check_name, shown
 from dataloader.loaders import evaluation_loader
@@ -119,6 +119,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         world.barrier()  # nothing is written before all ranks have checked their images
         if world.is_main:
             warn_if_turned(work.items, tuple(args.image_size))
+            if work.default_size:
+                warn_of_scale(work.items, tuple(args.image_size))
             warn_of_pages(work.items)
             if not args.overlay:
                 warn_of_overlays(work.targets)
@@ -145,6 +147,7 @@ class Work(NamedTuple):
         items: the images.
         targets: the files of the predictions.
         values: (256,) uint8, what is written for each train id.
+        default_size: whether neither a flag nor the checkpoint says at what size to predict.
     """
 
     args: Namespace
@@ -153,6 +156,7 @@ class Work(NamedTuple):
     items: list[Item]
     targets: list[Path]
     values: np.ndarray
+    default_size: bool
 
 
 def plan_work(args: Namespace, given: Collection[str]) -> Work:
@@ -167,7 +171,9 @@ def plan_work(args: Namespace, given: Collection[str]) -> Work:
     items, targets = images_to_predict(args, info)
     check_targets(items, [outputs(target, args) for target in targets], args.label_ids)
     values = label_ids(info) if args.label_ids else np.arange(256, dtype=np.uint8)
-    return Work(args, ["val_dataset"] if own_classes else [], info, items, targets, values)
+    left_out = ["val_dataset"] if own_classes else []
+    default_size = "image_size" not in {*given, *facts}
+    return Work(args, left_out, info, items, targets, values, default_size)
 
 
 def images_by_target(work: Work) -> dict[Path, str]:

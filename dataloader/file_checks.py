@@ -18,6 +18,7 @@ from utils.resources import resource_problem
 log = logging.getLogger(__name__)
 
 MAX_STRETCH = 0.1  # log of the aspect ratios' quotient; GTA5 labels differ from images by 0.03
+MAX_SCALE = 2.0  # of the sides of images and of a network's default input
 DEEP_IMAGES = 16  # of those with more than 8 bits are looked at before training
 
 REMEDIES = {"superpixel": "run superpixel_gen.py", "prediction": "run inference.py"}
@@ -130,6 +131,18 @@ def warn_if_turned(items: Sequence[Item], size: tuple[int, int]) -> None:
             "(%s: %d x %d pixels); did you mean --image_size %d %d?",
             *(*size, shape[wide], shape[not wide], shown(items[0].image), width, height),
             *(size[1], size[0]),
+        )
+
+
+def warn_of_scale(items: Sequence[Item], size: tuple[int, int]) -> None:
+    """Warn if all of some images are far from a ``size``, (height, width), that nobody gave."""
+    found = [read_size(item.image) for item in spread(items, DEEP_IMAGES)]
+    scales = [math.sqrt(h * w / (size[0] * size[1])) for h, w in found]
+    if found and all(not 1 / MAX_SCALE < scale < MAX_SCALE for scale in scales):
+        log.warning(
+            "images of %d x %d pixels (%s) are resized to %d x %d, as neither --image_size nor the "
+            "checkpoint says at what size its network was trained; give --image_size H W",
+            *(*found[0][::-1], shown(items[0].image), *size[::-1]),
         )
 
 

@@ -58,6 +58,18 @@ def below(folder: Path) -> list[str]:
     )
 
 
+def test_a_size_that_nobody_gave_is_told_of_where_images_are_of_another(tmp_path, network, capsys):
+    draw(tmp_path, "small/0.png")
+    (tmp_path / "large").mkdir()
+    Image.new("RGB", (1100, 600)).save(tmp_path / "large" / "0.png")
+    out = ["--save_dir", str(tmp_path / "out"), "--num_workers", "0"]
+    for folder, size, told in (("small", 0, 1), ("small", 1, 0), ("large", 0, 0)):
+        flags = network if size else network[3:]
+        inference.main([*flags, "--image_dir", str(tmp_path / folder), *out])
+        said = "images of 64 x 32 pixels" in capsys.readouterr().err
+        assert said is bool(told)
+
+
 def test_predictions_that_are_no_numbers_name_their_image(tmp_path, network, monkeypatch):
     draw(tmp_path, *NAMES)
     monkeypatch.setattr(inference, "load_model", lambda _, net, *__: net.bias.data.fill_(np.nan))
