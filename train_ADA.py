@@ -57,7 +57,8 @@ def parser() -> Parser:
     add("--save_feat_dir", type=Path, help="folder for region features (default: features in -p)")
     keep_help = "keep the files of region features and mixtures after each round"
     add("--keep_features", action="store_true", help=keep_help)
-    add("--init_iteration", type=ROUND, default=0, help="number of the first round")
+    round_help = "number of the first round; X goes on with round X of another run, see above"
+    add("--init_iteration", type=ROUND, default=0, help=round_help)
     add("--max_iterations", type=ROUND, default=5, help="number of the last round")
     add("--finetune_itrs", type=POSITIVE_INT, default=120_000, help="training iterations per round")
     rate_help = "learning rate of the backbone in rounds; the head's is 10 times as high"

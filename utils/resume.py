@@ -129,7 +129,9 @@ class RunSettings:
             if name == ROUNDS_OTHERWISE:
                 self._warn_of_rounding(f"--{name}", value, ascii(old).strip("'"))
             else:
-                hint = ""
+                hint = start = ""
+                if "init_iteration" in self.flags:
+                    start = ", at the latest round of this one if you like: see --init_iteration"
                 if name == "train_batch_size":
                     machine = before.get("machine")
                     ranks = machine.get("processes", 1) if isinstance(machine, dict) else 1
@@ -138,7 +140,7 @@ class RunSettings:
                     hint = " (a link from there to where the data lie now will do)"
                 raise UserError(
                     f"--resume: --{name} is {value}, but the run in {self.path.parent} had {old}; "
-                    f"go on with that{hint}, or begin another run in another -p"
+                    f"go on with that{hint}, or begin another run in another -p{start}"
                 )
         self._warn_of_another_machine()
 

@@ -84,8 +84,9 @@ def test_every_flag_that_changes_a_result_must_be_the_same(script, tmp_path, cap
             told = action.dest == ROUNDS_OTHERWISE
             assert ("not be the same to the last digit" in caplog.text) is told
         else:
-            with pytest.raises(UserError, match=rf"--resume: --{action.dest} is .*, but the run"):
+            with pytest.raises(UserError, match=rf"--{action.dest} is .*, but the run") as error:
                 run(*given).check(True, [])
+            assert ("see --init_iteration" in str(error.value)) is (script is train_ADA)
         checked += 1
     assert checked > 35
 
