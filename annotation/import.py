@@ -85,8 +85,8 @@ def import_answers(
         names = ", ".join(map(str, files[:3]))
         first = next((image.file for package in loaded for image in package.images), "")
         raise UserError(
-            f"{names}: no answers for any image of the labelling packages; files are named "
-            f"as its images, such as {first}; nothing was imported"
+            f"{names}: no answers for any image of the labelling packages (such as {first}); "
+            "nothing was imported"
         )
     labels.store(collector)
     for package in loaded:

@@ -106,6 +106,7 @@ def read_label_studio(tasks: list[Any], source: str, collector: Collector) -> No
     Raises:
         UserError: the file is not as exports of Label Studio are.
     """
+    drafts = 0
     for number, task in enumerate(tasks, 1):
         place = f"{source}: task {number}"
         if not isinstance(task, dict) or "annotations" not in task:  # such as "JSON-MIN"
@@ -113,6 +114,7 @@ def read_label_studio(tasks: list[Any], source: str, collector: Collector) -> No
         data = field(task, "data", dict, place)
         annotations = field(task, "annotations", list, place)
         done = [a for a in annotations if not field_or(a, "was_cancelled", False, place)]
+        drafts += not done and bool(task.get("drafts"))
         image = _image_of(data, collector) if done else None
         if image is None:
             continue
@@ -123,6 +125,11 @@ def read_label_studio(tasks: list[Any], source: str, collector: Collector) -> No
             with collector.canvas(image, place) as canvas:
                 for result in results:
                     _paint(result, canvas, place)
+    if drafts:
+        collector.remarks.append(
+            f"{source}: {drafts} of {len(tasks)} tasks have drafts alone, which are no answers: "
+            "submit them, and export again"
+        )
 
 
 def field_or(entry: Any, key: str, default: Any, place: str) -> Any:

@@ -70,6 +70,8 @@ def _read_file(entry: Entry, source: str, collector: Collector) -> None:
     content = parse_json(data, source)
     if isinstance(content, list):
         read_label_studio(content, source, collector)
+    elif isinstance(content, dict) and {"data", "annotations"} <= content.keys():  # a single task
+        read_label_studio([content], source, collector)
     elif isinstance(content, dict) and content.keys() & {"images", "annotations"}:
         read_coco(content, source, collector)
     else:

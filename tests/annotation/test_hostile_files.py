@@ -261,7 +261,7 @@ def test_images_of_no_package_are_told_of_and_left(shared, package, refuse, tmp_
     content["images"] = content["images"][1:]
     content["annotations"] = []
     (tmp_path / "b.json").write_text(json.dumps(content))
-    refuse(tmp_path / "b.json", f"named as its images, such as {package.images[0].file}; nothing")
+    refuse(tmp_path / "b.json", f"packages (such as {package.images[0].file}); nothing")
 
 
 @pytest.mark.parametrize(

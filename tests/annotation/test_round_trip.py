@@ -256,6 +256,20 @@ def test_the_last_changed_annotation_of_a_task_wins_and_cancelled_ones_are_none(
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 
+def test_drafts_are_told_of_and_a_task_may_come_alone(run, tmp_path, capsys):
+    package = run.export("--round", "0")
+    path = label_studio(package, answers(run, package), tmp_path / "a.json", "brushlabels")
+    first, *others = json.loads(path.read_text())
+    path.write_text(json.dumps(first))
+    run.take(path)
+    assert "2 missing" in (alone := capsys.readouterr().out) and "have drafts" not in alone
+    drawn = [task | {"annotations": [], "drafts": task["annotations"]} for task in others]
+    path.write_text(json.dumps([first, *drawn]))
+    run.take(path)
+    told = f"{len(others)} of {len(others) + 1} tasks have drafts alone, which are no answers"
+    assert told in capsys.readouterr().out
+
+
 def test_archives_of_whole_exports_and_names_of_the_data_set_itself(run, tmp_path):
     package = run.export()
     drawn = answers(run, package)
