@@ -18,7 +18,9 @@ from typing import Any
 
 from dataloader.dataset_info import DatasetInfo
 from dataloader.file_checks import spread
+from dataloader.images import read_train_ids
 from dataloader.item import Item, shown
+from dataloader.mixed_values import has_mixed_values
 from dataloader.palette_check import check_prediction_palettes
 from utils.errors import UserError
 from utils.files import read_json, write_json
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 
 NOTES = "inference.json"
 TOLD = 32  # images that the notes name
+BORDERS = 8  # predictions whose borders are looked at
 
 
 def color_path(target: Path) -> Path:
@@ -165,6 +168,13 @@ def check_predictions(
     if isinstance(notes.get("images"), dict):
         _warn_of_other_images(folder, notes["images"], dict(zip(paths, items, strict=True)))
     check_prediction_palettes(list(map(str, paths)), info)
+    if has_mixed_values(map(read_train_ids, spread(paths, BORDERS))):
+        log.warning(
+            "%s: at many borders of the predictions lies a value between those of both sides, as "
+            "where they were resized with interpolation; these pixels are of other classes: resize "
+            "by nearest neighbour",
+            folder,
+        )
 
 
 def warn_of_overlays(targets: Sequence[Path]) -> None:

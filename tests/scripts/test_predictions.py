@@ -417,6 +417,15 @@ def test_predictions_whose_palette_was_renumbered_are_refused(camvid):
         evaluation.main(flags.split())
 
 
+def test_predictions_that_were_interpolated_are_warned_of(camvid, caplog):
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    camvid(truth)
+    assert "at many borders" not in caplog.text
+    halves = [Image.fromarray(values).resize((32, 16), Image.NEAREST) for values in truth]
+    camvid(np.stack([np.asarray(half.resize((64, 32), Image.BILINEAR)) for half in halves]))
+    assert "pred: at many borders of the predictions lies a value between" in caplog.text
+
+
 def test_predictions_of_other_classes_are_refused(network, camvid):
     """inference.py tells which they are; where nothing does, nothing is compared."""
     truth = load_dataset("camvid").label_table[camvid.labels]
