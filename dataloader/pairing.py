@@ -2,7 +2,8 @@
 
 A list whose columns were sorted differently, or shifted by a row, is read without any error, and
 the network learns noise from it. The names tell, where they are those of the dataset's templates.
-Domains that share images or labels are told of here, too.
+So it is where columns
+are in another order. Domains that share images or labels are told of here, too.
 """
 
 import logging
@@ -12,12 +13,15 @@ from itertools import combinations
 from pathlib import Path
 
 from dataloader.dataset_info import DatasetInfo
+from dataloader.file_checks import spread
 from dataloader.item import Item, shown
 from dataloader.path_templates import fill, parse
 from dataloader.scan import own_files
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
+
+LINES = 32  # of a list, whose columns are looked at
 
 
 def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) -> None:
@@ -70,6 +74,35 @@ def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) ->
         )
 
 
+def check_columns(
+    path: str | Path, items: Sequence[Item], info: DatasetInfo, root: str | Path
+) -> None:
+    """Look for columns in another order; names that are not of the dataset's templates pass.
+
+    Args:
+        path: the list.
+        items, info, root: as :func:`check_pairing` takes them.
+
+    Raises:
+        UserError: two columns of all lines looked at are each other's.
+    """
+    below = os.path.join(os.path.abspath(root), "")
+    orders = {
+        tuple(_column_of(name.removeprefix(below), info) for name in item)
+        for item in spread(items, LINES)
+    }
+    order = orders.pop()
+    if (
+        not orders
+        and sum(role not in ("", own) for role, own in zip(order, Item._fields, strict=True)) > 1
+    ):
+        raise UserError(
+            f"{path}: by the names that {info.path} gives, its columns are "
+            f"{', '.join(role or '?' for role in order)}; expected {', '.join(Item._fields)}: put "
+            "them in this order"
+        )
+
+
 def check_apart(domains: Mapping[str, Sequence[Item]]) -> None:
     """Warn of images of two domains, whose mIoU says nothing about new ones, and of their labels.
 
@@ -96,6 +129,17 @@ def check_apart(domains: Mapping[str, Sequence[Item]]) -> None:
                 *(shown(twice[0].image), other, shown(owners[twice[0].label]), one),
                 *(shown(twice[0].label), len(twice)),
             )
+
+
+def _column_of(path: str, info: DatasetInfo) -> str:
+    """The column whose template gives a path, the longest if several do; "" if none does."""
+    fitting = [
+        column
+        for column in Item._fields
+        for text in dict.fromkeys(info.splits.values())
+        if parse(getattr(info, column), text, path, any_suffix=True)
+    ]
+    return max(fitting, key=lambda column: len(getattr(info, column)), default="")
 
 
 def _own_label(image: str, info: DatasetInfo, root: str) -> str:
