@@ -19,7 +19,7 @@ from dataloader.item import Item
 from dataloader.overlay import draw_overlay
 from dataloader.predictions import color_path, find_predictions, list_targets
 from experiments import pictures
-from experiments.reporting.confusion_figure import row_shares
+from experiments.reporting.confusion_figure import draw_confusion, row_shares
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix
 
@@ -325,6 +325,16 @@ def test_the_confusion_matrix_is_in_percent_of_each_row(camvid):
         here = truth == c
         wanted = [(predicted[here] == k).mean() for k in rows] + [(predicted[here] == 255).mean()]
         np.testing.assert_allclose(share, 100 * np.array(wanted))
+
+
+@pytest.mark.parametrize(("classes", "numbers"), [(5, 25), (60, 0)])
+def test_cells_of_many_classes_have_no_numbers(classes, numbers):
+    """Drawing them takes minutes."""
+    counts = np.ones((classes, classes + 1), int)
+    counts[:, -1] = 0
+    figure = draw_confusion(counts, [f"c{i}" for i in range(classes)])
+    assert len(figure.axes[0].texts) == numbers
+    assert figure.get_figwidth() < 12
 
 
 def test_labels_of_another_scale_and_predictions_of_another(camvid, caplog):
