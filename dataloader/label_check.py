@@ -158,8 +158,8 @@ def _likely_cause(
         read_label_ids(path, info) for path in spread(paths, BORDERS)
     ):
         return (
-            "at many borders lies a value between those of both sides, as where labels were "
-            "resized or turned with interpolation, or once saved as JPEG; these pixels are of "
+            "at many borders lies a value between those of both sides, as in photos, or where "
+            "labels were resized or turned with interpolation, or once saved as JPEG; these pixels are of "
             "classes that nobody drew: make the labels anew from the originals, by nearest "
             "neighbour"
         )
