@@ -159,8 +159,8 @@ def _likely_cause(
     ):
         return (
             "at many borders lies a value between those of both sides, as in photos, or where "
-            "labels were resized or turned with interpolation, or once saved as JPEG; these pixels are of "
-            "classes that nobody drew: make the labels anew from the originals, by nearest "
+            "labels were resized or turned with interpolation, or once saved as JPEG; these pixels "
+            "are of classes that nobody drew: make the labels anew from the originals, by nearest "
             "neighbour"
         )
     if shifted:
