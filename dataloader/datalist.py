@@ -206,8 +206,16 @@ def find_or_make_datalist(
     """
     own = default_path(root, split)
     if path is not None or own.is_file():
-        items = read_datalist(path or own, root, moves, columns)
-        check_columns(path or own, items, info, root)
+        try:
+            items = read_datalist(path or own, root, moves, columns)
+            check_columns(path or own, items, info, root)
+        except UserError as error:
+            if path is not None:
+                raise
+            raise UserError(
+                f"{error}; if another program made {own}, move it away: a list is then made from "
+                "the files that are there"
+            ) from error
         if path is not None:
             return items
         check_own_list(own, items, info, root, split, need_label and columns > 1)
