@@ -27,6 +27,7 @@ from dataloader.loaders import evaluation_loader
 from dataloader.pairing import check_apart, check_pairing
 from dataloader.provenance import is_made_here
 from dataloader.regions import Regions, check_maps, load_regions
+from dataloader.turned_labels import warn_if_labels_turned
 from utils.distributed import SINGLE, World
 from utils.errors import UserError
 from utils.metrics import padded_names
@@ -159,6 +160,7 @@ def load_domain(
     if "label" in columns:
         check_pairing(items, info, root)
         check_labels(items, info, f"--{prefix}_dataset")
+        warn_if_labels_turned(items, info)
     asks = prefix == "trg" and len(columns) > 1  # adaptation without any label asks for nothing
     masks = find_masks(items, root, info) if asks else {}
     return Domain(info, root, list(items), columns=columns, masks=masks)
