@@ -154,19 +154,22 @@ def _likely_cause(
             "ids are expected: take the files with label ids, or describe these as a dataset of "
             "their own"
         )
-    if info.label_reader != "rgb" and has_mixed_values(
-        read_label_ids(path, info) for path in spread(paths, BORDERS)
-    ):
-        return (
-            "at many borders lies a value between those of both sides, as in photos, or where "
-            "labels were resized or turned with interpolation, or once saved as JPEG; these pixels "
-            "are of classes that nobody drew: make the labels anew from the originals, by nearest "
-            "neighbour"
-        )
     if shifted:
         return shifted
-    if cause := _instances(counts, info) or _without_class(counts, info):
-        return cause
+    if instances := _instances(counts, info):
+        return instances
+    if info.label_reader != "rgb" and has_mixed_values(
+        (read_label_ids(path, info) for path in spread(paths, BORDERS)),
+        {*info.known_ids, 0, IGNORE, IDS - 1},
+    ):
+        return (
+            "at many borders lies a value between those of both sides, or of no class, as in "
+            "photos, or where labels were resized or turned with interpolation, or once saved as "
+            "JPEG; nobody drew these pixels: make the labels anew from the originals, by nearest "
+            "neighbour"
+        )
+    if value := _without_class(counts, info):
+        return value
     if values.counted == values.unknown == 0:
         return "all of it is ignored"
     return ""

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dataloader.dataset_info import DatasetInfo
+from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.file_checks import spread
 from dataloader.images import read_train_ids
 from dataloader.item import Item, shown
@@ -168,7 +168,8 @@ def check_predictions(
     if isinstance(notes.get("images"), dict):
         _warn_of_other_images(folder, notes["images"], dict(zip(paths, items, strict=True)))
     check_prediction_palettes(list(map(str, paths)), info)
-    if has_mixed_values(map(read_train_ids, spread(paths, BORDERS))):
+    train_ids = {*range(info.num_classes), IGNORE}
+    if has_mixed_values(map(read_train_ids, spread(paths, BORDERS)), train_ids):
         log.warning(
             "%s: at many borders of the predictions lies a value between those of both sides, as "
             "where they were resized with interpolation; these pixels are of other classes: resize "

@@ -21,9 +21,13 @@ SHARES = [33, 5, 20, 1, 1, 1, 1, 1, 14, 1, 3, 2, 1, 6, 1, 1, 1, 1, 1, 5]  # of t
 
 
 def train_ids(count):
-    """``count`` maps (40, 60) of train ids and 255, classes about as frequent as in Cityscapes."""
+    """``count`` maps (80, 120) of train ids and 255, classes about as frequent as in Cityscapes.
+
+    They are made of blocks, as labels have few single pixels.
+    """
     values = np.array([*range(19), 255], np.uint8)
-    return [RNG.choice(values, (40, 60), p=np.array(SHARES) / sum(SHARES)) for _ in range(count)]
+    maps = RNG.choice(values, (count, 40, 60), p=np.array(SHARES) / sum(SHARES))
+    return list(maps.repeat(2, 1).repeat(2, 2))
 
 
 def label_ids(maps, info, void):
@@ -264,7 +268,13 @@ def test_single_labels_of_another_encoding_are_told_of(tmp_path, caplog):
     assert not [r for r in caplog.records if "other labels do not have" in r.message]
 
 
-SCENE = [np.repeat(np.repeat(m[:8, :12], 7, 0), 7, 1) for m in train_ids(3)]
+SCENE = [m[:16:2, :24:2].repeat(7, 0).repeat(7, 1) for m in train_ids(3)]
+
+
+def once_jpeg(maps):
+    """The maps after JPEG's compression."""
+    files = [cv2.imencode(".jpg", values, [cv2.IMWRITE_JPEG_QUALITY, 75])[1] for values in maps]
+    return [cv2.imdecode(file, cv2.IMREAD_UNCHANGED) for file in files]
 
 
 @pytest.mark.parametrize("how", ["half", "turned", "jpeg"])
@@ -272,20 +282,24 @@ def test_values_that_were_mixed_at_borders_are_told_of(tmp_path, caplog, how):
     """Labels that were treated as photos, and then saved as PNG."""
     maps = label_ids(SCENE, CITYSCAPES, 3)
     check_labels(saved(tmp_path, maps), CITYSCAPES, "--x")
+    lines = [np.where(np.add(*np.indices(m.shape)) % 7 > 0, m, 60) for m in maps]  # around objects
+    check_labels(saved(tmp_path, [m.astype(np.uint8) for m in lines]), CITYSCAPES, "--x")
     thin = [np.where(np.indices(m.shape).sum(0) % 3 > 0, 12, np.where(m > 7, 11, 13)) for m in maps]
     check_labels(saved(tmp_path, [m.astype(np.uint8) for m in thin]), CITYSCAPES, "--x")
     assert not caplog.records
-    size = {"half": (31, 44), "turned": (56, 84), "jpeg": (84, 56)}[how]
+    size = {"half": (44, 31), "turned": (56, 84), "jpeg": (84, 56)}[how]
     mixed = [np.asarray(Image.fromarray(m).resize(size, Image.BILINEAR)) for m in maps]
-    if how == "jpeg":
-        mixed = [
-            cv2.imdecode(
-                cv2.imencode(".jpg", m, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], cv2.IMREAD_UNCHANGED
-            )
-            for m in maps
-        ]
+    mixed = once_jpeg(maps) if how == "jpeg" else mixed
     check_labels(saved(tmp_path, mixed), CITYSCAPES, "--x")
     assert "at many borders lies a value between those of both sides" in caplog.text
+
+
+@pytest.mark.parametrize("jpeg", [False, True])
+def test_masks_of_0_and_255_that_were_jpeg_are_told_of(tmp_path, caplog, jpeg):
+    info = replace(CAMVID, label_to_train={0: 0, 255: 1}, class_names=["a", "b"])
+    masks = [255 * (m % 2) for m in SCENE]
+    check_labels(saved(tmp_path, once_jpeg(masks) if jpeg else masks), info, "--x")
+    assert ("of both sides, or of no class" in caplog.text) == jpeg
 
 
 def test_one_class_alone_and_labels_without_any_are_told_of(tmp_path, caplog):
