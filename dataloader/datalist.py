@@ -95,13 +95,8 @@ def read_datalist(
     locate = Locator(root, moves, path)
     items = [Item(*map(locate, item)) for item in items]
     check_listed_once(path, items)
-    for item in items:
-        if columns > 1 and item.label == item.image:
-            raise UserError(
-                f"{path}: {shown(item.label)} is the label of its line, and the image, too; mend "
-                "the second column"
-            )
-        if columns == 3 and item.superpixel in (item.image, item.label):
+    for item in items if columns == 3 else ():
+        if item.superpixel in (item.image, item.label):
             raise UserError(
                 f"{path}: {shown(item.superpixel)} is the superpixel map of its line, and the "
                 "image or label, too; mend the third column"

@@ -42,4 +42,4 @@ def has_mixed_values(maps: Iterable[np.ndarray], known: Collection[int]) -> bool
                 found = np.stack([side[odd] for side in (left, middle, right)], 1)
                 triples.update(map(tuple, np.unique(found, axis=0)[:FEWEST].tolist()))
     various = len(triples) >= FEWEST and len(middles) >= FEWEST_SINGLE
-    return various and mixed > max(SHARE * steps, ONE_SIDED * single)
+    return bool(various and mixed > max(SHARE * steps, ONE_SIDED * single))

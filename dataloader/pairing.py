@@ -36,9 +36,15 @@ def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) ->
         root: the data root, that the templates begin at.
 
     Raises:
-        UserError: several images share a label though each of them has its own.
+        UserError: several images share a label though each of them has its own, or an image is its
+            own label.
     """
     items = [item for item in items if item.label]
+    for item in items:
+        if item.label == item.image:
+            raise UserError(
+                f"{shown(item.image)}: is its own label in its list; mend the second column"
+            )
     own = {item.image: _own_label(item.image, info, os.path.abspath(root)) for item in items}
     owners = {_body(label): image for image, label in own.items() if label}
     listed = {_body(item.label) for item in items}

@@ -54,6 +54,11 @@ def test_one_label_of_several_images(look):
     assert "(2 of 3 images share one)" in said
 
 
+def test_an_image_is_not_its_own_label(tmp_path):
+    with pytest.raises(UserError, match=r"1\.png: is its own label in its list; mend the second"):
+        check_pairing([Item("images/1.png", "images/1.png", "").below(tmp_path)], GTA5, tmp_path)
+
+
 def test_labels_by_the_templates_of_all_splits(tmp_path, caplog):
     city = load_dataset("cityscapes")
     stems = [f"{split}/{name}" for split in ("train/ulm", "val/bonn") for name in "ab"]
