@@ -3,7 +3,8 @@
 On disk a datalist is text, one image a line: three paths relative to the data root (image, label,
 superpixel). In published lists they are separated by white space; a line with a tab is separated by
 tabs alone, so that names may hold blanks. ``-`` stands for a label that there is not. Lines that
-begin with ``#`` are comments. In memory a datalist is a list of :class:`Item` with absolute paths.
+begin with ``#`` are comments, and so is a first line with the names of the columns. In memory a
+datalist is a list of :class:`Item` with absolute paths.
 """
 
 import codecs
@@ -18,6 +19,7 @@ from pathlib import Path
 from dataloader.dataset_info import DatasetInfo
 from dataloader.item import ABSENT, Item, check_name, shown
 from dataloader.own_list import check_own_list, unlisted_label
+from dataloader.pairing import check_columns
 from dataloader.relocation import Locator, Moves
 from dataloader.scan import absent_folder, item_of, lossy_label, scan
 from utils.errors import NoLabels, UserError
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 
 PLAIN = re.compile(r"[^\s,\"]+")
 """Names that white space can separate, whoever reads the list."""
+HEADER = re.compile(r"(image|img|rgb|label|mask|gt|superpixel)s?([ _]?(path|file|name)s?)?", re.I)
+"""Names of columns, as the first line of a table has them."""
 AMBIGUOUS = re.compile(r"#|\s|-$")
 """Names that would not be read as such: comments, blanks before a column, no label."""
 
@@ -74,6 +78,8 @@ def read_datalist(
         if not line.strip() or line.startswith("#"):
             continue
         names = _split(line, root, columns)
+        if not items and all(map(HEADER.fullmatch, names)) and not Path(root, names[0]).is_file():
+            continue
         if not columns <= len(names) <= 3:
             raise UserError(
                 f"{path}, line {number}: {len(names)} columns; a line is the image, label and "
@@ -193,11 +199,20 @@ def find_or_make_datalist(
     Raises:
         UserError: there is no data, or the given list is not valid.
     """
-    if path is not None:
-        return read_datalist(path, root, moves, columns)
     own = default_path(root, split)
-    if own.is_file():
-        items = read_datalist(own, root, moves, columns)
+    if path is not None or own.is_file():
+        try:
+            items = read_datalist(path or own, root, moves, columns)
+            check_columns(path or own, items, info, root)
+        except UserError as error:
+            if path is not None:
+                raise
+            raise UserError(
+                f"{error}; if another program made {own}, move it away: a list is then made from "
+                "the files that are there"
+            ) from error
+        if path is not None:
+            return items
         check_own_list(own, items, info, root, split, need_label and columns > 1)
     else:
         items = _make_datalist(info, root, split)

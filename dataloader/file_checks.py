@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from dataloader.dataset_info import DatasetInfo
 from dataloader.image_files import READ_ERRORS, count_pages, is_deep, open_image, reason
 from dataloader.images import read_head, read_image, read_size
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 MAX_STRETCH = 0.1  # log of the aspect ratios' quotient; GTA5 labels differ from images by 0.03
 MAX_SCALE = 2.0  # of the sides of images and of a network's default input
 DEEP_IMAGES = 16  # of those with more than 8 bits are looked at before training
+MOST = (0.1, 99.9)  # percentiles of an image's values, which a few dead or hot pixels do not move
+NARROW = 64  # of 255
 
 REMEDIES = {"superpixel": "run superpixel_gen.py", "prediction": "run inference.py"}
 """What to do where only files of one column cannot be used."""
@@ -87,6 +91,10 @@ def _look_at(item: Item, info: DatasetInfo, columns: Sequence[str]) -> _Found:
     for column, size in sizes.items():
         if image and not _same_picture(image, size, column):
             problem = f"{size[0]} x {size[1]} pixels, its {reference} {image[0]} x {image[1]}"
+            if size == image[::-1]:
+                problem += (
+                    " (does one of them lie on its side? EXIF orientation is applied to both)"
+                )
             found.append((paths[column], column, problem))
     return _Found(item, found, sizes, image)
 
@@ -165,25 +173,32 @@ def warn_of_pages(items: Sequence[Item]) -> None:
 def _check_range(paths: Sequence[str]) -> None:
     """Look at those of some images that have more than 8 bits: do they use their range?
 
-    Values of 8, 10, 12 or 14 bits that were stored in 16 look like a dark image, so this is a guess
-    from several images. All of them within 8 bits cannot be right; less than a quarter of the range
-    is warned of.
+    Values of 8, 10, 12 or 14 bits that were stored in 16 look like a dark image, and temperatures
+    like a grey one, so this is a guess from several images. All of them within 8 bits cannot be
+    right; nearly all pixels within a quarter of the range are warned of.
     """
     deep = [path for path in paths if _is_deep(path)]
-    brightest = max((int(read_image(path).max()) for path in deep), default=255)
+    if not deep:
+        return
+    images = map(read_image, deep)
+    found = [(*np.percentile(image, MOST), image.max()) for image in images]
+    low, high, brightest = (
+        min(f[0] for f in found),
+        max(f[1] for f in found),
+        max(f[2] for f in found),
+    )
     if brightest <= 1:
         raise UserError(
             f"{deep[0]}: no pixel is brighter than {brightest} of 255 in the images looked at "
             f"({len(deep)} of more than 8 bits a sample): save them with 8 bits, or scaled to the "
             "full range of 16"
         )
-    if brightest <= 64:
+    if high - low <= NARROW:
         log.warning(
-            "%s: 16-bit images are scaled from 0..65535, and no pixel of those looked at (%d) is "
-            "brighter than %d %% of that; if they hold values of 10, 12 or 14 bits, scale them",
-            deep[0],
-            len(deep),
-            round(100 * brightest / 255),
+            "%s: 16-bit images are scaled from 0..65535, and nearly all pixels of those looked at "
+            "(%d) lie between %d and %d %% of that; if they hold values of 10, 12 or 14 bits, or "
+            "temperatures, scale all of them alike to the full range",
+            *(shown(deep[0]), len(deep), round(100 * low / 255), round(100 * high / 255)),
         )
 
 

@@ -15,7 +15,9 @@ from dataloader.datalist import Item
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.file_checks import spread
 from dataloader.images import map_label, read_label_ids
+from dataloader.mixed_values import has_mixed_values
 from dataloader.palette_check import check_label_palettes
+from dataloader.provenance import is_made_here
 from utils.errors import NoLabels, UserError
 
 logger = logging.getLogger(__name__)
@@ -25,6 +27,7 @@ CHANNELS = ("red", "green", "blue")
 EXAMPLES = 5  # values named in a message
 INSTANCES = (1000, 256)  # label id times this, plus an instance's number: Cityscapes; KITTI, COCO
 SHIFTED_SHARE = 0.1  # of pixels with unknown values, of labels that are numbered from another start
+BORDERS = 8  # labels whose borders are looked at
 
 
 class LabelValues(NamedTuple):
@@ -79,18 +82,25 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
         whether nothing was found.
 
     A warning is logged where more pixels have unknown values than a class, where only one class
-    occurs beside unknown values, where all values seem to be one too high or too low, where the
-    labels look like train ids or hold instance numbers, where a class has no label id and a value
-    no class, and where a few labels have other values or channels than the rest.
+    occurs, where all values seem to be one too high or too low, where the labels look like train
+    ids, hold instance numbers or were interpolated, where a class has no label id and a value no
+    class, where a few labels have other values or channels than the rest, and where most have no
+    class.
 
     Raises:
         NoLabels: every pixel is ignored.
-        UserError: not one pixel has a class, or a palette's colours are of other classes than its
-            numbers; the message names a file and the likely cause.
+        UserError: not one pixel has a class, a palette's colours are of other classes than its
+            numbers, or a label is a superpixel or edge map; the message names a file and the likely
+            cause.
     """
     paths = [item.label for item in spread(items, count)]
     if not paths:
         return True
+    if made_here := list(filter(is_made_here, paths)):
+        raise UserError(
+            f"{made_here[0]}: is a superpixel or edge map, not a label; mend the columns of the "
+            f"datalist, or label in {info.path}"
+        )
     indices = info.label_reader == "index"
     right_palettes = check_label_palettes(paths, info) if indices else True
     each = _count_each(paths, info)
@@ -120,7 +130,11 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
         logger.warning(
             "%s and %d other labels: %s; check %s", paths[0], len(paths) - 1, cause, flag
         )
-    elif odd := _swapped_ones(paths, each, info) or _odd_ones(paths, each, info):
+    elif odd := (
+        _swapped_ones(paths, each, info)
+        or _odd_ones(paths, each, info)
+        or _few_classes(paths, each, info)
+    ):
         logger.warning("%s; check %s", odd, flag)
     else:
         return right_palettes
@@ -148,8 +162,20 @@ def _likely_cause(
         )
     if shifted:
         return shifted
-    if cause := _instances(counts, info) or _without_class(counts, info):
-        return cause
+    if instances := _instances(counts, info):
+        return instances
+    if info.label_reader != "rgb" and has_mixed_values(
+        (read_label_ids(path, info) for path in spread(paths, BORDERS)),
+        {*info.known_ids, 0, IGNORE, IDS - 1},
+    ):
+        return (
+            "at many borders lies a value between those of both sides, or of no class, as in "
+            "photos, or where labels were resized or turned with interpolation, or once saved as "
+            "JPEG; nobody drew these pixels: make the labels anew from the originals, by nearest "
+            "neighbour"
+        )
+    if value := _without_class(counts, info):
+        return value
     if values.counted == values.unknown == 0:
         return "all of it is ignored"
     return ""
@@ -264,6 +290,24 @@ def _odd_ones(paths: list[str], each: np.ndarray, info: DatasetInfo) -> str:
         f"labels do not have ({', '.join(map(str, values))}), and are ignored; {len(odd)} of "
         f"{len(paths)} labels looked at are such: save them as the others"
     )
+
+
+def _few_classes(paths: list[str], each: np.ndarray, info: DatasetInfo) -> str:
+    """That several labels have one class alone, or most of them none; "" otherwise."""
+    with_class = each[:, _among(info.label_to_train)].any(1)
+    void = np.flatnonzero(~with_class)
+    if 2 * len(void) > len(paths):
+        return (
+            f"{paths[void[0]]}: every pixel is ignored, and so it is in {len(void)} of "
+            f"{len(paths)} labels looked at; leave out images that nobody has labelled"
+        )
+    classes = label_value_counts(each.sum(0), info).classes
+    if len(paths) > 1 and len(classes) == 1 < len(info.present_classes):
+        return (
+            f"{paths[0]} and {len(paths) - 1} other labels: {info.class_names[classes[0]]} is the "
+            "only class that occurs"
+        )
+    return ""
 
 
 def _among(ids: Collection[int]) -> np.ndarray:

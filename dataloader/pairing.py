@@ -1,8 +1,9 @@
 """Whose label is it: lists in which an image has the label of another one.
 
 A list whose columns were sorted differently, or shifted by a row, is read without any error, and
-the network learns noise from it. The names tell, where they are those of the dataset's templates.
-Domains that share images or labels are told of here, too.
+the network learns noise from it. The names tell, where they are those of the dataset's templates,
+and they tell of columns in another order. Domains that share images or labels are told of here,
+too.
 """
 
 import logging
@@ -12,12 +13,15 @@ from itertools import combinations
 from pathlib import Path
 
 from dataloader.dataset_info import DatasetInfo
+from dataloader.file_checks import spread
 from dataloader.item import Item, shown
 from dataloader.path_templates import fill, parse
 from dataloader.scan import own_files
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
+
+LINES = 32  # of a list, whose columns are looked at
 
 
 def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) -> None:
@@ -32,9 +36,15 @@ def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) ->
         root: the data root, that the templates begin at.
 
     Raises:
-        UserError: several images share a label though each of them has its own.
+        UserError: several images share a label though each of them has its own, or an image is its
+            own label.
     """
     items = [item for item in items if item.label]
+    for item in items:
+        if item.label == item.image:
+            raise UserError(
+                f"{shown(item.image)}: is its own label in its list; mend the second column"
+            )
     own = {item.image: _own_label(item.image, info, os.path.abspath(root)) for item in items}
     owners = {_body(label): image for image, label in own.items() if label}
     listed = {_body(item.label) for item in items}
@@ -70,6 +80,35 @@ def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) ->
         )
 
 
+def check_columns(
+    path: str | Path, items: Sequence[Item], info: DatasetInfo, root: str | Path
+) -> None:
+    """Look for columns in another order; names that are not of the dataset's templates pass.
+
+    Args:
+        path: the list.
+        items, info, root: as :func:`check_pairing` takes them.
+
+    Raises:
+        UserError: two columns of all lines looked at are each other's.
+    """
+    below = os.path.join(os.path.abspath(root), "")
+    orders = {
+        tuple(_column_of(name.removeprefix(below), info) for name in item)
+        for item in spread(items, LINES)
+    }
+    order = orders.pop()
+    if (
+        not orders
+        and sum(role not in ("", own) for role, own in zip(order, Item._fields, strict=True)) > 1
+    ):
+        raise UserError(
+            f"{path}: by the names that {info.path} gives, its columns are "
+            f"{', '.join(role or '?' for role in order)}; expected {', '.join(Item._fields)}: put "
+            "them in this order"
+        )
+
+
 def check_apart(domains: Mapping[str, Sequence[Item]]) -> None:
     """Warn of images of two domains, whose mIoU says nothing about new ones, and of their labels.
 
@@ -96,6 +135,17 @@ def check_apart(domains: Mapping[str, Sequence[Item]]) -> None:
                 *(shown(twice[0].image), other, shown(owners[twice[0].label]), one),
                 *(shown(twice[0].label), len(twice)),
             )
+
+
+def _column_of(path: str, info: DatasetInfo) -> str:
+    """The column whose template gives a path, the longest if several do; "" if none does."""
+    fitting = [
+        column
+        for column in Item._fields
+        for text in dict.fromkeys(info.splits.values())
+        if parse(getattr(info, column), text, path, any_suffix=True)
+    ]
+    return max(fitting, key=lambda column: len(getattr(info, column)), default="")
 
 
 def _own_label(image: str, info: DatasetInfo, root: str) -> str:

@@ -16,9 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dataloader.dataset_info import DatasetInfo
+from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.file_checks import spread
+from dataloader.images import read_train_ids
 from dataloader.item import Item, shown
+from dataloader.mixed_values import has_mixed_values
 from dataloader.palette_check import check_prediction_palettes
 from utils.errors import UserError
 from utils.files import read_json, write_json
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 NOTES = "inference.json"
 TOLD = 32  # images that the notes name
+BORDERS = 8  # predictions whose borders are looked at
 
 
 def color_path(target: Path) -> Path:
@@ -178,6 +181,14 @@ def check_predictions(
                 *map(shown, other),
             )
     check_prediction_palettes(list(map(str, paths)), info)
+    train_ids = {*range(info.num_classes), IGNORE}
+    if has_mixed_values(map(read_train_ids, spread(paths, BORDERS)), train_ids):
+        log.warning(
+            "%s: at many borders of the predictions lies a value between those of both sides, as "
+            "where they were resized with interpolation; these pixels are of other classes: resize "
+            "by nearest neighbour",
+            folder,
+        )
 
 
 def warn_of_replaced(folder: Path, images: Mapping[Path, str]) -> None:

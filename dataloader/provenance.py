@@ -7,12 +7,13 @@ elsewhere, and those of earlier versions, have no digest; they are trusted.
 
 import hashlib
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from dataloader.image_files import open_image
+from dataloader.image_files import READ_ERRORS, open_image
 from dataloader.images import read_image
 from utils.errors import UserError
 
@@ -38,6 +39,13 @@ def image_digest(pixels: np.ndarray) -> str:
 def note_of(stored: Image.Image) -> str:
     """The comment of an opened map; empty if it has none."""
     return str(stored.info.get("Comment", ""))
+
+
+def is_made_here(path: str | Path) -> bool:
+    """Whether a file is a superpixel or edge map that was made here."""
+    with suppress(*READ_ERRORS), open_image(path) as stored:
+        return bool(DIGEST.search(note_of(stored)))
+    return False
 
 
 def check_provenance(

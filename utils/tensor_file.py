@@ -39,6 +39,10 @@ STORAGES = {
 BESIDES = {  # objects that other programs store beside the weights; they become plain values
     "argparse.Namespace": lambda *_: {},
     "collections.Counter": lambda counts=None: counts,
+    **dict.fromkeys(
+        (f"datetime.{kind}" for kind in ("date", "datetime", "time", "timedelta", "timezone")),
+        lambda *parts: parts,
+    ),
     "torch.Size": lambda sizes=(): sizes,
     "torch.device": lambda kind, *_: kind,
     **dict.fromkeys(

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from experiments.reporting.figures import LIGHT, Theme, new_figure, plain
 
+NUMBERED = 40  # classes up to which each cell has its number; drawing 150 x 150 takes minutes
+
 
 def draw_confusion(
     counts: Sequence[Sequence[int]], class_names: Sequence[str], theme: Theme = LIGHT
@@ -15,7 +17,7 @@ def draw_confusion(
     """Draw a confusion matrix, each row in percent of the pixels labelled as its class.
 
     Classes that occur neither in labels nor in predictions are left out, and so is the last column
-    if every prediction is a class.
+    if every prediction is a class. Of many classes, cells are small and have colours alone.
 
     Args:
         counts: (C, C + 1) pixels by label and prediction; the last column: no class.
@@ -24,11 +26,12 @@ def draw_confusion(
     """
     shares_of, rows, columns = row_shares(np.asarray(counts))
     names = [*map(plain, class_names), "no class"]
-    size = 1.9 + 0.36 * max(3, len(columns))
+    few = len(columns) <= NUMBERED
+    size = 1.9 + (0.36 if few else 0.12) * max(3, len(columns))
     figure, axes = new_figure(theme, size - 0.4, size)
     colors = LinearSegmentedColormap.from_list("shares", [theme.page, theme.strong])
     axes.imshow(np.nan_to_num(shares_of), cmap=colors, vmin=0, vmax=100)
-    for (y, x), value in np.ndenumerate(shares_of):
+    for (y, x), value in np.ndenumerate(shares_of) if few else ():
         if np.isnan(value):
             text = "–"
         elif not value:
@@ -39,6 +42,8 @@ def draw_confusion(
         axes.text(x, y, text, ha="center", va="center", color=color, fontsize=8)
     axes.set_xticks(range(len(columns)), [names[c] for c in columns], rotation=90)
     axes.set_yticks(range(len(rows)), [names[c] for c in rows])
+    if not few:
+        axes.tick_params(labelsize=6)
     axes.set(xlabel="predicted", ylabel="label; each row is 100 % of its pixels")
     return figure
 

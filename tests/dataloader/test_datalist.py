@@ -86,6 +86,12 @@ def test_own_list_is_made_kept_and_found(tmp_path):
     assert all(Path(path).is_absolute() for item in made for path in item)
     (tmp_path / "train.txt").write_text("images/2.png labels/2.png superpixel/2.png\n")
     assert find_or_make_datalist(info, tmp_path, "train") == made[1:]
+    (tmp_path / "train.txt").write_text("/SegNet/images/1.png /SegNet/labels/1.png\n")
+    with pytest.raises(UserError, match=r"2 columns; .* if another program made .*, move it away"):
+        find_or_make_datalist(info, tmp_path, "train")
+    (tmp_path / "train.txt").write_text("labels/2.png images/2.png superpixel/2.png\n")
+    with pytest.raises(UserError, match="its columns are label, image, superpixel;"):
+        find_or_make_datalist(info, tmp_path, "train", tmp_path / "train.txt")
 
 
 def test_a_list_that_lacks_images_added_later_is_told_of(tmp_path, caplog):
@@ -374,6 +380,8 @@ def test_control_characters_in_names_are_refused_in_one_line(tmp_path, name):
         b'"i/1.png","l/1.png","s/1.png"\n',
         b'"i/1.png" "l/1.png" "s/1.png"\n',
         b"# image label superpixel\ni/1.png l/1.png s/1.png\n",
+        b"Image,label_path,superpixels\ni/1.png,l/1.png,s/1.png\n",
+        b"\nimage\tlabel\tsuperpixel\ni/1.png\tl/1.png\ts/1.png\n",
         b"./i/1.png\t./l/1.png\t./s/1.png\t\n",
         "i/1.png l/1.png s/1.png\n".encode("utf-16"),
     ],

@@ -2,7 +2,9 @@
 
 import json
 from argparse import Namespace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import train_ADA
@@ -11,6 +13,7 @@ from dataloader.dataset_info import INIT_DATA, load_dataset
 from dataloader.domain import Domain, agree_on_classes, load_domains
 from dataloader.item import Item
 from utils.errors import UserError
+from utils.files import write_png
 
 CLASSES = load_dataset("cityscapes").class_names
 
@@ -98,6 +101,16 @@ def test_pixels_and_areas_are_sums_over_regions():
     assert domain.pixels == 100
     assert domain.area({"/s0": [2], "/s1": [1, 5]}) == 90
     assert domain.area({}) == 0
+
+
+@pytest.mark.parametrize(("value", "told"), [(0, True), (9, False)])
+def test_maps_of_one_region_each_are_told_of(tmp_path, caplog, value, told):
+    """As if 16-bit maps had been read with 8 bits."""
+    items = [Item("", "", str(tmp_path / f"{i}.png")) for i in range(2)]
+    for item in items:
+        write_png(Path(item.superpixel), np.array([[0, value]], np.uint8))
+    Domain(load_dataset("cityscapes"), str(tmp_path), items).with_regions("train")
+    assert ("0.png and 1 other superpixel maps have one region each" in caplog.text) == told
 
 
 @pytest.fixture()

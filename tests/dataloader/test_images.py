@@ -272,6 +272,20 @@ def test_images_of_fewer_bits_than_their_file(tmp_path, caplog):
     assert "0.png: 16-bit images" in caplog.text
     assert "6 %" in caplog.text
     caplog.clear()
+    caplog.clear()
+    write(12)
+    for item in items:  # a hot pixel each
+        dark = np.tile(np.asarray(Image.open(item.image)), (2, 2))
+        dark[3, 5] = 65535
+        Image.fromarray(dark).save(item.image)
+    check_files(items, INDEX, "image")
+    assert "lie between 0 and 6 %" in caplog.text
+    caplog.clear()
+    for item in items:  # hundredths of a kelvin
+        Image.fromarray(RNG.integers(27000, 31000, (24, 40)).astype(np.uint16)).save(item.image)
+    check_files(items, INDEX, "image")
+    assert "lie between 41 and 47 % of that; if they hold values of 10" in caplog.text
+    caplog.clear()
     write(16)
     write(8, count=4)
     check_files(items, INDEX, "image")

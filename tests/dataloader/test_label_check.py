@@ -11,7 +11,9 @@ from dataloader.datalist import Item
 from dataloader.dataset_info import load_dataset
 from dataloader.label_check import check_labels, label_value_counts, value_counts
 from dataloader.palette_check import check_prediction_palettes
+from dataloader.provenance import make_note
 from utils.errors import UserError
+from utils.files import write_png
 
 RNG = np.random.default_rng(0)
 CITYSCAPES, SYNTHIA, CAMVID = map(load_dataset, ("cityscapes", "SYNTHIA", "camvid"))
@@ -19,9 +21,13 @@ SHARES = [33, 5, 20, 1, 1, 1, 1, 1, 14, 1, 3, 2, 1, 6, 1, 1, 1, 1, 1, 5]  # of t
 
 
 def train_ids(count):
-    """``count`` maps (40, 60) of train ids and 255, classes about as frequent as in Cityscapes."""
+    """``count`` maps (80, 120) of train ids and 255, classes about as frequent as in Cityscapes.
+
+    They are made of blocks, as labels have few single pixels.
+    """
     values = np.array([*range(19), 255], np.uint8)
-    return [RNG.choice(values, (40, 60), p=np.array(SHARES) / sum(SHARES)) for _ in range(count)]
+    maps = RNG.choice(values, (count, 40, 60), p=np.array(SHARES) / sum(SHARES))
+    return list(maps.repeat(2, 1).repeat(2, 2))
 
 
 def label_ids(maps, info, void):
@@ -273,3 +279,57 @@ def test_single_labels_of_another_encoding_are_told_of(tmp_path, caplog):
     few = replace(CITYSCAPES, label_to_train=table, class_names=["road", "pavement"])
     check_labels(written(tmp_path, [*(np.minimum(m, 9) for m in maps), void]), few, "--x")
     assert not [r for r in caplog.records if "other labels do not have" in r.message]
+
+
+SCENE = [m[:16:2, :24:2].repeat(7, 0).repeat(7, 1) for m in train_ids(3)]
+
+
+def once_jpeg(maps):
+    """The maps after JPEG's compression."""
+    files = [cv2.imencode(".jpg", values, [cv2.IMWRITE_JPEG_QUALITY, 75])[1] for values in maps]
+    return [cv2.imdecode(file, cv2.IMREAD_UNCHANGED) for file in files]
+
+
+@pytest.mark.parametrize("how", ["half", "turned", "jpeg"])
+def test_values_that_were_mixed_at_borders_are_told_of(tmp_path, caplog, how):
+    """Labels that were treated as photos, and then saved as PNG."""
+    maps = label_ids(SCENE, CITYSCAPES, 3)
+    check_labels(saved(tmp_path, maps), CITYSCAPES, "--x")
+    lines = [np.where(np.add(*np.indices(m.shape)) % 7 > 0, m, 60) for m in maps]  # around objects
+    check_labels(saved(tmp_path, [m.astype(np.uint8) for m in lines]), CITYSCAPES, "--x")
+    thin = [np.where(np.indices(m.shape).sum(0) % 3 > 0, 12, np.where(m > 7, 11, 13)) for m in maps]
+    check_labels(saved(tmp_path, [m.astype(np.uint8) for m in thin]), CITYSCAPES, "--x")
+    assert not caplog.records
+    size = {"half": (44, 31), "turned": (56, 84), "jpeg": (84, 56)}[how]
+    mixed = [np.asarray(Image.fromarray(m).resize(size, Image.BILINEAR)) for m in maps]
+    mixed = once_jpeg(maps) if how == "jpeg" else mixed
+    check_labels(saved(tmp_path, mixed), CITYSCAPES, "--x")
+    assert "at many borders lies a value between those of both sides" in caplog.text
+
+
+@pytest.mark.parametrize("jpeg", [False, True])
+def test_masks_of_0_and_255_that_were_jpeg_are_told_of(tmp_path, caplog, jpeg):
+    info = replace(CAMVID, label_to_train={0: 0, 255: 1}, class_names=["a", "b"])
+    masks = [255 * (m % 2) for m in SCENE]
+    check_labels(saved(tmp_path, once_jpeg(masks) if jpeg else masks), info, "--x")
+    assert ("of both sides, or of no class" in caplog.text) == jpeg
+
+
+def test_one_class_alone_and_labels_without_any_are_told_of(tmp_path, caplog):
+    road, void = (np.full((4, 6), value, np.uint8) for value in (7, 3))
+    check_labels(saved(tmp_path, [road, road]), CITYSCAPES, "--x")
+    assert "0.png and 1 other labels: road is the only class that occurs" in caplog.text
+    maps = label_ids(train_ids(2), CITYSCAPES, 3)
+    caplog.clear()
+    check_labels(saved(tmp_path, [*maps, void, void]), CITYSCAPES, "--x")
+    assert not caplog.records
+    check_labels(saved(tmp_path, [*maps, void, void, void]), CITYSCAPES, "--x")
+    assert "2.png: every pixel is ignored, and so it is in 3 of 5 labels" in caplog.text
+
+
+def test_superpixel_maps_are_no_labels(tmp_path):
+    path = tmp_path / "0.png"
+    note = make_note("SLIC by scikit-image, num_segments=40, compactness=10", np.zeros((4, 6, 3)))
+    write_png(path, np.full((4, 6), 7, np.uint8), note=note)
+    with pytest.raises(UserError, match=r"0\.png: is a superpixel or edge map, not a label; mend"):
+        check_labels([Item("", str(path), "")], CITYSCAPES, "--x")

@@ -4,7 +4,7 @@ import pytest
 
 from dataloader.dataset_info import load_dataset
 from dataloader.item import Item
-from dataloader.pairing import check_apart, check_pairing
+from dataloader.pairing import check_apart, check_columns, check_pairing
 from utils.errors import UserError
 
 GTA5 = load_dataset("GTA5")
@@ -54,6 +54,11 @@ def test_one_label_of_several_images(look):
     assert "(2 of 3 images share one)" in said
 
 
+def test_an_image_is_not_its_own_label(tmp_path):
+    with pytest.raises(UserError, match=r"1\.png: is its own label in its list; mend the second"):
+        check_pairing([Item("images/1.png", "images/1.png", "").below(tmp_path)], GTA5, tmp_path)
+
+
 def test_labels_by_the_templates_of_all_splits(tmp_path, caplog):
     city = load_dataset("cityscapes")
     stems = [f"{split}/{name}" for split in ("train/ulm", "val/bonn") for name in "ab"]
@@ -95,3 +100,14 @@ def test_domains_that_share_images_or_labels_are_told_of(caplog):
     check_apart({**items, "val": [Item("8", "2.png", "")]})
     said = "8 of --val_data_dir and 2 of --src_data_dir have one label, 2.png (1 images share one)"
     assert [said in record.message for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize("order", ["label image superpixel", "image superpixel label"])
+def test_columns_in_another_order_are_refused(tmp_path, order):
+    own = [Item(f"images/{i}.jpg", f"labels/{i}.png", f"superpixel/{i}.png") for i in range(3)]
+    other = [Item(*(getattr(item, column) for column in order.split())) for item in own]
+    free = [Item(f"photos/{i}.jpg", item.label, item.superpixel) for i, item in enumerate(own)]
+    for items in (own, free, [*own, *other], [item._replace(image=item.label) for item in own]):
+        check_columns("x.txt", [item.below(tmp_path) for item in items], GTA5, tmp_path)
+    with pytest.raises(UserError, match=rf"x\.txt: .* are {order.replace(' ', ', ')}; expected im"):
+        check_columns("x.txt", [item.below(tmp_path) for item in other], GTA5, tmp_path)

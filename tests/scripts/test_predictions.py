@@ -19,7 +19,7 @@ from dataloader.item import Item
 from dataloader.overlay import draw_overlay
 from dataloader.predictions import color_path, find_predictions, list_targets
 from experiments import pictures
-from experiments.reporting.confusion_figure import row_shares
+from experiments.reporting.confusion_figure import draw_confusion, row_shares
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix
 
@@ -346,6 +346,16 @@ def test_the_confusion_matrix_is_in_percent_of_each_row(camvid):
         np.testing.assert_allclose(share, 100 * np.array(wanted))
 
 
+@pytest.mark.parametrize(("classes", "numbers"), [(5, 25), (60, 0)])
+def test_cells_of_many_classes_have_no_numbers(classes, numbers):
+    """Drawing them takes minutes."""
+    counts = np.ones((classes, classes + 1), int)
+    counts[:, -1] = 0
+    figure = draw_confusion(counts, [f"c{i}" for i in range(classes)])
+    assert len(figure.axes[0].texts) == numbers
+    assert figure.get_figwidth() < 12
+
+
 def test_labels_of_another_scale_and_predictions_of_another(camvid, caplog):
     truth = load_dataset("camvid").label_table[camvid.labels].repeat(2, 1).repeat(2, 2)
     draw(camvid.root, *(f"test/{n}.png" for n in range(4)))
@@ -434,6 +444,15 @@ def test_predictions_whose_palette_was_renumbered_are_refused(camvid):
         UserError, match=r"number \d+ of its palette has the colour of .*8-bit grey"
     ):
         evaluation.main(flags.split())
+
+
+def test_predictions_that_were_interpolated_are_warned_of(camvid, caplog):
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    camvid(truth)
+    assert "at many borders" not in caplog.text
+    halves = [Image.fromarray(values).resize((32, 16), Image.NEAREST) for values in truth]
+    camvid(np.stack([np.asarray(half.resize((64, 32), Image.BILINEAR)) for half in halves]))
+    assert "pred: at many borders of the predictions lies a value between" in caplog.text
 
 
 def test_predictions_of_other_classes_are_refused(network, camvid, caplog):

@@ -8,6 +8,7 @@ import tracemalloc
 import warnings
 import zipfile
 from collections import Counter, OrderedDict
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,8 @@ def test_what_torch_writes_is_read(tmp_path, legacy, protocol):
         (OrderedDict(a=np.float64(1)), {"a": 1}),
         (torch.float16, "torch.float16"),
         (torch.device("cuda", 0), "cuda"),
+        (timedelta(hours=1), (0, 3600, 0)),
+        (date(2026, 1, 2), (b"\x07\xea\x01\x02",)),
     ],
     ids=repr,
 )

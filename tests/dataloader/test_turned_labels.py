@@ -1,0 +1,61 @@
+"""Labels that lie over their images turned or mirrored."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataloader.dataset_info import load_dataset
+from dataloader.item import Item
+from dataloader.turned_labels import warn_if_labels_turned
+
+CITYSCAPES = load_dataset("cityscapes")
+IDS = np.array(list(CITYSCAPES.label_to_train), np.uint8)
+
+
+@pytest.fixture()
+def look(tmp_path, caplog):
+    """A function that writes pictures of blocks with labels that lie over them so; what is said."""
+
+    def write(flip=np.s_[:], exif: int = 1, count: int = 3, scale: float = 1) -> str:
+        rng = np.random.default_rng(0)
+        items = [Item(str(tmp_path / f"{i}.jpg"), str(tmp_path / f"{i}.png"), "") for i in range(3)]
+        for number, item in enumerate(items):
+            blocks = cv2.resize(rng.integers(0, 19, (6, 8), np.uint8), (80, 60), interpolation=0)
+            blocks = blocks[3:, 4:]  # not the same grid from both sides
+            orientation = Image.Exif()
+            orientation[0x0112] = exif if number < count else 1
+            stored = blocks[::-1, ::-1] if number < count and exif == 3 else blocks
+            Image.fromarray(13 * stored).save(item.image, quality=90, exif=orientation)
+            label = IDS[blocks][flip] if number < count else IDS[blocks]
+            label = cv2.resize(label, None, fx=scale, fy=scale, interpolation=0)
+            Image.fromarray(label).save(item.label)
+        caplog.clear()
+        warn_if_labels_turned(items, CITYSCAPES)
+        return caplog.text
+
+    return write
+
+
+def test_labels_that_lie_over_their_images_pass_quietly(look):
+    assert not look()
+    assert not look(exif=3)
+    assert not look(scale=0.5)
+    assert not look(np.s_[::-1], count=1)
+
+
+@pytest.mark.parametrize(
+    ("flip", "name"),
+    [
+        (np.s_[::-1], "upside down"),
+        (np.s_[:, ::-1], "mirrored"),
+        (np.s_[::-1, ::-1], "turned by 180 degrees"),
+    ],
+)
+def test_turned_labels_are_told_of(look, flip, name):
+    assert f"0.jpg better when it is {name} (3 of 3 labels looked at are such); save" in look(flip)
+
+
+def test_labels_of_a_photo_as_its_camera_stored_it_are_told_of(look):
+    said = look(np.s_[::-1, ::-1], exif=3, count=1)
+    assert "(1 of 1 labels looked at are such); the image is shown as its EXIF" in said
