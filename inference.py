@@ -63,7 +63,7 @@ from utils.files import remove_temporaries, write_png
 from utils.job import joined
 from utils.logs import start_log
 from utils.parser import BATCH_SIZE, Parser, number
-from utils.prediction import enlarged_argmax, no_numbers
+from utils.prediction import are_finite, enlarged_argmax, no_numbers
 from utils.progress import progress
 from utils.runtime import Runtime
 
@@ -239,8 +239,9 @@ def predict(
     for indices, images, _, _ in progress(loader, desc="predict", unit="batch"):
         with runtime.autocast():
             logits = model(images.to(runtime.device)).float()
-        for index, image_logits in zip(indices, logits, strict=True):
-            if not image_logits.isfinite().all():
+        finite = are_finite(logits).tolist()
+        for index, image_logits, is_finite in zip(indices, logits, finite, strict=True):
+            if not is_finite:
                 raise no_numbers(items[index].image)
             labels = enlarged_argmax(image_logits, read_size(items[index].image))
             yield index, labels.cpu().numpy()

@@ -139,7 +139,8 @@ def warn_of_changed(active_set: ActiveSet, oracle: Annotations) -> None:
         path, region = changed[0]
         log.warning(
             "%s: %d of %d labelled regions have other labels than were imported, the first in %s "
-            "(%d pixels with a class, then %d); import corrections with annotation/import.py",
+            "(%d pixels with a class, then %d); import corrections with annotation/import.py, and "
+            "leave label_to_train in info.json as it was",
             *(oracle.folder, len(changed), len(pixels), _image(oracle, changed[0])),
             *(pixels[path, region][:-1].sum(), oracle.answers(path)[region].labelled),
         )

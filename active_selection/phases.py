@@ -134,13 +134,6 @@ def run_phases(
             f"; {void} regions are void throughout" if oracle else "",
         )
         STOP.check()
-    if results and not any(active_set.pool.values()):
-        log.warning(
-            "selection %02d: no region is left in the pool, and later rounds have nothing new to "
-            "train on: end with --max_iterations %d, or select less in a round "
-            "(--active_selection_size)",
-            *(round_index, round_index + 1),
-        )
     return results
 
 

@@ -216,8 +216,20 @@ class Experiment:
                     STRATEGIES[strategy].help(self.runtime.float64_device, self.world)
         if self.world.is_main:
             self.active_set.save(self.folder.datalist(n))
+            self._warn_if_none_left(n, results)
         results, self.active_set = self.world.broadcast((results, self.active_set))
         return results
+
+    def _warn_if_none_left(self, n: int, results: list[PhaseResult]) -> None:
+        """Warn if a selection that is not the last takes all that was left."""
+        takes = any(result.regions for result in results)
+        if takes and n + 1 < self.args.max_iterations and not any(self.active_set.pool.values()):
+            log.warning(
+                "selection %02d: no region is left in the pool, and rounds after %d have nothing "
+                "new to train on: end with --max_iterations %d, or select less in a round "
+                "(--active_selection_size)",
+                *(n, n + 1, n + 1),
+            )
 
     def _open_phases(self, n: int) -> tuple[list[Phase], list[str]]:
         """Return the phases of a selection, and the strategies that are still to select."""

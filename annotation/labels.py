@@ -27,12 +27,12 @@ from annotation.answers import (
 from annotation.classes import ClassList
 from annotation.package import remove_folder
 from dataloader.images import read_train_ids
+from dataloader.oracle import REMEDY
 from utils.errors import UserError
 from utils.files import read_json, write_json, write_png
 
 ANSWERS = "answers.json"
 STATUSES = (ANSWERED, VOID, SKIPPED)
-REMEDY = "restore it, or remove the folder and import again"
 
 
 def label_name(key: str) -> str:

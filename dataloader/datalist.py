@@ -22,14 +22,18 @@ from dataloader.own_list import check_own_list, unlisted_label
 from dataloader.pairing import check_columns
 from dataloader.relocation import Locator, Moves
 from dataloader.scan import absent_folder, item_of, lossy_label, scan
-from utils.errors import NoLabels, UserError
+from utils.errors import NoLabels, UserError, WrongColumns
 from utils.files import atomic_write, read_regular
 
 log = logging.getLogger(__name__)
 
 PLAIN = re.compile(r"[^\s,\"]+")
 """Names that white space can separate, whoever reads the list."""
-HEADER = re.compile(r"(image|img|rgb|label|mask|gt|superpixel)s?([ _]?(path|file|name)s?)?", re.I)
+HEADER = re.compile(
+    r"((image|img|rgb|label|mask|gt|seg|segmentation|annot|annotation|superpixel|sp)s?[ _]?)?"
+    r"(path|file|name|filename|map)?s?",
+    re.IGNORECASE,
+)
 """Names of columns, as the first line of a table has them."""
 AMBIGUOUS = re.compile(r"#|\s|-$")
 """Names that would not be read as such: comments, blanks before a column, no label."""
@@ -81,7 +85,7 @@ def read_datalist(
         if not items and all(map(HEADER.fullmatch, names)) and not Path(root, names[0]).is_file():
             continue
         if not columns <= len(names) <= 3:
-            raise UserError(
+            raise WrongColumns(
                 f"{path}, line {number}: {len(names)} columns; a line is the image, label and "
                 "superpixel path, separated by white space, or by tabs where a name holds blanks"
             )
@@ -204,7 +208,7 @@ def find_or_make_datalist(
         try:
             items = read_datalist(path or own, root, moves, columns)
             check_columns(path or own, items, info, root)
-        except UserError as error:
+        except WrongColumns as error:
             if path is not None:
                 raise
             raise UserError(

@@ -71,7 +71,7 @@ class Domain:
         if all(len(areas) == 1 for areas in domain.regions.values()) and not is_made_here(first):
             log.warning(
                 "%s and %d other superpixel maps have one region each: whole images are chosen; "
-                "run superpixel_gen.py if they should be divided",
+                "remove them and run superpixel_gen.py if they should be divided",
                 *(shown(first), len(self.items) - 1),
             )
         if self.masks and not domain.pixels:

@@ -79,7 +79,7 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
         count: labels to read.
 
     Returns:
-        whether nothing was found.
+        whether their values seem to be as the dataset says.
 
     A warning is logged where more pixels have unknown values than a class, where only one class
     occurs, where all values seem to be one too high or too low, where the labels look like train
@@ -130,13 +130,11 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
         logger.warning(
             "%s and %d other labels: %s; check %s", paths[0], len(paths) - 1, cause, flag
         )
-    elif odd := (
-        _swapped_ones(paths, each, info)
-        or _odd_ones(paths, each, info)
-        or _few_classes(paths, each, info)
-    ):
+    elif odd := _ids_in_blue(paths, each, info) or _odd_ones(paths, each, info):
         logger.warning("%s; check %s", odd, flag)
     else:
+        if few := _few_classes(paths, each, info):
+            logger.warning("%s; check %s", few, flag)
         return right_palettes
     return False
 
@@ -172,7 +170,7 @@ def _likely_cause(
             "at many borders lies a value between those of both sides, or of no class, as in "
             "photos, or where labels were resized or turned with interpolation, or once saved as "
             "JPEG; nobody drew these pixels: make the labels anew from the originals, by nearest "
-            "neighbour"
+            "neighbour (fine steps of one quantity, such as heights, are no fault)"
         )
     if value := _without_class(counts, info):
         return value
@@ -252,7 +250,7 @@ def _without_class(counts: np.ndarray, info: DatasetInfo) -> str:
     )
 
 
-def _swapped_ones(paths: list[str], each: np.ndarray, info: DatasetInfo) -> str:
+def _ids_in_blue(paths: list[str], each: np.ndarray, info: DatasetInfo) -> str:
     """Which labels, not all, have classes in their blue channel alone; "" if none does."""
     if info.label_reader not in ("red16", "red8"):
         return ""
@@ -267,7 +265,7 @@ def _swapped_ones(paths: list[str], each: np.ndarray, info: DatasetInfo) -> str:
         return ""
     return (
         f"{found[0]}: the class ids are in the blue channel, not the red as in other labels; "
-        f"{len(found)} of {len(paths)} labels looked at are such, and all of them is ignored: save "
+        f"{len(found)} of {len(paths)} labels looked at are such and are ignored throughout: save "
         "them again in the order red, green, blue"
     )
 

@@ -17,7 +17,7 @@ from dataloader.file_checks import spread
 from dataloader.item import Item, shown
 from dataloader.path_templates import fill, parse
 from dataloader.scan import own_files
-from utils.errors import UserError
+from utils.errors import UserError, WrongColumns
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def check_columns(
         items, info, root: as :func:`check_pairing` takes them.
 
     Raises:
-        UserError: two columns of all lines looked at are each other's.
+        WrongColumns: by the names in all lines looked at, columns have changed places.
     """
     below = os.path.join(os.path.abspath(root), "")
     orders = {
@@ -98,11 +98,10 @@ def check_columns(
         for item in spread(items, LINES)
     }
     order = orders.pop()
-    if (
-        not orders
-        and sum(role not in ("", own) for role, own in zip(order, Item._fields, strict=True)) > 1
-    ):
-        raise UserError(
+    roles = list(filter(None, order))
+    moved = sum(role not in ("", own) for role, own in zip(order, Item._fields, strict=True))
+    if not orders and moved > 1 and len(set(roles)) == len(roles):
+        raise WrongColumns(
             f"{path}: by the names that {info.path} gives, its columns are "
             f"{', '.join(role or '?' for role in order)}; expected {', '.join(Item._fields)}: put "
             "them in this order"
@@ -145,7 +144,7 @@ def _column_of(path: str, info: DatasetInfo) -> str:
         for text in dict.fromkeys(info.splits.values())
         if parse(getattr(info, column), text, path, any_suffix=True)
     ]
-    return max(fitting, key=lambda column: len(getattr(info, column)), default="")
+    return max(fitting, key=lambda column: len(Path(getattr(info, column)).stem), default="")
 
 
 def _own_label(image: str, info: DatasetInfo, root: str) -> str:

@@ -186,7 +186,7 @@ def check_predictions(
         log.warning(
             "%s: at many borders of the predictions lies a value between those of both sides, as "
             "where they were resized with interpolation; these pixels are of other classes: resize "
-            "by nearest neighbour",
+            "by nearest neighbour (fine steps of one quantity, such as heights, are no fault)",
             folder,
         )
 
@@ -205,8 +205,8 @@ def warn_of_replaced(folder: Path, images: Mapping[Path, str]) -> None:
         before = {name: i for name, i in notes["images"].items() if (folder / name).is_file()}
         if other := _first_other(folder, before, images):
             log.warning(
-                "%s: was predicted from %s, and is replaced by the prediction of %s; to keep both, "
-                "stop now, and name another --save_dir",
+                "%s: was predicted from %s, and is replaced by the prediction of %s; another "
+                "--save_dir keeps both",
                 *map(shown, other),
             )
 

@@ -32,6 +32,10 @@ class UserError(Exception):
         return one_line(text)
 
 
+class WrongColumns(UserError):
+    """The lines of a list have other columns than those that are expected."""
+
+
 class NoLabels(UserError):
     """Images have no labels at all: they are elsewhere, or still to be made."""
 

@@ -7,13 +7,18 @@ from torch import Tensor
 from utils.errors import UserError
 
 NO_NUMBER = 255
-"""Prediction of a pixel whose largest logit is NaN or infinite."""
+"""Predicted for all pixels of an image with logits that are NaN or infinite."""
+
+
+def are_finite(logits: Tensor) -> Tensor:
+    """(N,) bool: whether all logits of each image are finite; logits are (N, C, H, W)."""
+    return torch.stack(logits.flatten(1).aminmax(dim=1)).isfinite().all(0)
 
 
 def predicted_classes(logits: Tensor) -> Tensor:
-    """(N, H, W) uint8 classes of logits (N, C, H, W), :data:`NO_NUMBER` where there is none."""
-    best, classes = logits.max(1)
-    return classes.to(torch.uint8).masked_fill_(~best.isfinite(), NO_NUMBER)
+    """(N, H, W) uint8 classes of logits (N, C, H, W), or :data:`NO_NUMBER`."""
+    classes = logits.max(1).indices.to(torch.uint8)  # in half the time of argmax
+    return classes.masked_fill_(~are_finite(logits)[:, None, None], NO_NUMBER)
 
 
 def no_numbers(path: str) -> UserError:

@@ -4,6 +4,8 @@ import errno
 import re
 from collections.abc import Collection
 
+from utils.resume_flags import MAY_DIFFER
+
 SMALLER = (
     ("--image_size", "a smaller --image_size"),
     ("--train_batch_size", "a smaller --train_batch_size"),
@@ -80,11 +82,12 @@ def resource_problem(error: BaseException, flags: Collection[str] = ()) -> str |
         if re.search(pattern, text):
             wanted = re.search(r"(?:[Tt]ried to allocate|allocate:?) ([\d.]+ ?\w+)", text)
             what = f" ({wanted[1]} more were asked for)" if wanted else ""
-            *others, last = (words for flag, words in remedies if not flag or flag in flags)
+            named = [(flag, words) for flag, words in remedies if not flag or flag in flags]
+            *others, last = (words for _, words in named)
             use = f"{', '.join(others)} or {last}" if others else last
-            resume = (
-                ". A run that saved its state goes on with --resume; of these flags, "
-                "--val_batch_size, --num_workers and the device may differ then"
-            )
+            resume = ". A run that saved its state goes on with --resume"
+            free = [flag for flag, _ in named if flag.removeprefix("--") in MAY_DIFFER]
+            if 0 < len(free) < len(named):
+                resume += f"; of these, {' and '.join(free)} may differ then"
             return f"{problem}{what}; use {use}{resume if '--resume' in flags else ''}"
     return None

@@ -21,34 +21,13 @@ from torch import Tensor
 from utils.checkpoint import load_weights, read_plain, require_keys, write_tensors
 from utils.errors import UserError
 from utils.files import read_json, remove_temporaries, write_json
+from utils.resume_flags import CHANGES_ROUNDING, FREE_FLAGS, GROWS
 from utils.runtime import Runtime
 from utils.steps import SupervisedStep
 from utils.validation import Scores
 
 log = logging.getLogger(__name__)
 
-FREE_FLAGS = {
-    "model_save_dir",
-    "config",
-    "tensorboard",
-    "relocate",
-    "resume",
-    "device",
-    "num_workers",
-    "save_period",
-    "save_feat_dir",
-    "keep_features",
-    "accept_changed_data",
-    "accept_partial",
-    "report",
-    "dist_timeout",
-}
-"""Flags that may differ between a run and its continuation, since they change no result."""
-GROWS = "max_iterations"
-"""A flag that may differ, too, and is kept: how long the run is meant to be."""
-ROUNDS_OTHERWISE = "val_batch_size"
-"""A flag that may differ, too, which is told: a full device may need a smaller one, and what
-networks compute for an image depends on its batch in the last digits alone."""
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "opencv-python-headless")
 STATE_KEYS = {
     **{"name": str, "iteration": int, "validated": bool, "best": dict, "networks": dict},
@@ -126,7 +105,7 @@ class RunSettings:
             old = flags.get(name, str(self.default(name)))  # a flag that was not there then
             if name == GROWS or _mean_the_same(old, value):
                 continue
-            if name == ROUNDS_OTHERWISE:
+            if name == CHANGES_ROUNDING:
                 self._warn_of_rounding(f"--{name}", value, ascii(old).strip("'"))
             else:
                 hint = start = ""

@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -112,8 +111,9 @@ def confusion_of(
             with runtime.autocast():
                 logits = model(images.to(runtime.device, non_blocking=True))
             predicted = predicted_classes(logits).cpu().numpy()
-            if bad := np.flatnonzero((predicted == NO_NUMBER).any((1, 2))).tolist():
-                raise no_numbers(paths[indices[bad[0]]] if paths else "a validation image")
+            for index, classes in zip(indices, predicted, strict=True):
+                if classes[0, 0] == NO_NUMBER:
+                    raise no_numbers(paths[index] if paths else f"image {index}")
             confusion.add(labels.numpy(), predicted)
     runtime.world.check_stop()
     confusion.counts = runtime.world.sum_array(confusion.counts)

@@ -381,6 +381,7 @@ def test_control_characters_in_names_are_refused_in_one_line(tmp_path, name):
         b'"i/1.png" "l/1.png" "s/1.png"\n',
         b"# image label superpixel\ni/1.png l/1.png s/1.png\n",
         b"Image,label_path,superpixels\ni/1.png,l/1.png,s/1.png\n",
+        b"filename annotation superpixel_map\ni/1.png l/1.png s/1.png\n",
         b"\nimage\tlabel\tsuperpixel\ni/1.png\tl/1.png\ts/1.png\n",
         b"./i/1.png\t./l/1.png\t./s/1.png\t\n",
         "i/1.png l/1.png s/1.png\n".encode("utf-16"),

@@ -272,7 +272,6 @@ def test_images_of_fewer_bits_than_their_file(tmp_path, caplog):
     assert "0.png: 16-bit images" in caplog.text
     assert "6 %" in caplog.text
     caplog.clear()
-    caplog.clear()
     write(12)
     for item in items:  # a hot pixel each
         dark = np.tile(np.asarray(Image.open(item.image)), (2, 2))

@@ -99,7 +99,7 @@ def test_ids_in_another_channel_are_found(tmp_path, channel, name):
 def test_single_labels_whose_ids_are_in_another_channel_are_told_of(tmp_path, caplog):
     maps = label_ids(train_ids(6), SYNTHIA, 0)
     items = saved16(tmp_path, maps, 0)
-    void = np.zeros((40, 60, 3), np.uint16)
+    void = np.zeros((80, 120, 3), np.uint16)
     cv2.imwrite(items[1].label, void)
     check_labels(items, SYNTHIA, "--src_dataset")
     assert not caplog.records

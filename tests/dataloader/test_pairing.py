@@ -1,5 +1,7 @@
 """Lists in which an image has the label of another one."""
 
+from dataclasses import replace
+
 import pytest
 
 from dataloader.dataset_info import load_dataset
@@ -111,3 +113,11 @@ def test_columns_in_another_order_are_refused(tmp_path, order):
         check_columns("x.txt", [item.below(tmp_path) for item in items], GTA5, tmp_path)
     with pytest.raises(UserError, match=rf"x\.txt: .* are {order.replace(' ', ', ')}; expected im"):
         check_columns("x.txt", [item.below(tmp_path) for item in other], GTA5, tmp_path)
+
+
+def test_columns_whose_names_differ_by_a_letter_are_told_apart(tmp_path):
+    info = replace(GTA5, image="{stem}.jpeg", label="{stem}L.png", superpixel="{stem}S.png")
+    items = [Item(f"{i}.jpeg", f"{i}L.png", f"{i}S.png").below(tmp_path) for i in range(3)]
+    check_columns("x.txt", items, info, tmp_path)
+    with pytest.raises(UserError, match="its columns are image, superpixel, label; expected"):
+        check_columns("x.txt", [Item(i, s, label) for i, label, s in items], info, tmp_path)

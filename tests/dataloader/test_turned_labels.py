@@ -21,7 +21,7 @@ def look(tmp_path, caplog):
         rng = np.random.default_rng(0)
         items = [Item(str(tmp_path / f"{i}.jpg"), str(tmp_path / f"{i}.png"), "") for i in range(3)]
         for number, item in enumerate(items):
-            blocks = cv2.resize(rng.integers(0, 19, (6, 8), np.uint8), (80, 60), interpolation=0)
+            blocks = cv2.resize(rng.integers(0, 19, (6, 8), np.uint8), (160, 120), interpolation=0)
             blocks = blocks[3:, 4:]  # not the same grid from both sides
             orientation = Image.Exif()
             orientation[0x0112] = exif if number < count else 1
@@ -42,6 +42,33 @@ def test_labels_that_lie_over_their_images_pass_quietly(look):
     assert not look(exif=3)
     assert not look(scale=0.5)
     assert not look(np.s_[::-1], count=1)
+
+
+def said_of(tmp_path, caplog, picture, label) -> str:
+    item = Item(str(tmp_path / "0.png"), str(tmp_path / "0_label.png"), "")
+    Image.fromarray(picture).save(item.image)
+    Image.fromarray(label).save(item.label)
+    caplog.clear()
+    warn_if_labels_turned([item], CITYSCAPES)
+    return caplog.text
+
+
+def test_labels_below_textured_houses_pass_quietly(tmp_path, caplog):
+    """Turned by 180 degrees this lane fits the houses better, but upside down as well."""
+    rng = np.random.default_rng(0)
+    houses = rng.integers(0, 256, (120, 320), np.uint8)
+    street = rng.integers(90, 98, (120, 320), np.uint8)
+    lane = np.zeros((240, 320), np.uint8)
+    cv2.fillPoly(lane, [np.array([(90, 239), (150, 179), (170, 179), (230, 239)])], 7)
+    assert not said_of(tmp_path, caplog, np.vstack([houses, street]), lane)
+
+
+def test_a_few_pixels_of_border_tell_nothing(tmp_path, caplog):
+    for side, told in ((20, False), (80, True)):
+        blot, label = np.full((240, 320), 90, np.uint8), np.zeros((240, 320), np.uint8)
+        blot[30 : 30 + side, 40 : 40 + side] = 200
+        label[30 : 30 + side, 280 - side : 280] = 7
+        assert ("is mirrored (1 of 1" in said_of(tmp_path, caplog, blot, label)) is told
 
 
 @pytest.mark.parametrize(

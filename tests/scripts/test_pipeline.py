@@ -97,6 +97,20 @@ def test_a_selection_by_density_and_uncertainty_looks_at_every_image_once(
     assert sum(seen) == len(rounds.active_set.source) + len(rounds.active_set.target)
 
 
+def test_a_pool_that_is_emptied_before_the_last_selection_is_told_of(
+    experiment, toy_city, tmp_path, caplog
+):
+    for last in (1, 2):
+        args = train_ADA.parser().parse_args(
+            f"-p {tmp_path}/{last} {flags(toy_city)} --num_classes 19 --max_iterations {last} "
+            f"--init_checkpoint {experiment}/checkpoint.tar --active_method random "
+            "--active_selection_size 100%".split()
+        )
+        (tmp_path / str(last)).mkdir()
+        assert Experiment(args, RunFolder(args), 0).select(0)[0].regions
+        assert ("rounds after 1 have nothing new" in caplog.text) is (last == 2)
+
+
 def test_what_was_spent_is_logged_by_phase_round_and_in_total(experiment):
     text = (experiment / "log_train.txt").read_text()
     total = 0

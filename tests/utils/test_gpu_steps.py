@@ -67,7 +67,7 @@ def test_a_validation_batch_is_one_copy_of_a_byte_a_pixel():
     with fake_gpu() as gpu, torch.device(GPU):
         model = get_model("deeplabv3plus_mobilenet", 19, pretrained_backbone=False)
         images, labels = next(batches())
-        loader = [((), images, labels, ())] * 3
+        loader = [(range(len(images)), images, labels, ())] * 3
         confusion_of(model, loader, 19, Runtime(GPU))
         assert gpu.copies == 3
 

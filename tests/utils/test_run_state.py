@@ -15,14 +15,8 @@ from dataloader.item import Item
 from dataloader.loaders import TrainingLoader, training_loader
 from utils.errors import UserError
 from utils.optim import segmentation_optimizer
-from utils.resume import (
-    FREE_FLAGS,
-    GROWS,
-    ROUNDS_OTHERWISE,
-    Progress,
-    RunSettings,
-    StateFile,
-)
+from utils.resume import Progress, RunSettings, StateFile
+from utils.resume_flags import CHANGES_ROUNDING, MAY_DIFFER
 from utils.runtime import Runtime
 from utils.steps import SupervisedStep
 from utils.validation import Scores
@@ -79,9 +73,9 @@ def test_every_flag_that_changes_a_result_must_be_the_same(script, tmp_path, cap
             continue
         given = changed(action)
         caplog.clear()
-        if action.dest in {*FREE_FLAGS, GROWS, ROUNDS_OTHERWISE}:
+        if action.dest in MAY_DIFFER:
             assert run(*given).check(True, []) is True
-            told = action.dest == ROUNDS_OTHERWISE
+            told = action.dest == CHANGES_ROUNDING
             assert ("not be the same to the last digit" in caplog.text) is told
         else:
             with pytest.raises(UserError, match=rf"--{action.dest} is .*, but the run") as error:

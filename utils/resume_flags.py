@@ -1,0 +1,25 @@
+"""Flags that may differ between a run and its continuation with ``--resume``."""
+
+FREE_FLAGS = {
+    "model_save_dir",
+    "config",
+    "tensorboard",
+    "relocate",
+    "resume",
+    "device",
+    "num_workers",
+    "save_period",
+    "save_feat_dir",
+    "keep_features",
+    "accept_changed_data",
+    "accept_partial",
+    "report",
+    "dist_timeout",
+}
+"""They change no result."""
+GROWS = "max_iterations"
+"""How long the run is meant to be; it is kept."""
+CHANGES_ROUNDING = "val_batch_size"
+"""It is told: a full device may need a smaller one, and what networks compute for an image depends
+on its batch in the last digits alone."""
+MAY_DIFFER = {*FREE_FLAGS, GROWS, CHANGES_ROUNDING}
