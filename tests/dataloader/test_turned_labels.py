@@ -64,7 +64,7 @@ def test_labels_below_textured_houses_pass_quietly(tmp_path, caplog):
 
 
 def test_a_few_pixels_of_border_tell_nothing(tmp_path, caplog):
-    for side, told in ((20, False), (80, True)):
+    for side, told in ((20, False), (120, True)):
         blot, label = np.full((240, 320), 90, np.uint8), np.zeros((240, 320), np.uint8)
         blot[30 : 30 + side, 40 : 40 + side] = 200
         label[30 : 30 + side, 280 - side : 280] = 7
