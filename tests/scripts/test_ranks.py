@@ -3,8 +3,10 @@
 import json
 import shutil
 import signal
+import threading
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from tests.experiment import load
 from tests.in_process import Ended, call
 from tests.killing import Moment, Signal
 from tests.ranks import BesideMadeUpRank, Ranks, reserved_port, run_ranks
+from utils import rendezvous
 from utils.distributed import World
 from utils.errors import UserError
 from utils.job import _check_flags
@@ -258,6 +261,18 @@ def test_variables_that_another_job_left(script, monkeypatch):
     assert begins == f"WORLD_SIZE=2: waiting up to 0.1 s for the other processes{remedy}"
     assert ends.startswith("error: torchrun: 2 processes did not find each other within 0.1 s")
     assert ends.endswith(remedy)
+
+
+def test_another_program_at_the_port(script, monkeypatch):
+    """It takes what it is sent, and torch waits for its answer."""
+    answer = threading.Event()
+    silent = SimpleNamespace(rendezvous=lambda *_, **__: iter([answer.wait(20)]))
+    monkeypatch.setattr(rendezvous, "dist", silent)
+    for name, value in (LEFT_OVER | {"RANK": "1", "MASTER_PORT": "29500"}).items():
+        monkeypatch.setenv(name, value)
+    line = script("warmup.py --dist_timeout 0.1", fails=True)
+    answer.set()
+    assert "(no answer from 127.0.0.1:29500; is another program there?)" in line
 
 
 @pytest.mark.parametrize(
