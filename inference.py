@@ -30,7 +30,13 @@ from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.domain import agree_on_classes
-from dataloader.file_checks import check_files, warn_if_turned, warn_of_pages, warn_of_scale
+from dataloader.file_checks import (
+    check_heads,
+    check_range,
+    warn_if_turned,
+    warn_of_pages,
+    warn_of_scale,
+)
 from dataloader.images import read_image, read_size
 from dataloader.item import Item, check_name, shown
 from dataloader.loaders import evaluation_loader
@@ -115,9 +121,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         args = world.complete_flags(lambda _: work.args, args)
         check_same_images(work.items, world)
         share = world.shard(len(work.items), args.val_batch_size)
-        check_files([work.items[i] for i in share], work.info, "image")
+        check_heads([work.items[i] for i in share], work.info, "image")
         world.barrier()  # nothing is written before all ranks have checked their images
         if world.is_main:
+            check_range(work.items)
             warn_if_turned(work.items, tuple(args.image_size))
             if work.default_size:
                 warn_of_scale(work.items, tuple(args.image_size))

@@ -9,6 +9,7 @@ from dataloader.active_set import ActiveSet
 from dataloader.domain import Domain
 from dataloader.item import image_key, shown
 from dataloader.oracle import Annotations, GroundTruth
+from utils.distributed import World
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,15 @@ def open_oracle(
     if labels.exists():
         log.warning("%s: is not read, since labels come from files; see --oracle", labels)
     return GroundTruth(target)
+
+
+def check_same_answers(oracle: Annotations, world: World) -> None:
+    """Raise a :class:`UserError` if a rank has other answers of people than rank 0."""
+    if other := world.first_other(oracle.state):
+        raise UserError(
+            f"{oracle.folder}: rank {other[0]} has other answers there than rank 0; with --oracle "
+            "people, -p must be on a disk that all machines share"
+        )
 
 
 def _check_labelled(active_set: ActiveSet, oracle: Annotations) -> None:

@@ -11,6 +11,7 @@ import torch
 from active_selection.density import DensityOptions
 from active_selection.listed import warn_of_start
 from active_selection.people import (
+    check_same_answers,
     open_oracle,
     settle_answers,
     warn_of_changed,
@@ -111,6 +112,8 @@ class Experiment:
         self.domains = {"src": self.source, "trg": self.target, "val": validation}
         labels = folder.annotation / "labels"
         self.oracle = open_oracle(args, labels, self.target, self.active_set, datalist)
+        if self.people:
+            check_same_answers(self.oracle, world)
 
     def adopt(self, n: int) -> Scores:
         """Use --init_checkpoint as the network of the first round, and validate it."""

@@ -44,6 +44,13 @@ def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None
         NoLabels: these are the labels, none of which is there.
     """
     items = list(items)
+    check_heads(items, info, *columns)
+    if "image" in columns:
+        check_range(items)
+
+
+def check_heads(items: Sequence[Item], info: DatasetInfo, *columns: str) -> None:
+    """:func:`check_files` without a look at the range of images, which depends on all of them."""
     with ThreadPoolExecutor(8) as pool:
         looked_at = list(pool.map(lambda item: _look_at(item, info, columns), items))
     problems = {path: entry for one in looked_at for path, *entry in one.problems}
@@ -55,8 +62,6 @@ def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None
         unlabelled = at_fault == {"label"} and not any(Path(i.label).is_file() for i in items)
         raise (NoLabels if unlabelled else UserError)(f"{path}: {problem}{more}; {remedy}")
     _tell_scaled(looked_at, _reference(columns))
-    if "image" in columns:
-        _check_range([item.image for item in spread(items, DEEP_IMAGES)])
 
 
 class _Found(NamedTuple):
@@ -176,14 +181,14 @@ def _thinned(image: np.ndarray) -> np.ndarray:
     return image[::apart, ::apart]
 
 
-def _check_range(paths: Sequence[str]) -> None:
+def check_range(items: Sequence[Item]) -> None:
     """Look at those of some images that have more than 8 bits: do they use their range?
 
     Values of 8, 10, 12 or 14 bits that were stored in 16 look like a dark image, and temperatures
     like a grey one, so this is a guess from several images. All of them within 8 bits cannot be
     right; nearly all pixels within a quarter of the range are warned of.
     """
-    deep = [path for path in paths if _is_deep(path)]
+    deep = [item.image for item in spread(items, DEEP_IMAGES) if _is_deep(item.image)]
     if not deep:
         return
     images = map(read_image, deep)

@@ -141,6 +141,11 @@ class Annotations(GroundTruth):
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{self.folder / 'answers.json'}: is damaged; {REMEDY}") from error
 
+    @property
+    def state(self) -> tuple[dict, dict]:
+        """What people said of all regions, and the sizes of label maps, to compare with others."""
+        return self._answers, {key: Path(p).stat().st_size for key, p in self._maps.items()}
+
     def answers(self, superpixel: str) -> Mapping[int, Answer]:
         """Region id -> what people said of it, for a superpixel path."""
         return self._answers.get(superpixel, {})

@@ -72,7 +72,12 @@ class Ranks:
             words = command.replace(*(changed or {}).get(rank, ("", "")))
             local, machine = (rank, 0) if machines is None else (0, rank)
             names = {"RANK": rank, "LOCAL_RANK": local, "GROUP_RANK": machine}
-            names |= {"WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            names |= {
+                "TORCHELASTIC_RUN_ID": "tests",
+                "WORLD_SIZE": size,
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+            }
             watched = None
             if rank == 0 and signal_:
                 watched = replace(signal_, pid=self.processes[victim].pid if victim else None)

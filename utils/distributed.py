@@ -12,6 +12,7 @@ rank fails is in :mod:`utils.liveness`, and how a script joins a job and ends wi
 :mod:`utils.job`.
 """
 
+import logging
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -27,9 +28,11 @@ from torch import Tensor
 
 from utils.errors import UserError
 from utils.liveness import Watch
-from utils.parser import process_count
+from utils.parser import check_rank_variables, process_count, started_by_torchrun
 from utils.rendezvous import meet
 from utils.stopping import SIGNALS, STOP, Stopped
+
+log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
@@ -69,10 +72,19 @@ class World:
             timeout: seconds to wait for other ranks, see ``--dist_timeout``.
 
         Raises:
-            UserError: not all ranks came in time.
+            UserError: the variables are wrong, or not all ranks came in time.
         """
         if process_count() == 1:
             return cls.single()
+        check_rank_variables()
+        single = ""
+        if not started_by_torchrun():
+            single = "; for a single process, unset WORLD_SIZE"
+            if os.environ["RANK"] == "0":
+                log.warning(
+                    "WORLD_SIZE=%s: waiting up to %g s for the other processes%s",
+                    *(os.environ["WORLD_SIZE"], timeout, single),
+                )
         gpu = torch.cuda.is_available() and dist.is_nccl_available()
         try:
             store, rank, members, name = meet(timeout)
@@ -88,7 +100,7 @@ class World:
             raise UserError(
                 f"torchrun: {process_count()} processes did not find each other within "
                 f"{timeout:g} s ({reason}); see MASTER_ADDR and MASTER_PORT, "
-                "--rdzv_endpoint and --dist_timeout"
+                f"--rdzv_endpoint and --dist_timeout{single}"
             ) from error
         local_rank = int(os.environ.get("LOCAL_RANK", 0))
         return cls(rank, len(members), local_rank, control, watch)
@@ -107,11 +119,14 @@ class World:
         """Return the device of this process for the value of ``--device``: GPU ``local_rank``.
 
         Raises:
-            UserError: the machine has fewer GPUs than processes, or the flag names one GPU for all.
+            UserError: the machine has fewer GPUs than processes, or the flag names something else
+                than a GPU for each.
         """
         gpus = torch.cuda.device_count()
         if self.size == 1 or name == "cpu" or (name == "auto" and not gpus):
             return name if self.size == 1 else "cpu"
+        if not gpus:
+            raise UserError(f"--device {name}: this machine has no GPU; use --device cpu")
         if name not in ("auto", "cuda"):
             raise UserError(
                 f"--device {name}: each process of torchrun has its own GPU; use --device cuda"

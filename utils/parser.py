@@ -54,6 +54,29 @@ def process_count() -> int:
     return int(text)
 
 
+def started_by_torchrun() -> bool:
+    """Return whether torchrun has set the environment variables of processes, and not the user."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def check_rank_variables() -> None:
+    """Check the variables beside WORLD_SIZE that processes need to find each other.
+
+    Raises:
+        UserError: names the first that is missing or wrong; WORLD_SIZE is often left over from
+            another job.
+    """
+    size = process_count()
+    wanted = {"RANK": size - 1, "LOCAL_RANK": size - 1, "MASTER_ADDR": None, "MASTER_PORT": 65535}
+    for name, most in wanted.items():
+        value = os.environ.get(name, "0" if name == "LOCAL_RANK" else "")
+        if not value or (most is not None and not (value.isdecimal() and int(value) <= most)):
+            raise UserError(
+                f"WORLD_SIZE={size}, but {name} is {value or 'not set'}: start {size} processes "
+                "with torchrun or, for a single one, unset WORLD_SIZE"
+            )
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that shows defaults in ``--help`` and fails with one line.
 
@@ -88,9 +111,10 @@ class Parser(argparse.ArgumentParser):
         if "--dist_timeout" in flags or "RANK" not in os.environ or process_count() == 1:
             return
         divide = "; to divide images over machines, see --shard" if "--shard" in flags else ""
-        raise UserError(
-            f"torchrun: {self.prog} is a single process; start it with python instead{divide}"
-        )
+        remedy = "start it with python instead"
+        if not started_by_torchrun():
+            remedy = f"unset WORLD_SIZE, which is {process_count()}"
+        raise UserError(f"torchrun: {self.prog} is a single process; {remedy}{divide}")
 
     def typed(self, argv: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the flags that the command line itself sets, name -> value."""

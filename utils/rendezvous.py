@@ -3,13 +3,18 @@
 import json
 import os
 import socket
+import threading
 import time
+from concurrent import futures
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import uuid4
 
 import torch.distributed as dist
 from torch.distributed import PrefixStore, Store, TCPStore
+
+TRIES = 3  # torch itself tries twice
 
 
 class Member(NamedTuple):
@@ -55,7 +60,7 @@ def meet(timeout: float) -> Meeting:
         RuntimeError: not all of them came.
         ValueError, KeyError: the variables are wrong.
     """
-    store, rank, size = next(dist.rendezvous("env://", timeout=timedelta(seconds=timeout)))
+    store, rank, size = _find_store(timeout)
     name = _welcome(store, size, timeout) if rank == 0 else _greet(store, rank)
     members = [Member(*json.loads(store.get(f"here/{name}/{number}"))) for number in range(size)]
     return Meeting(PrefixStore(f"job/{name}", store), rank, members, name)
@@ -66,6 +71,28 @@ def connect(name: str) -> Store:
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=60))
     return PrefixStore(f"watch/{name}", store)
+
+
+def _find_store(timeout: float) -> tuple[Store, int, int]:
+    """Return the store, and rank and number of processes.
+
+    A thread looks for it: torch would wait without end for another program at MASTER_PORT that
+    gives no answer, and not listen for Ctrl-C meanwhile.
+    """
+    found: Future = Future()
+
+    def look() -> None:
+        try:
+            found.set_result(next(dist.rendezvous("env://", timeout=timedelta(seconds=timeout))))
+        except Exception as error:
+            found.set_exception(error)
+
+    threading.Thread(target=look, daemon=True).start()
+    try:
+        return found.result(TRIES * timeout)
+    except futures.TimeoutError:
+        address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise RuntimeError(f"no answer from {address}; is another program there?") from None
 
 
 def _greet(store: Store, rank: int) -> str:

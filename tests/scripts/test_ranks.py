@@ -3,8 +3,10 @@
 import json
 import shutil
 import signal
+import threading
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ import torch
 from PIL import Image
 
 from tests.experiment import load
-from tests.in_process import Ended
+from tests.in_process import Ended, call
 from tests.killing import Moment, Signal
-from tests.ranks import BesideMadeUpRank, Ranks, run_ranks
+from tests.ranks import BesideMadeUpRank, Ranks, reserved_port, run_ranks
+from utils import rendezvous
+from utils.distributed import World
 from utils.errors import UserError
 from utils.job import _check_flags
 from utils.recorder import read_metrics
@@ -228,6 +232,58 @@ def test_a_rank_with_another_version_of_the_code_is_named():
         _check_flags(world, Namespace(old=1, new=2))
 
 
-def test_a_number_of_processes_that_is_none(script, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "many")
-    assert "WORLD_SIZE=many: torchrun sets" in script("warmup.py", fails=True)
+LEFT_OVER = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"WORLD_SIZE": "many"}, "WORLD_SIZE=many: torchrun sets"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE=2, but RANK is not set: start 2 processes with torchrun"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "WORLD_SIZE=2, but RANK is 2:"),
+        (LEFT_OVER | {"MASTER_PORT": "x"}, "MASTER_PORT is x: start 2 processes with torchrun or,"),
+    ],
+)
+def test_variables_of_torchrun_that_are_wrong(script, monkeypatch, variables, problem):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert problem in script("warmup.py", fails=True)
+
+
+def test_variables_that_another_job_left(script, monkeypatch):
+    """Who waits for processes that nobody starts is told so, at the start and at the end."""
+    with reserved_port() as port:
+        for name, value in (LEFT_OVER | {"MASTER_PORT": str(port.getsockname()[1])}).items():
+            monkeypatch.setenv(name, value)
+        said = call("warmup.py --dist_timeout 0.1").err
+    begins, ends = said.splitlines()
+    remedy = "; for a single process, unset WORLD_SIZE"
+    assert begins == f"WORLD_SIZE=2: waiting up to 0.1 s for the other processes{remedy}"
+    assert ends.startswith("error: torchrun: 2 processes did not find each other within 0.1 s")
+    assert ends.endswith(remedy)
+
+
+def test_another_program_at_the_port(script, monkeypatch):
+    """It takes what it is sent, and torch waits for its answer."""
+    answer = threading.Event()
+    silent = SimpleNamespace(rendezvous=lambda *_, **__: iter([answer.wait(20)]))
+    monkeypatch.setattr(rendezvous, "dist", silent)
+    for name, value in (LEFT_OVER | {"RANK": "1", "MASTER_PORT": "29500"}).items():
+        monkeypatch.setenv(name, value)
+    line = script("warmup.py --dist_timeout 0.1", fails=True)
+    answer.set()
+    assert "(no answer from 127.0.0.1:29500; is another program there?)" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "problem"),
+    [
+        ("cuda", 0, "has no GPU; use --device cpu"),
+        ("cuda", 1, "has 1 GPUs for more processes; start torchrun with --nproc_per_node 1,"),
+        ("cuda:0", 2, "each process of torchrun has its own GPU; use --device cuda"),
+    ],
+)
+def test_devices_that_ranks_cannot_have(monkeypatch, name, gpus, problem):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(UserError, match=f"--device {name}: .*{problem}"):
+        World(1, 2, 1).device(name)

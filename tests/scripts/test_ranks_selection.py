@@ -5,7 +5,9 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from active_selection.strategies import method_names
 from tests.experiment import NETWORK, flags
@@ -100,12 +102,17 @@ def test_rank_0_alone_asks_people_and_reports(command, alone, tmp_path):
 
 def test_inference(script, experiment, toy_city, tmp_path):
     """Three images in batches of two, by two processes; and on two machines, each by itself."""
-    command = inference(experiment, toy_city)
+    root = tmp_path / "city"
+    city = shutil.copytree(toy_city / "Cityscapes", root / "Cityscapes")
+    last = sorted((city / "leftImg8bit" / "val").rglob("*.png"))[-1]  # rank 1's, of 12 bits
+    Image.fromarray(np.asarray(Image.open(last).convert("L")).astype(np.uint16) * 16).save(last)
+    command = inference(experiment, root)
     one, two, *machines = (tmp_path / name for name in ("one", "two", "a", "b"))
     script(f"{command} --save_dir {one}")
     said = run_ranks(f"{command} --save_dir {two}", 2, tmp_path)
     assert f"3 predictions in {two}" in said
     assert "not shared" not in said
+    assert f"{last}: 16-bit images are scaled from 0..65535" in said
     for machine in machines:
         machine.mkdir()
     said = run_ranks(f"{command} --save_dir both", 2, tmp_path, machines=machines)
@@ -162,14 +169,18 @@ def inference(experiment: Path, city: Path) -> str:
     )
 
 
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none"}
+
+
 @pytest.mark.parametrize(
-    ("command", "remedy"),
+    ("command", "more", "remedy"),
     [
-        ("evaluation.py --pred_dir x", "start it with python instead"),
-        ("data_preprocessing/make_datalist.py --datadir x", "start it with python instead"),
+        ("evaluation.py --pred_dir x", TORCHRUN, "start it with python instead"),
+        ("evaluation.py --pred_dir x", {}, "unset WORLD_SIZE, which is 2"),
+        ("data_preprocessing/make_datalist.py --datadir x", TORCHRUN, "start it with python"),
     ],
 )
-def test_what_is_a_single_process_refuses_torchrun(script, monkeypatch, command, remedy):
-    for name, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
+def test_what_is_a_single_process_refuses_torchrun(script, monkeypatch, command, more, remedy):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", **more}.items():
         monkeypatch.setenv(name, value)
     assert f"is a single process; {remedy}" in script(command, fails=True)
