@@ -102,7 +102,7 @@ def training_step(kind: str, model: str, size: Size, batch: int, runtime: Runtim
 def validation(model: str, size: Size, batch: int, runtime: Runtime) -> Work:
     """The confusion matrix of a batch."""
     net = runtime.prepare(network(model))
-    loader = [((), images_of(size, batch), labels_of(size, batch), ())]
+    loader = [(range(batch), images_of(size, batch), labels_of(size, batch), ())]
     return lambda: confusion_of(net, loader, CLASSES, runtime)
 
 
