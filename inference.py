@@ -42,6 +42,7 @@ from dataloader.item import Item, check_name, shown
 from dataloader.loaders import evaluation_loader
 from dataloader.overlay import draw_overlay
 from dataloader.predictions import (
+    check_targets,
     color_path,
     list_targets,
     mirrored_targets,
@@ -305,40 +306,6 @@ def outputs(target: Path, args: Namespace) -> list[Path]:
     """Return all files that are written for an image, its prediction first."""
     pictures = [] if args.label_ids else [color_path(target)]
     return [target, *pictures, *([overlay_path(target)] if args.overlay else [])]
-
-
-def check_targets(items: list[Item], written: list[list[Path]], label_ids: bool) -> None:
-    """Raise a :class:`UserError` if an output would overwrite an input or another output.
-
-    Label ids beside coloured images of an earlier run are refused, too: the official Cityscapes
-    script would find two predictions for one image.
-
-    Args:
-        items: images to predict.
-        written: the files that are written for each image, from :func:`outputs`.
-        label_ids: True if predictions are label ids.
-    """
-    kinds = ("an image", "a label", "a superpixel map")
-    seen = {
-        os.path.realpath(path): kind
-        for item in items
-        for path, kind in zip(item, kinds, strict=True)
-        if path
-    }
-    for paths in written:
-        pictures = [p for p in (color_path(paths[0]), overlay_path(paths[0])) if p.exists()]
-        if label_ids and pictures:
-            raise UserError(
-                f"{shown(pictures[0])}: there are predictions of another run; "
-                "choose another --save_dir for --label_ids"
-            )
-        for path in paths:
-            real = os.path.realpath(path)
-            if real in seen:
-                raise UserError(
-                    f"{shown(path)}: would overwrite {seen[real]}; see --save_dir, or rename"
-                )
-            seen[real] = "another prediction"
 
 
 def label_ids(info: DatasetInfo) -> np.ndarray:

@@ -203,20 +203,23 @@ def find_or_make_datalist(
     Raises:
         UserError: there is no data, or the given list is not valid.
     """
+
+    def read(path: str | Path) -> list[Item]:
+        items = read_datalist(path, root, moves, columns)
+        check_columns(path, items, info, root)
+        return items
+
+    if path is not None:
+        return read(path)
     own = default_path(root, split)
-    if path is not None or own.is_file():
+    if own.is_file():
         try:
-            items = read_datalist(path or own, root, moves, columns)
-            check_columns(path or own, items, info, root)
+            items = read(own)
         except WrongColumns as error:
-            if path is not None:
-                raise
             raise UserError(
                 f"{error}; if another program made {own}, move it away: a list is then made from "
                 "the files that are there"
             ) from error
-        if path is not None:
-            return items
         check_own_list(own, items, info, root, split, need_label and columns > 1)
     else:
         items = _make_datalist(info, root, split)

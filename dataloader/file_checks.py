@@ -12,7 +12,7 @@ import numpy as np
 
 from dataloader.dataset_info import DatasetInfo
 from dataloader.image_files import READ_ERRORS, count_pages, is_deep, open_image, reason
-from dataloader.images import read_head, read_image, read_size
+from dataloader.images import read_head, read_image, read_size, stride
 from dataloader.item import Item, shown
 from utils.errors import NoLabels, UserError
 from utils.resources import resource_problem
@@ -175,12 +175,6 @@ def warn_of_pages(items: Sequence[Item]) -> None:
         )
 
 
-def _thinned(image: np.ndarray) -> np.ndarray:
-    """Some rows and columns of a large image."""
-    apart = max(1, min(image.shape[:2]) // 256)
-    return image[::apart, ::apart]
-
-
 def check_range(items: Sequence[Item]) -> None:
     """Look at those of some images that have more than 8 bits: do they use their range?
 
@@ -191,8 +185,10 @@ def check_range(items: Sequence[Item]) -> None:
     deep = [item.image for item in spread(items, DEEP_IMAGES) if _is_deep(item.image)]
     if not deep:
         return
-    images = map(read_image, deep)
-    found = [(*np.percentile(_thinned(image), MOST), image.max()) for image in images]
+    found = []
+    for image in map(read_image, deep):
+        apart = stride(image)
+        found.append((*np.percentile(image[::apart, ::apart], MOST), image.max()))
     low, high, brightest = (
         min(f[0] for f in found),
         max(f[1] for f in found),

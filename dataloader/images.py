@@ -235,3 +235,8 @@ def read_size(path: str | Path) -> tuple[int, int]:
     """(height, width) of what :func:`read_image` returns."""
     with _readable(path, "image"):
         return read_head(path, "image")[::-1]
+
+
+def stride(image: np.ndarray, lines: int = 256) -> int:
+    """Step between the rows and columns that are looked at, of which ``lines`` are enough."""
+    return max(1, min(image.shape[:2]) // lines)

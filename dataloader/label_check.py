@@ -27,7 +27,6 @@ CHANNELS = ("red", "green", "blue")
 EXAMPLES = 5  # values named in a message
 INSTANCES = (1000, 256)  # label id times this, plus an instance's number: Cityscapes; KITTI, COCO
 SHIFTED_SHARE = 0.1  # of pixels with unknown values, of labels that are numbered from another start
-BORDERS = 8  # labels whose borders are looked at
 
 
 class LabelValues(NamedTuple):
@@ -133,7 +132,7 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
     elif odd := _ids_in_blue(paths, each, info) or _odd_ones(paths, each, info):
         logger.warning("%s; check %s", odd, flag)
     else:
-        if few := _few_classes(paths, each, info):
+        if few := _few_classes(paths, each, values.classes, info):
             logger.warning("%s; check %s", few, flag)
         return right_palettes
     return False
@@ -162,9 +161,9 @@ def _likely_cause(
         return shifted
     if instances := _instances(counts, info):
         return instances
+    known = {*info.known_ids, 0, IGNORE, IDS - 1}
     if info.label_reader != "rgb" and has_mixed_values(
-        (read_label_ids(path, info) for path in spread(paths, BORDERS)),
-        {*info.known_ids, 0, IGNORE, IDS - 1},
+        paths, lambda path: read_label_ids(path, info), known
     ):
         return (
             "at many borders lies a value between those of both sides, or of no class, as in "
@@ -290,8 +289,8 @@ def _odd_ones(paths: list[str], each: np.ndarray, info: DatasetInfo) -> str:
     )
 
 
-def _few_classes(paths: list[str], each: np.ndarray, info: DatasetInfo) -> str:
-    """That several labels have one class alone, or most of them none; "" otherwise."""
+def _few_classes(paths: list[str], each: np.ndarray, classes: list[int], info: DatasetInfo) -> str:
+    """That labels have one of ``classes`` alone, or most of them none; "" otherwise."""
     with_class = each[:, _among(info.label_to_train)].any(1)
     void = np.flatnonzero(~with_class)
     if 2 * len(void) > len(paths):
@@ -299,7 +298,6 @@ def _few_classes(paths: list[str], each: np.ndarray, info: DatasetInfo) -> str:
             f"{paths[void[0]]}: every pixel is ignored, and so it is in {len(void)} of "
             f"{len(paths)} labels looked at; leave out images that nobody has labelled"
         )
-    classes = label_value_counts(each.sum(0), info).classes
     if len(paths) > 1 and len(classes) == 1 < len(info.present_classes):
         return (
             f"{paths[0]} and {len(paths) - 1} other labels: {info.class_names[classes[0]]} is the "

@@ -3,32 +3,41 @@
 Between a road of 7 and a car of 26, interpolation makes 12 and 19, which are other classes.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from dataloader.file_checks import spread
+from dataloader.images import stride
+
+LOOKED_AT = 8  # maps
 SHARE = 0.15  # of all steps from pixel to pixel; CamVid's labels have 0.04, shrunk ones 0.07
 ONE_SIDED = 0.38  # of single pixels between two values; noise has a third, as any order is alike
 FEWEST = 20  # different triples of values
 FEWEST_SINGLE = 5  # different values between; a border class of one pixel's width is one
-ROWS = 256  # and as many columns are enough
 
 
-def has_mixed_values(maps: Iterable[np.ndarray], known: Collection[int]) -> bool:
+def has_mixed_values(
+    paths: Sequence[str | Path],
+    read: Callable[[str | Path], np.ndarray],
+    known: Collection[int],
+) -> bool:
     """Whether many borders of some maps have a single pixel of a value that borders do not have.
 
     That is one between the values on both sides, or one that means nothing.
 
     Args:
-        maps: (H, W) uint8 or uint16.
+        paths: of the maps, of which a few are looked at.
+        read: returns a map, (H, W) uint8 or uint16.
         known: values that mean something.
     """
     is_known = np.isin(np.arange(1 << 16), list(known))
     steps = single = mixed = 0
     triples: set[tuple[int, ...]] = set()
     middles: set[int] = set()
-    for values in maps:
-        apart = max(1, min(values.shape) // ROWS)
+    for values in map(read, spread(paths, LOOKED_AT)):
+        apart = stride(values)
         for rows in (values[::apart], values.T[::apart]):
             left, middle, right = rows[:, :-2], rows[:, 1:-1], rows[:, 2:]
             up, down = left < middle, left > middle

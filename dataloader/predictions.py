@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 NOTES = "inference.json"
 TOLD = 32  # images that the notes name
-BORDERS = 8  # predictions whose borders are looked at
 
 
 def color_path(target: Path) -> Path:
@@ -100,6 +99,42 @@ def find_predictions(items: Sequence[Item], folder: Path) -> list[Path]:
     return list(next(iter(complete)))
 
 
+def check_targets(
+    items: Sequence[Item], written: Sequence[Sequence[Path]], label_ids: bool
+) -> None:
+    """Raise a :class:`UserError` if an output would overwrite an input or another output.
+
+    Label ids beside coloured images of an earlier run are refused, too: the official Cityscapes
+    script would find two predictions for one image.
+
+    Args:
+        items: images to predict.
+        written: the files that are written for each image, its prediction first.
+        label_ids: True if predictions are label ids.
+    """
+    kinds = ("an image", "a label", "a superpixel map")
+    seen = {
+        os.path.realpath(path): kind
+        for item in items
+        for path, kind in zip(item, kinds, strict=True)
+        if path
+    }
+    for paths in written:
+        pictures = [p for p in (color_path(paths[0]), overlay_path(paths[0])) if p.exists()]
+        if label_ids and pictures:
+            raise UserError(
+                f"{shown(pictures[0])}: there are predictions of another run; "
+                "choose another --save_dir for --label_ids"
+            )
+        for path in paths:
+            real = os.path.realpath(path)
+            if real in seen:
+                raise UserError(
+                    f"{shown(path)}: would overwrite {seen[real]}; see --save_dir, or rename"
+                )
+            seen[real] = "another prediction"
+
+
 def write_notes(
     folder: Path,
     info: DatasetInfo,
@@ -144,9 +179,7 @@ def check_predictions(
         UserError: names the first class that differs, or a file with another palette; or label ids
             were predicted.
     """
-    file = folder / NOTES
-    notes = read_json(file, "run inference.py again") if file.is_file() else None
-    notes = notes if isinstance(notes, dict) else {}
+    file, notes = folder / NOTES, _read_notes(folder)
     names = notes.get("class_names")
     if isinstance(names, list):
         for number, (theirs, ours) in enumerate(zip(names, info.class_names, strict=False)):
@@ -182,7 +215,7 @@ def check_predictions(
             )
     check_prediction_palettes(list(map(str, paths)), info)
     train_ids = {*range(info.num_classes), IGNORE}
-    if has_mixed_values(map(read_train_ids, spread(paths, BORDERS)), train_ids):
+    if has_mixed_values(paths, read_train_ids, train_ids):
         log.warning(
             "%s: at many borders of the predictions lies a value between those of both sides, as "
             "where they were resized with interpolation; these pixels are of other classes: resize "
@@ -198,10 +231,10 @@ def warn_of_replaced(folder: Path, images: Mapping[Path, str]) -> None:
         folder: of the predictions.
         images: prediction -> its image.
     """
-    notes = None
-    with suppress(UserError):  # there is none, or a damaged one
-        notes = read_json(folder / NOTES, "")
-    if isinstance(notes, dict) and isinstance(notes.get("images"), dict):
+    notes: dict[str, Any] = {}
+    with suppress(UserError):  # damaged ones are replaced, too
+        notes = _read_notes(folder)
+    if isinstance(notes.get("images"), dict):
         before = {name: i for name, i in notes["images"].items() if (folder / name).is_file()}
         if other := _first_other(folder, before, images):
             log.warning(
@@ -220,6 +253,13 @@ def warn_of_overlays(targets: Sequence[Path]) -> None:
             "%s: is of an earlier run (%d pictures in all); remove them, or give --overlay",
             *(shown(old[0]), len(old)),
         )
+
+
+def _read_notes(folder: Path) -> dict[str, Any]:
+    """What :func:`write_notes` left beside predictions; {} if nothing."""
+    file = folder / NOTES
+    notes = read_json(file, "run inference.py again") if file.is_file() else None
+    return notes if isinstance(notes, dict) else {}
 
 
 def _first_other(
