@@ -163,13 +163,14 @@ def run_rounds(args: Namespace, folder: RunFolder, world: World) -> None:
         log.info("the rounds in %s are finished", folder.path)
         return
     log.info("flags beside the defaults: %s", parser().changed(args))
-    experiment = Experiment(args, folder, first_round, world)
+    experiment = Experiment(settings.with_moves(args, world), folder, first_round, world)
     accept = args.accept_changed_data
     data = check_and_describe(experiment.domains, settings.data, world, accept)
     if world.is_main:
         if not continued:
             folder.forget_open_round()
         folder.remove_temporaries()
+        folder.move_data(settings.moves)
         settings.write(data)
         parser().write_config(folder.path / "train_ADA.toml", args)
     for n in range(first_round, args.max_iterations + 1):

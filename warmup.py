@@ -113,9 +113,10 @@ def warm_up(args: Namespace, world: World) -> None:
     log.info("flags beside the defaults: %s", parser().changed(args))
     torch.manual_seed(args.seed)
     runtime = Runtime.from_args(args, world)
+    moved = settings.with_moves(args, world)
     with world.first_on_each_machine():
-        domains = load_domains(args)
-        validation = load_domain(args, "val", "val", "image", "label")
+        domains = load_domains(moved)
+        validation = load_domain(moved, "val", "val", "image", "label")
     model = runtime.prepare(start_model(args, world))
     validate = make_validator(args, validation, model, runtime)
     step = build_step(args, model, domains, runtime)

@@ -20,10 +20,13 @@
 6. ``features/roundXX_<domain>_progress.json``, the batches of images that a pass has measured
    (:mod:`active_selection.table_files`).
 
+If the data were moved meanwhile, 2. and 5. are written anew, and then 1., with the new paths.
+
 Every file is written completely or not at all, so a kill at any moment leaves one of these
 situations. The log and the metrics are never read; a continued run repeats some of their lines.
 """
 
+import logging
 from argparse import Namespace
 from itertools import count
 from pathlib import Path
@@ -31,9 +34,13 @@ from typing import Any
 
 from active_selection.phases import selection_path
 from active_selection.strategies import STRATEGIES
+from dataloader.relocation import Moves, renamed
 from utils.errors import UserError
 from utils.files import read_json, remove_temporaries
 from utils.resume import StateFile
+from utils.safe_pickle import load_pickle, save_pickle
+
+log = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -135,6 +142,20 @@ class RunFolder:
         """Remove the half-written files that killed processes left beside those of this run."""
         for folder in (self.path, self.record(0).parent, self.features):
             remove_temporaries(folder)
+
+    def move_data(self, moves: Moves) -> None:
+        """Let all datalists and selections name data where they were moved to.
+
+        Args:
+            moves: pairs (OLD, NEW) of folders.
+        """
+        if not moves:
+            return
+        for path in [*self.path.glob("datalist_*.pkl"), *self.path.glob("*_selection_*.pkl")]:
+            try:
+                save_pickle(path, renamed(load_pickle(path), moves))
+            except UserError as error:  # of a round that is done: it matters to reports alone
+                log.warning("%s; it still names the old place of the data", error)
 
     def clean_up(self) -> None:
         """Remove the files that only ``--resume`` needs."""

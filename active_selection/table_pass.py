@@ -4,6 +4,7 @@ Several ranks divide the batches of one process, so that the table does not depe
 """
 
 import logging
+import os
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -91,10 +92,10 @@ def measure(
     """
     classes, world = model.classifier.final.out_channels, options.runtime.world
     check_same_regions(name, domain, world)
-    facts = (domain.items, domain.regions, options.size, classes)
+    counts = [len(domain.regions[item.superpixel]) for item in domain.items]
+    facts = (_without_root(domain), _areas(domain), options.size, classes)
     facts += (options.batch_size, options.runtime.dtype)
     networks = nn.ModuleList(filter(None, [model, discriminator]))
-    counts = [len(domain.regions[item.superpixel]) for item in domain.items]
     first = np.cumsum([0, *counts])
     files = ColumnFiles(
         options.folder,
@@ -113,12 +114,22 @@ def measure(
     return table
 
 
+def _areas(domain: Domain) -> list[dict[int, int]]:
+    """Region id -> area, of each image."""
+    return [domain.regions[item.superpixel] for item in domain.items]
+
+
+def _without_root(domain: Domain) -> list[list[str]]:
+    """Paths of each image's files from the data root, which may be moved during a pass."""
+    root = os.path.abspath(domain.root)
+    return [[os.path.relpath(path, root) for path in item if path] for item in domain.items]
+
+
 def check_same_regions(name: str, domain: Domain, world: World) -> None:
     """Raise a :class:`UserError` if a rank has other regions than rank 0, and thus other rows."""
     if world.size == 1:
         return
-    areas = [domain.regions[item.superpixel] for item in domain.items]
-    if other := world.first_other(digest(nn.Module(), areas)):
+    if other := world.first_other(digest(nn.Module(), _areas(domain))):
         raise UserError(
             f"{name}: rank {other[0]} has other regions than rank 0; copy the superpixel maps and "
             "their dictionary (train.dict) to its machine again"

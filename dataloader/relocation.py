@@ -3,10 +3,11 @@
 import logging
 import os
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dataloader.item import CONTROL, shown
 from utils.errors import UserError
@@ -34,7 +35,7 @@ class _Rule(NamedTuple):
 
     def apply(self, path: str) -> str | None:
         """Return the path on this machine; None if it is not below ``old``."""
-        return _moved(_with_slashes(path) if self.windows else path, self.old, self.new)
+        return moved(_with_slashes(path) if self.windows else path, self.old, self.new)
 
 
 class Locator:
@@ -78,8 +79,8 @@ class Locator:
             raise UserError(
                 f"{self.source}: {shown(path)} holds a control character; rename the file"
             )
-        if moved := self._moved_by_user(path):
-            return moved
+        if named := self._moved_by_user(path):
+            return named
         folder = posixpath.dirname(_with_slashes(path)), "\\" in path
         if folder not in self.rules and self.searches[folder] < MAX_SEARCHES:
             self.searches[folder] += 1
@@ -93,8 +94,10 @@ class Locator:
     def _moved_by_user(self, path: str) -> str | None:
         """Return the path after the first of the user's moves that applies; None if none does."""
         for old, new in self.moves:
-            literal = _moved(path, old, new)
-            slashes = _moved(_with_slashes(path), _with_slashes(old), new)
+            literal = moved(path, old, new)
+            slashes = moved(_with_slashes(path), _with_slashes(old), new)
+            if moved(path, new, old) and _is_file(path):  # NEW may be a folder in OLD
+                return path
             if literal or slashes:
                 found = literal if literal and (_is_file(literal) or not slashes) else slashes
                 return os.path.abspath(found)
@@ -133,11 +136,38 @@ class Locator:
             log.info("%s: its paths lie below the working directory", self.source)
 
 
+def renamed(value: Any, moves: Moves) -> Any:
+    """Return the content of a file with all paths in OLD replaced by those in NEW.
+
+    Paths that lie in NEW already stay.
+
+    Args:
+        value: of dicts, lists, tuples and strings, which hold absolute paths, separated by commas
+            if they are several; anything else stays.
+        moves: pairs (OLD, NEW); if an OLD lies in another one, it comes first.
+    """
+    if isinstance(value, dict):
+        return {renamed(key, moves): renamed(entry, moves) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(renamed(entry, moves) for entry in value)
+    return _renamed(value, moves) if isinstance(value, str) else value
+
+
+def _renamed(text: str, moves: Moves) -> str:
+    new_of = dict(moves)
+
+    def put(found: re.Match[str]) -> str:
+        new = new_of[found[2]]
+        return found[0] if text.startswith(f"{new}/", found.start(2)) else f"{found[1]}{new}/"
+
+    return re.sub(rf"(^|,)({'|'.join(map(re.escape, new_of))})/", put, text)
+
+
 def _with_slashes(path: str) -> str:
     return path.replace("\\", "/")
 
 
-def _moved(path: str, old: str, new: str) -> str | None:
+def moved(path: str, old: str, new: str) -> str | None:
     """Return ``path`` with ``new`` in place of ``old``; None if it is not below ``old``."""
     if old == new or not old:
         return os.path.join(new, path) if os.path.isabs(path) == bool(old) else None  # noqa: PTH117

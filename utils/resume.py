@@ -18,10 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dataloader.relocation import moved
 from utils.checkpoint import load_weights, read_plain, require_keys, write_tensors
+from utils.distributed import World
 from utils.errors import UserError
 from utils.files import read_json, remove_temporaries, write_json
-from utils.resume_flags import CHANGES_ROUNDING, FREE_FLAGS, GROWS
+from utils.resume_flags import CHANGES_ROUNDING, FREE_FLAGS, GROWS, MOVES_WITH_DATA
 from utils.runtime import Runtime
 from utils.steps import SupervisedStep
 from utils.validation import Scores
@@ -44,12 +46,17 @@ class RunSettings:
         script: its name.
         default: value of a flag that is not given, by its name.
         ranks: number of processes, which share a batch: what counts is the size of the whole batch.
+
+    Attributes:
+        moves: pairs (OLD, NEW) of folders: data that lay in OLD when the run was stopped lie in NEW
+            now. Known after :meth:`check`.
     """
 
     def __init__(self, args: Namespace, script: str, default: Callable[[str], Any], ranks: int = 1):
         self.default = default
         self.ranks = ranks
         self.before: dict[str, Any] = {}
+        self.moves: list[tuple[str, str]] = []
         self.path = args.model_save_dir / f"{script}_settings.json"
         self.flags = {k: str(v) for k, v in vars(args).items() if k not in FREE_FLAGS}
         if ranks > 1:
@@ -77,6 +84,11 @@ class RunSettings:
             log.info("nothing to resume in %s; starting", self.path.parent)
         return False
 
+    def with_moves(self, args: Namespace, world: World) -> Namespace:
+        """The flags, with a ``--relocate`` for data that were moved since the run was stopped."""
+        moves = [*args.relocate, *world.broadcast(self.moves)]
+        return Namespace(**vars(args) | {"relocate": moves})
+
     def write(self, data: Mapping[str, Any] | None = None) -> None:
         """Keep the settings: data and networks are loaded, and the work begins.
 
@@ -101,9 +113,10 @@ class RunSettings:
         if not isinstance(flags, dict):
             raise UserError(f"{self.path}: no settings of a run; {remedy}")
         self.before = before
+        self.moves = self._moves(flags)
         for name, value in self.flags.items():
             old = flags.get(name, str(self.default(name)))  # a flag that was not there then
-            if name == GROWS or _mean_the_same(old, value):
+            if name == GROWS or _mean_the_same(old, value) or self._is_moved(name, old, value):
                 continue
             if name == CHANGES_ROUNDING:
                 self._warn_of_rounding(f"--{name}", value, ascii(old).strip("'"))
@@ -115,13 +128,38 @@ class RunSettings:
                     machine = before.get("machine")
                     ranks = machine.get("processes", 1) if isinstance(machine, dict) else 1
                     value, old = _together(value, self.ranks), _together(old, ranks)
-                if name.endswith("_data_dir"):
+                if name.endswith("_data_dir"):  # an older version did not record what the data were
                     hint = " (a link from there to where the data lie now will do)"
                 raise UserError(
                     f"--resume: --{name} is {value}, but the run in {self.path.parent} had {old}; "
                     f"go on with that{hint}, or begin another run in another -p{start}"
                 )
         self._warn_of_another_machine()
+
+    def _moves(self, flags: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """The folders that the data were moved from and to, the deepest first.
+
+        That they are the same data is checked when they are read (:mod:`dataloader.data_record`).
+        """
+        moves = {}
+        for prefix in self.data:
+            name = f"{prefix}_data_dir"
+            before, now = flags.get(name), self.flags.get(name)
+            if isinstance(before, str) and now and not _mean_the_same(before, now):
+                moves[os.path.abspath(before)] = os.path.abspath(now)
+        for old, new in moves.items():
+            log.info("--resume: what lay in %s before is read from %s", old, new)
+        return sorted(moves.items(), key=lambda move: len(move[0]), reverse=True)
+
+    def _is_moved(self, name: str, before: Any, now: str) -> bool:
+        """Whether a flag names the data's folder, or a file in it, where it was moved to."""
+        prefix, _, kind = name.partition("_")
+        if kind not in MOVES_WITH_DATA or prefix not in self.data or not isinstance(before, str):
+            return False
+        before, now = os.path.abspath(before), os.path.abspath(now)
+        return (before, now) in self.moves or any(
+            moved(before, *move) == now for move in self.moves
+        )
 
     def _warn_of_another_machine(self) -> None:
         """Sums depend on the number of threads and on versions: files may differ in last digits."""

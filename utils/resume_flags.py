@@ -22,4 +22,6 @@ GROWS = "max_iterations"
 CHANGES_ROUNDING = "val_batch_size"
 """It is told: a full device may need a smaller one, and what networks compute for an image depends
 on its batch in the last digits alone."""
+MOVES_WITH_DATA = ("data_dir", "datalist", "dataset")
+"""Of each domain: data that were moved as a whole are the same data."""
 MAY_DIFFER = {*FREE_FLAGS, GROWS, CHANGES_ROUNDING}

@@ -8,7 +8,7 @@ import pytest
 
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item, read_datalist
-from dataloader.relocation import Locator
+from dataloader.relocation import Locator, renamed
 
 NAMES = ["images/a/1.png", "labels/a/1.png", "superpixel/a/1.png"]
 
@@ -67,6 +67,23 @@ def test_moves_of_the_user_go_first(root, tmp_path):
     assert locate("/theirs/x.png") == "/mine/x.png"
     assert locate("/theirs2/x.png") == "/theirs2/x.png"
     assert Locator(root, [("/", "/mnt")], "list")("/a/b.png") == "/mnt/a/b.png"
+
+
+def test_a_move_into_the_old_folder_is_made_once(tmp_path):
+    """What a stopped run has moved already lies in OLD, too."""
+    old, new = tmp_path / "old", tmp_path / "old" / "new"
+    (new / "train").mkdir(parents=True)
+    (new / "train" / "a.png").touch()
+    locate = Locator(new, [(str(old), str(new))], "list.txt")
+    for place in (old, new):
+        assert locate(f"{place}/train/a.png") == f"{new}/train/a.png"
+
+
+def test_content_of_a_file_with_paths_is_renamed():
+    moves = [("/data/city", "/b/city"), ("/data", "/data/2")]
+    before = {"/data/city/x.png": [(0.5, "/data/city/a,b.png,,/data/s.png", 3), ("/data2/x", [])]}
+    after = {"/b/city/x.png": [(0.5, "/b/city/a,b.png,,/data/2/s.png", 3), ("/data2/x", [])]}
+    assert renamed(before, moves) == renamed(after, moves) == after
 
 
 def test_text_datalist_and_pickle(root, tmp_path):

@@ -226,6 +226,34 @@ def test_a_label_that_was_mended_ends_no_run(script, toy_city, warmed_up, tmp_pa
     assert "are finished" in script(command)
 
 
+def test_data_that_moved_while_the_run_was_stopped(script, toy_city, warmed_up, unbroken, tmp_path):
+    """Twice, between the phases of a selection and in a training. Nothing old is read."""
+    exp, places = tmp_path / "exp", [tmp_path / name for name in "abc"]
+    shutil.copytree(warmed_up, exp)
+    shutil.copytree(toy_city, places[0])
+    for name, old, new in zip(
+        ("density_selection_00.pkl", "round_state.tar"), places, places[1:], strict=False
+    ):
+        moment = Moment("os.rename", name)
+        command = f"{commands(old, exp)[1]} --resume"
+        ended = run_signalled(command, Signal(signal.SIGTERM, exp, moment))
+        assert ended.code == 128 + signal.SIGTERM, ended.err
+        shutil.copytree(old, new)
+        for image in old.rglob("*.png"):
+            image.write_bytes(b"")
+    out = script(f"{commands(places[-1], exp)[1]} --resume")
+    assert f"what lay in {places[1]}/GTA5 before is read from {places[2]}/GTA5" in out
+    for path in (*unbroken.glob("*.tar"), *unbroken.glob("datalist_01.pkl")):
+        expected = path.read_bytes()
+        if path.suffix == ".pkl":
+            listed = json.dumps(pickle.loads(expected)).replace(str(toy_city), str(places[-1]))
+            assert json.dumps(pickle.loads((exp / path.name).read_bytes())) == listed
+        else:
+            assert (exp / path.name).read_bytes() == expected
+    for path in exp.glob("*.pkl"):  # those of earlier rounds, too
+        assert not any(f"{old}/".encode() in path.read_bytes() for old in places[:-1]), path
+
+
 def test_results_are_never_overwritten(script, toy_city, unbroken):
     before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*.tar")}
     for command in commands(toy_city, unbroken):

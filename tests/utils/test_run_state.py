@@ -118,6 +118,31 @@ def test_flags_may_be_spelled_otherwise(tmp_path, monkeypatch):
         run("elsewhere/city", "1%").check(True, [])
 
 
+def test_data_may_have_moved(tmp_path):
+    """With the lists and info.json in their folder; no other file may differ."""
+
+    def run(root: str, val_list: str = "a.txt", source: str = "/gta") -> RunSettings:
+        words = ["-p", str(tmp_path), "--init_checkpoint", "c.tar", "--src_data_dir", source]
+        words += ["--trg_data_dir", root, "--trg_dataset", f"{root}/info.json"]
+        words += ["--val_data_dir", root, "--val_datalist", val_list]
+        parser = train_ADA.parser()
+        return RunSettings(parser.parse_args(words), "train_ADA", parser.get_default)
+
+    def resumed(*given: str) -> list[tuple[str, str]]:
+        settings = run(*given)
+        assert settings.check(True, []) is True
+        settings.write({"trg": {}, "val": {}})
+        return settings.moves
+
+    run("/one", "/one/a.txt").write({"trg": {}, "val": {}})
+    assert resumed("/one", "/one/a.txt") == []
+    for other in (("/two", "/two/b.txt"), ("/one", "/one/a.txt", "/gta2")):
+        with pytest.raises(UserError, match=r"--(val_datalist|src_data_dir) is"):
+            resumed(*other)
+    assert resumed("/two", "/two/a.txt") == [("/one", "/two")]
+    assert resumed("/two/2", "/two/2/a.txt") == [("/two", "/two/2")]
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"flags": 3}', "null"])
 def test_damaged_settings_are_one_line(tmp_path, text):
     (tmp_path / "warmup_settings.json").write_text(text)
