@@ -1,5 +1,6 @@
 """COCO JSON: asked regions as polygons, answers as run lengths or polygons, through pycocotools."""
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ from annotation.drawing import polygons
 from annotation.package import PackageImage
 from annotation.untrusted import field, finite, mask_to_runs, runs_to_mask, shown
 from utils.errors import UserError
+
+log = logging.getLogger(__name__)
 
 MAX_POINTS = 100_000
 
@@ -196,6 +199,8 @@ def turned(corners: Sequence[float], degrees: float, center: tuple[float, float]
 def polygon_mask(parts: Sequence[Any], size: tuple[int, int], place: str) -> np.ndarray:
     """(H, W) bool mask of polygons, each [x0, y0, x1, y1, ...] in pixels, all filled.
 
+    One or two corners enclose nothing, and are warned of.
+
     Raises:
         UserError: corners are no numbers, too many, or far outside of the image.
     """
@@ -205,8 +210,11 @@ def polygon_mask(parts: Sequence[Any], size: tuple[int, int], place: str) -> np.
         if isinstance(part, list) and len(part) > 2 * MAX_POINTS:
             raise UserError(f"{place}: a polygon has more than {MAX_POINTS} corners; simplify it")
         corners = np.array(finite(part, place), float)
-        if len(corners) % 2 or len(corners) < 6:
-            raise UserError(f"{place}: a polygon has fewer than three corners; remove it")
+        if len(corners) in (2, 4):  # of a stray click
+            log.warning("%s: a polygon of less than three corners is left out", place)
+            continue
+        if len(corners) % 2 or not len(corners):
+            raise UserError(f"{place}: a polygon has no corners, or half a one; remove it")
         corners = corners.reshape(-1, 2)
         outside = max(-corners.min(), (corners - (width, height)).max(), 0)
         if outside > max(size):

@@ -556,6 +556,16 @@ def test_palettes_of_other_colours_are_read_by_number(run, tmp_path, kind):
     assert np.array_equal(run.label(0), expected)
 
 
+@pytest.mark.parametrize("stray", [[[3, 3]], [[3, 3, 9, 9]]])
+def test_a_stray_click_ends_no_import(run, tmp_path, caplog, stray):
+    package = run.export("--round", "0")
+    square = [0, 0, WIDTH, 0, WIDTH, HEIGHT, 0, HEIGHT]
+    (tmp_path / "a.json").write_text(one_coco(package, [*stray, square]))
+    run.take(tmp_path / "a.json")
+    assert "a polygon of less than three corners is left out" in caplog.text
+    assert (run.label(0)[run.superpixels == 1] == 7).all()
+
+
 def test_polygons_that_reach_out_of_the_image_keep_their_shape(run, tmp_path):
     package = run.export("--round", "0")
     triangle = [[-16, -8, 32, -8, 8, 16]]  # its sides cross the upper border at x = -8 and 24
