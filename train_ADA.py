@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder = RunFolder(args)
         STOP.listen()
         start_log(folder.log, silent=not world.is_main)
-        if "train_lr" in flags.typed(argv):  # in a config file it may be there for warmup.py
+        if "train_lr" in flags.meant(argv):  # above a config's tables it may be for warmup.py
             log.warning("--train_lr is that of the warm-up; rounds are trained with --finetune_lr")
         with ExitStack() as folders:
             if world.is_main:

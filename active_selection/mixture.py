@@ -30,6 +30,7 @@ from torch import Tensor
 
 from active_selection.blocks import BLOCK_ROWS, on_accelerator, row_blocks
 from active_selection.clustering import k_means
+from utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -156,9 +157,13 @@ def fit_mixture(
         while True:
             try:
                 return expectation_maximisation(rows, labels, components, regulariser, covariance)
-            except IllConditioned:
+            except IllConditioned as error:
                 if regulariser >= LAST_REGULARISER:
-                    raise
+                    raise UserError(
+                        f"features of {len(rows)} regions, up to {rows.abs().max().item():.3g}: no "
+                        f"covariance can be inverted, even with {LAST_REGULARISER:g} added; the "
+                        "network has diverged: train it at a lower rate"
+                    ) from error
                 regulariser *= 10
                 log.info(
                     "mixture is ill-conditioned; covariance regulariser raised to %g", regulariser

@@ -142,8 +142,7 @@ def _remedy(path: str | Path) -> str:
 def _split(line: str, root: str | Path, columns: int) -> list[str]:
     """The columns of a line: by tabs, by white space, or of comma-separated or quoted values."""
     if "\t" in line:
-        names, mixed = line.rstrip("\t").split("\t"), line.split()
-        return mixed if columns == 3 == len(mixed) != len(names) else names
+        return _split_by_tabs(line.rstrip("\t"), root, columns)
     line = line.strip(" ")
     names = re.split(" +", line)
     if columns == 1 and len(names) > 1 and Path(root, line).is_file():
@@ -157,6 +156,17 @@ def _split(line: str, root: str | Path, columns: int) -> list[str]:
             if len(row) == 3 and all(row):
                 return [name.strip() for name in row]
     return names
+
+
+def _split_by_tabs(line: str, root: str | Path, columns: int) -> list[str]:
+    """The columns of a line with tabs: parted by those alone, or by any white space."""
+    names, mixed = line.split("\t"), line.split()
+    if len(names) > 3:  # tabs that align columns
+        names = re.split("\t+", line)
+    if len(mixed) != 3 or len(names) == 3:
+        return names
+    mixes = Path(root, mixed[0]).is_file() and not all(Path(root, n).is_file() for n in names)
+    return mixed if columns == 3 or mixes else names
 
 
 def check_listed_once(path: str | Path, items: Sequence[Item]) -> None:

@@ -26,7 +26,9 @@ from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.images import fit_label, read_image, read_label, read_superpixels, read_train_ids
 from dataloader.item import Item, shown
 from dataloader.predictions import find_predictions
+from dataloader.relocation import Moves
 from experiments.reporting.run_files import short_names
+from utils.common import add_relocation_argument
 from utils.errors import UserError, run
 from utils.files import write_png
 from utils.fonts import load_font
@@ -56,6 +58,7 @@ def parser() -> Parser:
         kind.add_argument(
             "--dataset", default="cityscapes", help="name in init_data, or the path of an info.json"
         )
+        add_relocation_argument(kind)
         kind.add_argument("--images", type=POSITIVE_INT, default=4, help="number of images to draw")
         kind.add_argument(
             "--height", type=POSITIVE_INT, default=180, help="height of each image, in pixels"
@@ -69,11 +72,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     info = load_dataset(args.dataset)
     if args.kind == "selected":
         names = ["image", "selected regions", "their labels"]
-        rows = selected_rows(args.exp, info, args.images, args.height)
+        rows = selected_rows(args.exp, info, args.images, args.height, args.relocate)
     else:
         folders = [folder.resolve() for folder in args.pred_dir]
         names = ["image", "ground truth", *short_names(folders)]
-        items = find_or_make_datalist(info, args.datadir, "val", args.datalist, columns=2)
+        items = find_or_make_datalist(
+            info, args.datadir, "val", args.datalist, args.relocate, columns=2
+        )
         # where the predictions of all lie tells more than where those of a few do
         found = zip(*(find_predictions(items, folder) for folder in args.pred_dir), strict=True)
         pairs = list(zip(items, found, strict=True))[:: max(1, len(items) // args.images)]
@@ -82,15 +87,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{len(rows)} rows in {args.out}")
 
 
-def selected_rows(exp: Path, info: DatasetInfo, images: int, height: int) -> list[list[np.ndarray]]:
+def selected_rows(
+    exp: Path, info: DatasetInfo, images: int, height: int, moves: Moves = ()
+) -> list[list[np.ndarray]]:
     """Return pictures for each of the ``images`` target images with the most labelled regions."""
     files = sorted(exp.glob("datalist_*.pkl"))
     if not files:
         raise UserError(f"--exp {exp}: no datalist_XX.pkl in it; name the -p of train_ADA.py")
-    rounds = [ActiveSet.load(path, ".", ".").labelled for path in files]
+    sets = [ActiveSet.load(path, ".", ".", moves) for path in files]
+    rounds = [active.labelled for active in sets]
     if not rounds[-1]:
         raise UserError(f"--exp {exp}: no region is labelled yet, so there is nothing to show")
-    items = {item.superpixel: item for item in ActiveSet.load(files[-1], ".", ".").target}
+    items = {item.superpixel: item for item in sets[-1].target}
     most = sorted(rounds[-1], key=lambda path: -len(rounds[-1][path]))[:images]
     return [selected_row(items[path], info, rounds, height) for path in most]
 

@@ -97,8 +97,13 @@ def test_train_lr_of_the_release_is_told_whatever_its_value(rate, monkeypatch, t
     flags = ["-p", str(tmp_path), "--init_checkpoint", "x"]
     train_ADA.main(flags)
     train_ADA.main([*flags, "--train_lr", rate])
-    (line,) = (tmp_path / "log_train.txt").read_text().splitlines()
-    assert "--train_lr is that of the warm-up" in line
+    config = tmp_path / "own.toml"
+    for text, times in ((f"train_lr = {rate}", 1), (f"[train_ADA]\ntrain_lr = {rate}", 2)):
+        config.write_text(text)
+        train_ADA.main([*flags, "--config", str(config)])
+        lines = (tmp_path / "log_train.txt").read_text().splitlines()
+        assert len(lines) == times
+        assert all("--train_lr is that of the warm-up" in line for line in lines)
 
 
 def test_more_workers_than_cores_and_large_photos_are_no_news(tmp_path):

@@ -73,6 +73,20 @@ def read_config(path: Path, script: str) -> dict[str, Any]:
     Raises:
         UserError: the file cannot be read, is not TOML, or has a key that no script has.
     """
+    shared, tables = _read_tables(path)
+    values = _values(shared, tables, script)
+    if script == "evaluation":
+        values = _of_inference(_values(shared, tables, "inference"), values) | values
+    return values
+
+
+def own_table(path: Path, script: str) -> dict[str, Any]:
+    """Return the flags that stand in a script's own table of a config file, name -> TOML value."""
+    return _read_tables(path)[1].get(script, {})
+
+
+def _read_tables(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the flags above all tables, and those of each script's table."""
     try:
         text = read_regular(path).decode("utf-8-sig", "surrogateescape")  # file names may need it
         content = tomllib.loads(text)
@@ -94,10 +108,7 @@ def read_config(path: Path, script: str) -> dict[str, Any]:
     _check_names(path, shared, frozenset().union(*FLAGS.values()), "no script has such a flag")
     for name, table in tables.items():
         _check_names(path, table, FLAGS[name], f"{name}.py has no such flag", f"[{name}] ")
-    values = _values(shared, tables, script)
-    if script == "evaluation":
-        values = _of_inference(_values(shared, tables, "inference"), values) | values
-    return values
+    return shared, tables
 
 
 def _hint(text: str, message: str) -> str:

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
-from utils.config_file import command_words, read_config, scripts_with, write_config
+from utils.config_file import command_words, own_table, read_config, scripts_with, write_config
 from utils.errors import UserError
 
 CONFIG_HELP = (
@@ -130,6 +130,14 @@ class Parser(argparse.ArgumentParser):
             for action in required:
                 action.required = True
         return {name: value for name, value in vars(namespace).items() if value is not unset}
+
+    def meant(self, argv: Sequence[str] | None = None) -> set[str]:
+        """Return the names of the flags that are set for this script and no other.
+
+        By the command line, or by the script's own table in the config file.
+        """
+        typed = self.typed(argv)
+        return {*typed, *(own_table(typed["config"], self.script) if "config" in typed else ())}
 
     def given(self, argv: Sequence[str] | None = None) -> set[str]:
         """Return the names of the flags that the command line or the config file sets."""

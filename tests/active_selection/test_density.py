@@ -22,6 +22,7 @@ from active_selection.density import (
 )
 from active_selection.region_table import RegionTable
 from active_selection.schedule import cut_at_budget
+from utils.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "density.npz"
 
@@ -99,6 +100,8 @@ def test_ill_conditioned_covariance_raises_the_regulariser(caplog):
     features = rng.normal(size=(50, 1)) @ rng.normal(size=(1, 64)) * 1e7
     assert np.isfinite(fit_mixture(features, 3).log_density(features)).all()
     assert "regulariser raised" in caplog.text
+    with pytest.raises(UserError, match=r"features of 50 regions, up to .*lower rate"):
+        fit_mixture(features * 1e20, 3)
 
 
 def table(classes, features, area=10):

@@ -150,6 +150,17 @@ def test_round_trip_and_white_space(tmp_path):
     assert again == [items[0].below("/data"), Item("/x/d.png", "/data/e.png", "/data/f.png")]
 
 
+@pytest.mark.parametrize("columns", [1, 2, 3])
+@pytest.mark.parametrize(
+    "line", ["a.png\t\tb.png\t\tc.png", "a.png\tb.png   c.png", "a.png b.png\tc.png"]
+)
+def test_aligned_columns_and_tabs_among_blanks(tmp_path, line, columns):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "list.txt").write_text(line)
+    (item,) = read_datalist(tmp_path / "list.txt", tmp_path, columns=columns)
+    assert item == Item("a.png", "b.png", "c.png").below(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
