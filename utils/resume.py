@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dataloader.relocation import moved
 from utils.checkpoint import load_weights, read_plain, require_keys, write_tensors
 from utils.distributed import World
 from utils.errors import UserError
@@ -152,13 +151,12 @@ class RunSettings:
         return sorted(moves.items(), key=lambda move: len(move[0]), reverse=True)
 
     def _is_moved(self, name: str, before: Any, now: str) -> bool:
-        """Whether a flag names the data's folder, or a file in it, where it was moved to."""
+        """Whether a flag names the data's folder, or a file that was moved with it."""
         prefix, _, kind = name.partition("_")
         if kind not in MOVES_WITH_DATA or prefix not in self.data or not isinstance(before, str):
             return False
-        before, now = os.path.abspath(before), os.path.abspath(now)
-        return (before, now) in self.moves or any(
-            moved(before, *move) == now for move in self.moves
+        return any(
+            os.path.relpath(before, old) == os.path.relpath(now, new) for old, new in self.moves
         )
 
     def _warn_of_another_machine(self) -> None:
