@@ -205,7 +205,7 @@ def write_predictions(args: Namespace, work: Work, share: Sequence[int], world: 
     runtime.prepare(fold_batch_norm(model))
 
     data = Subset(EvaluationSet(items, info, tuple(args.image_size)), share)
-    loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
+    loader = evaluation_loader(data, args.val_batch_size, args.num_workers, runtime.device)
     for index, labels in predict(model, loader, items, runtime):
         target = work.targets[index]
         write_png(target, cv2.LUT(labels, work.values))

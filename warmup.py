@@ -176,6 +176,7 @@ def build_step(
             args.num_workers,
             args.grad_accum,
             runtime.world,
+            runtime.device,
         )
         for number, domain in enumerate(domains)
     ]

@@ -143,7 +143,7 @@ class Experiment:
         optimizer = segmentation_optimizer(self.model, args.finetune_lr, args.weight_decay)
         loader = training_loader(
             *(self._training_set(), args.train_batch_size, args.seed + n, args.num_workers),
-            *(args.grad_accum, self.world),
+            *(args.grad_accum, self.world, self.runtime.device),
         )
         step = SupervisedStep(
             *(self.model, optimizer, loader, args.loss_type, self.runtime),

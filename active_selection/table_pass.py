@@ -154,7 +154,7 @@ def _fill(
     if done := len(data) - sum(map(len, left)):
         log.info("%s: %d of %d images are measured", name, done, len(data))
     images = [image for k in world.shard(len(left)) for image in left[k]]
-    loader = evaluation_loader(Subset(data, images), size, options.num_workers)
+    loader = evaluation_loader(Subset(data, images), size, options.num_workers, runtime.device)
     bar = progress(loader, desc=name, unit="batch", leave=False)
     if not runtime.compiled:  # a compiled function is bound to the network itself
         model = runtime.prepare(folded_copy(model))

@@ -132,6 +132,7 @@ def network_figures(args: Namespace, runtime: Runtime) -> Iterator[tuple[str, Fi
         work = training_step(kind, args.model, size, args.train_batch_size, runtime)
         images = args.train_batch_size * (2 if kind == "adversarial" else 1)
         yield f"{kind} step", measured(work, device, args.runs, images)
+        del work  # its memory is not that of what comes next
     batch, forward = args.val_batch_size, None
     for name, make in {
         "validation": validation,

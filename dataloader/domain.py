@@ -215,7 +215,7 @@ def make_validator(
     warn_if_turned(domain.items, tuple(args.image_size))
     whole = EvaluationSet(domain.items, domain.info, tuple(args.image_size), label=True)
     data = Subset(whole, runtime.world.shard(len(whole), args.val_batch_size))
-    loader = evaluation_loader(data, args.val_batch_size, args.num_workers)
+    loader = evaluation_loader(data, args.val_batch_size, args.num_workers, runtime.device)
     names = padded_names(domain.info.class_names, args.num_classes)
     source = load_dataset(args.src_dataset)
     return partial(

@@ -24,6 +24,8 @@ from utils.resources import resource_problem
 from utils.stopping import STOP
 from utils.workers import end_with_main_process, worker_context
 
+CPU = torch.device("cpu")
+
 
 class InfiniteSampler(Sampler):
     """Endless batches of draws: one shuffled pass over the data after another.
@@ -76,12 +78,19 @@ class InfiniteSampler(Sampler):
 
 
 class Loader(DataLoader):
-    """A data loader that says why a worker died, and does not use the global random state."""
+    """A data loader that says why a worker died, and does not use the global random state.
 
-    def __init__(self, data: Dataset, num_workers: int, **options: Any):
+    Args:
+        data: the images.
+        num_workers: data loading processes.
+        device: that batches are for; those for a GPU are pinned, which makes CUDA start.
+        options: others of torch's data loader.
+    """
+
+    def __init__(self, data: Dataset, num_workers: int, device: torch.device = CPU, **options: Any):
         options |= {
             "generator": torch.Generator(),  # without it, each pass draws from the global one
-            "pin_memory": torch.cuda.is_available(),
+            "pin_memory": device.type == "cuda",
         }
         if num_workers:  # forked from a clean server, since a process with threads must not fork
             options |= {
@@ -116,7 +125,9 @@ def _death_of_worker(error: Exception) -> str | None:
     refuses the connection, and may not yet count as dead.
     """
     if isinstance(error, RuntimeError):
-        died = re.match(r"DataLoader worker \(pid[^)]*\) [^.\n]*", str(error))
+        died = re.match(
+            r"DataLoader worker \(pid[^)]*\) [^.\n]*|Pin memory thread exited", str(error)
+        )
         return died[0] if died else None
     raised_by_worker = str(error).startswith("Caught ")
     return None if raised_by_worker else f"{type(error).__name__} while fetching its batch"
@@ -149,6 +160,7 @@ def training_loader(
     num_workers: int,
     per_step: int = 1,
     world: World = SINGLE,
+    device: torch.device = CPU,
 ) -> TrainingLoader:
     """Return the data loader of a training, which begins at iteration 0.
 
@@ -159,19 +171,22 @@ def training_loader(
         num_workers: data loading processes.
         per_step: batches that an iteration takes.
         world: the ranks that divide the draws.
+        device: that batches are for.
     """
     sampler = InfiniteSampler(len(data), batch_size, seed, 0, world.rank, world.size)
-    loader = TrainingLoader(data, num_workers, batch_sampler=sampler)
+    loader = TrainingLoader(data, num_workers, device, batch_sampler=sampler)
     loader.per_step = per_step
     return loader
 
 
-def evaluation_loader(data: Dataset, batch_size: int, num_workers: int) -> Loader:
-    """Return a data loader in datalist order.
+def evaluation_loader(
+    data: Dataset, batch_size: int, num_workers: int, device: torch.device = CPU
+) -> Loader:
+    """Return a data loader in datalist order, of batches for a device.
 
     Batches are (indices, images (N, 3, H, W), labels (N, H, W) or None, list of superpixel maps).
     """
-    return Loader(data, num_workers, batch_size=batch_size, collate_fn=_collate)
+    return Loader(data, num_workers, device, batch_size=batch_size, collate_fn=_collate)
 
 
 def _collate(samples: Sequence[tuple]) -> tuple[list[int], Tensor, Tensor | None, list]:

@@ -65,7 +65,8 @@ def add_machine_arguments(parser: Parser, num_workers: int = 4) -> None:
         "--amp",
         default="none",
         choices=("none", "bf16", "fp16"),
-        help="data type of automatic mixed precision; none computes in float32",
+        help="data type of automatic mixed precision; none computes in float32 (convolutions on a "
+        "GPU of Ampere and newer: in TF32)",
     )
     add("--channels_last", action="store_true", help="use channels-last memory order; often faster")
     add("--compile", action="store_true", help="run networks through torch.compile")

@@ -100,7 +100,7 @@ class World:
             raise UserError(
                 f"torchrun: {process_count()} processes did not find each other within "
                 f"{timeout:g} s ({reason}); see MASTER_ADDR and MASTER_PORT, "
-                f"--rdzv_endpoint and --dist_timeout{single}"
+                f"--rdzv_endpoint, GLOO_SOCKET_IFNAME and --dist_timeout{single}"
             ) from error
         local_rank = int(os.environ.get("LOCAL_RANK", 0))
         return cls(rank, len(members), local_rank, control, watch)
@@ -135,6 +135,11 @@ class World:
             raise UserError(
                 f"--device {name}: this machine has {gpus} GPUs for more processes; start torchrun "
                 f"with --nproc_per_node {gpus}, or use --device cpu"
+            )
+        if "LOCAL_RANK" not in os.environ:
+            raise UserError(
+                "LOCAL_RANK is not set, which chooses the GPU: start with torchrun, or give each "
+                "process its number on the machine, from 0"
             )
         return f"cuda:{self.local_rank}"
 

@@ -17,6 +17,7 @@ from utils.stopping import STOP
 
 LOST = re.compile(r"gloo|NCCL|store|[Cc]onnection|[Ss]ocket")
 """What errors of torch.distributed speak of when another rank is gone."""
+TIMED_OUT = re.compile(r"[Tt]ime(d |-)?out")
 RANK_0_SPEAKS = 1.0  # seconds in which rank 0 may say what is wrong on all ranks
 PASSED_ON = 5.0  # seconds in which a signal may arrive twice, see StopRequest.patience
 
@@ -96,9 +97,11 @@ def _end_all(
         lost = line is None and isinstance(error, RuntimeError) and LOST.search(str(error))
         if lost and (ending := world.watch.why()) is not None:
             world.watch.exit_with(ending)
-        if lost and (behind := [r for r in world.watch.slowest() if r != world.rank]):
-            ranks = ", ".join(map(str, behind))
-            line = f"error: no answer from rank {ranks} within --dist_timeout {timeout:g} s"
+        if lost and TIMED_OUT.search(str(error)):
+            behind = world.watch.behind()
+            ranks = f"rank {', '.join(map(str, behind))}" if behind else "another rank"
+            reason = str(error).splitlines()[0].rstrip(".")
+            line = f"error: no answer from {ranks} within --dist_timeout {timeout:g} s ({reason})"
             code = 2
         if line and not world.is_main:
             line = of_rank(line, world.rank)

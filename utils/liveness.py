@@ -95,13 +95,18 @@ class Watch:
         silent = [rank for rank in others if now[rank] == before[rank] and not self._left(rank)]
         return self._died(silent[0], "died or hangs") if silent else None
 
-    def slowest(self) -> list[int]:
-        """Return the ranks that have begun the fewest operations, for which the others wait."""
-        begun = {self.rank: self.operations}
-        for rank in range(len(self.members)):
-            if rank != self.rank and self.store.check([f"alive/{rank}"]):
-                begun[rank] = json.loads(self.store.get(f"alive/{rank}"))[1]
-        return [rank for rank, count in begun.items() if count == min(begun.values())]
+    def behind(self) -> list[int]:
+        """Return the ranks that have begun fewer operations than this one, which waits for them.
+
+        Those of a network in training, which torch itself begins, are not counted.
+        """
+        others = [rank for rank in range(len(self.members)) if rank != self.rank]
+        begun = {
+            rank: json.loads(self.store.get(f"alive/{rank}"))[1]
+            for rank in others
+            if self.store.check([f"alive/{rank}"])
+        }
+        return [rank for rank, count in begun.items() if count < self.operations]
 
     def leave(self) -> None:
         """This process has done its work: its end means nothing to the others."""

@@ -40,7 +40,8 @@ class RankDropout(nn.Dropout):
         whole = x.new_ones(self.size * len(x), *x.shape[1:])
         if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
             whole = whole.contiguous(memory_format=torch.channels_last)
-        return x * F.dropout(whole, self.p).chunk(self.size)[self.rank]
+        ours = F.dropout(whole, self.p).chunk(self.size)[self.rank]
+        return x * ours.clone()  # a view would keep the whole mask until the backward pass
 
 
 def share_layers(model: nn.Module, world: World, device: torch.device) -> nn.Module:

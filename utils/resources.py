@@ -16,13 +16,14 @@ Remedies = tuple[tuple[str, str], ...]
 PROBLEMS: tuple[tuple[str, str, Remedies], ...] = (
     (
         r"unable to open shared memory|unable to write to file </torch|unable to mmap|"
-        r"unable to allocate shared memory|shm_open|out of shared memory|[Bb]us error",
+        r"unable to allocate shared memory|shm_open|out of shared memory|[Bb]us error|"
+        r"creating shared memory segment",
         "the shared memory of data workers (/dev/shm) is full or cannot be used",
         (*NO_WORKERS, ("", "more of it (in a container: --shm-size)")),
     ),
     (
-        r"CUDA out of memory|CUDA error: out of memory|MPS backend out of memory|"
-        r"CUDNN_STATUS_ALLOC_FAILED|CUBLAS_STATUS_ALLOC_FAILED",
+        r"CUDA out of memory|CUDA error: out of memory|Cuda failure.*out of memory|"
+        r"MPS backend out of memory|CUDNN_STATUS_ALLOC_FAILED|CUBLAS_STATUS_ALLOC_FAILED",
         "the memory of the GPU is full",
         (*SMALLER, ("--amp", "--amp bf16"), ("--device", "--device cpu")),
     ),
@@ -83,6 +84,8 @@ def resource_problem(error: BaseException, flags: Collection[str] = ()) -> str |
             wanted = re.search(r"(?:[Tt]ried to allocate|allocate:?) ([\d.]+ ?\w+)", text)
             what = f" ({wanted[1]} more were asked for)" if wanted else ""
             named = [(flag, words) for flag, words in remedies if not flag or flag in flags]
+            if not named:
+                return f"{problem}{what}"
             *others, last = (words for _, words in named)
             use = f"{', '.join(others)} or {last}" if others else last
             resume = ". A run that saved its state goes on with --resume"

@@ -23,7 +23,6 @@ from utils.distributed import World
 from utils.errors import UserError
 from utils.files import read_json, remove_temporaries, write_json
 from utils.resume_flags import CHANGES_ROUNDING, FREE_FLAGS, GROWS, MOVES_WITH_DATA
-from utils.runtime import Runtime
 from utils.steps import SupervisedStep
 from utils.validation import Scores
 
@@ -239,7 +238,7 @@ class StateFile:
             "optimizers": [optimizer.state_dict() for optimizer in step.optimizers],
             "scaler": step.runtime.scaler.state_dict(),
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "random_cuda": random_cuda(step.runtime.device),
         }
         write_tensors(self.path, state)
 
@@ -264,7 +263,7 @@ class StateFile:
             raise UserError(
                 f"{self.path}: no state of this training ({error}); {REMEDY}"
             ) from error
-        set_random_cuda(state["random_cuda"], step.runtime)
+        set_random_cuda(state["random_cuda"], step.runtime.device)
         for loader in step.loaders:
             loader.start_at(state["iteration"])
         log.info("%s: resumed after iteration %d", self.name, state["iteration"])
@@ -283,11 +282,17 @@ class StateFile:
         self.path.unlink(missing_ok=True)
 
 
-def set_random_cuda(states: list[Tensor], runtime: Runtime) -> None:
-    """Set the random states of all GPUs or, of several ranks, that of rank 0 on each one's GPU."""
-    if not states or not torch.cuda.is_available():
-        return
-    if runtime.world.size == 1:
-        torch.cuda.set_rng_state_all(states)
-    else:  # rank 0 uses the first GPU of its machine, and all ranks draw alike
-        torch.cuda.set_rng_state(states[0], runtime.device)
+def random_cuda(device: torch.device) -> list[Tensor]:
+    """The random state of a GPU, in a list; empty for other devices."""
+    return [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+
+
+def set_random_cuda(states: list[Tensor], device: torch.device) -> None:
+    """Set a GPU's random state.
+
+    Args:
+        states: by :func:`random_cuda`, of whichever GPU the run was on.
+        device: nothing is set if it is no GPU, or the run had none.
+    """
+    if states and device.type == "cuda":
+        torch.cuda.set_rng_state(states[0], device)

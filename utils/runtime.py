@@ -72,7 +72,7 @@ class Runtime:
 
         Raises:
             UserError: this machine lacks the device or, for --compile, a C++ compiler; or BatchNorm
-                should learn on CPUs in several processes.
+                should learn on CPUs in several processes; or ranks have devices of different kinds.
         """
         if args.deterministic:
             # Set before CUDA starts; operations without a deterministic kernel only warn.
@@ -81,7 +81,13 @@ class Runtime:
         torch.backends.cudnn.benchmark = not args.deterministic  # sizes hardly ever change here
         if args.compile and not any(map(shutil.which, COMPILERS)):
             raise UserError("--compile: no C++ compiler found; install g++ or leave the flag out")
+        torch.set_float32_matmul_precision("highest")  # some containers set TF32
         device = get_device(world.device(args.device))
+        if other := world.first_other(device.type):
+            raise UserError(
+                f"--device {args.device}: {other[1]} on rank {other[0]}, but {other[2]} on rank 0; "
+                "see to the driver of that machine, or use --device cpu on all"
+            )
         if device.type == "cuda" and world.size > 1:
             torch.cuda.set_device(device)
         elif world.size > 1 and not getattr(args, "freeze_bn", True):

@@ -36,6 +36,13 @@ def test_a_worker_may_be_dead_before_torch_knows(monkeypatch, kind):
         list(Loader([b"a"], 1))
 
 
+def test_batches_are_pinned_for_a_gpu_alone(monkeypatch):
+    """Pinning starts CUDA, whose first GPU may be full: not for a run on the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert not Loader([b"a"], 0).pin_memory
+    assert Loader([b"a"], 0, torch.device("cuda:1")).pin_memory
+
+
 def test_workers_share_batches_before_they_queue_them(monkeypatch):
     """A full /dev/shm raises there, where torch passes errors on; alone, nothing is shared."""
     sample = (0, torch.zeros(3, 2, 2), torch.zeros(2, 2), torch.zeros(4, 4))

@@ -33,7 +33,7 @@ def figures(request, device, figure) -> dict[str, Figure]:
     runtime = Runtime(device, amp, channels_last=amp != "none")
     figure(f"{name}, {size[0]} x {size[1]}, --amp {amp}:")
     results = {}
-    with torch.backends.cudnn.flags(benchmark=True):
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True):
         for work, (make, *kind) in WORK.items():
             images = 1 if kind else 4
             function = make(*kind, name, size, images, runtime)

@@ -22,7 +22,7 @@ NETWORKS = ("deeplabv2_mobilenet", "deeplabv3_mobilenet", "deeplabv3plus_mobilen
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Convolutions in float32 proper: by default, NVIDIA's round their inputs to 10 bits (TF32)."""
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
 
 

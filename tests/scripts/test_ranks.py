@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+import warmup
 from tests.experiment import load
 from tests.in_process import Ended, call
 from tests.killing import Moment, Signal
@@ -20,8 +21,10 @@ from tests.ranks import BesideMadeUpRank, Ranks, reserved_port, run_ranks
 from utils import rendezvous
 from utils.distributed import World
 from utils.errors import UserError
-from utils.job import _check_flags
+from utils.job import _check_flags, _end_all
+from utils.liveness import Ending
 from utils.recorder import read_metrics
+from utils.runtime import Runtime
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +235,42 @@ def test_a_rank_with_another_version_of_the_code_is_named():
         _check_flags(world, Namespace(old=1, new=2))
 
 
+def test_a_machine_without_its_gpu_is_named():
+    flags = warmup.parser().parse_args(["-p", "x", "--device", "auto"])
+    with pytest.raises(UserError, match=r"--device auto: cuda on rank 1, but cpu on rank 0"):
+        Runtime.from_args(flags, BesideMadeUpRank(lambda _: "cuda"))
+
+
+@pytest.mark.parametrize(
+    ("behind", "error", "told"),
+    [
+        ([], "NCCL error: ncclDuplicateGpu: Duplicate GPU detected", "Duplicate GPU detected\n"),
+        ([], "Cuda failure 2 'out of memory'", "error: the memory of the GPU is full"),
+        ([], "[gloo] Timed out waiting\nmore", "no answer from another rank within --dist_timeout"),
+        (
+            [1, 2],
+            "[gloo] Timed out waiting",
+            "no answer from rank 1, 2 within --dist_timeout 9 s (",
+        ),
+    ],
+)
+def test_the_reason_of_a_failed_operation_is_told(capsys, behind, error, told):
+    """A rank that is waited for is named; what NCCL says of anything else is not swallowed."""
+
+    def leave(ending):
+        raise SystemExit(ending.code)
+
+    watch = SimpleNamespace(
+        why=lambda: None,
+        behind=lambda: behind,
+        end=lambda code, line: Ending(0, code, line),
+        exit_with=leave,
+    )
+    with pytest.raises(SystemExit):
+        _end_all(SimpleNamespace(rank=0, is_main=True, watch=watch), RuntimeError(error), 9, None)
+    assert told in capsys.readouterr().err
+
+
 LEFT_OVER = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1"}
 
 
@@ -287,3 +326,13 @@ def test_devices_that_ranks_cannot_have(monkeypatch, name, gpus, problem):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     with pytest.raises(UserError, match=f"--device {name}: .*{problem}"):
         World(1, 2, 1).device(name)
+
+
+def test_processes_started_by_hand_name_their_gpu(monkeypatch):
+    """All processes of a machine would take the first one."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with pytest.raises(UserError, match="LOCAL_RANK is not set"):
+        World(1, 2, 0).device("auto")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert World(1, 2, 1).device("auto") == "cuda:1"

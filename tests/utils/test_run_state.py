@@ -15,7 +15,7 @@ from dataloader.item import Item
 from dataloader.loaders import TrainingLoader, training_loader
 from utils.errors import UserError
 from utils.optim import segmentation_optimizer
-from utils.resume import Progress, RunSettings, StateFile
+from utils.resume import Progress, RunSettings, StateFile, random_cuda, set_random_cuda
 from utils.resume_flags import CHANGES_ROUNDING, MAY_DIFFER
 from utils.runtime import Runtime
 from utils.steps import SupervisedStep
@@ -148,6 +148,21 @@ def test_damaged_settings_are_one_line(tmp_path, text):
     (tmp_path / "warmup_settings.json").write_text(text)
     with pytest.raises(UserError, match=r"warmup_settings\.json: .*remove it to start anew"):
         settings(tmp_path).check(True, [])
+
+
+def test_a_run_goes_on_where_fewer_gpus_are_seen(monkeypatch):
+    """On whichever GPU: the state kept is that of the one which the run was on."""
+    states = {0: 5, 1: 7}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: states[device.index])
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda s, device: states.update({device.index: s})
+    )
+    kept = random_cuda(torch.device("cuda:1"))
+    assert kept == [7]
+    set_random_cuda(kept, torch.device("cuda:0"))
+    assert states == {0: 7, 1: 7}
+    assert random_cuda(torch.device("cpu")) == []
+    set_random_cuda(kept, torch.device("cpu"))
 
 
 def data() -> TrainingLoader:
