@@ -1,6 +1,7 @@
 """Rounds with people: their answers, which regions are still missing, and what to do next."""
 
 import logging
+import shutil
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ from dataloader.item import image_key, shown
 from dataloader.oracle import Annotations, GroundTruth
 from utils.distributed import World
 from utils.errors import UserError
+from utils.files import locked_folder, remove_folder
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +98,45 @@ def open_oracle(
     if labels.exists():
         log.warning("%s: is not read, since labels come from files; see --oracle", labels)
     return GroundTruth(target)
+
+
+def take_copy(answers: Path, taken: Path) -> None:
+    """Copy people's answers for a round to train on, whatever is imported meanwhile.
+
+    Raises:
+        UserError: an import is at work, or the disk refuses.
+    """
+    new = taken.with_name(f".{taken.name}.new")
+    with locked_folder(answers.parent, "-p"):
+        try:
+            remove_folder(new)
+            if answers.is_dir():
+                shutil.copytree(answers, new)
+            else:
+                new.mkdir()
+            remove_folder(taken)
+            new.rename(taken)
+        except OSError as error:
+            raise UserError(
+                f"{taken}: cannot be written ({error.strerror or error}); free space"
+            ) from error
+
+
+def tell_of_corrections(answers: Path, taken: Path) -> None:
+    """Say how many label maps were imported anew since the open round has begun."""
+    maps = [path.relative_to(taken) for path in taken.rglob("*.png")]
+    changed = [
+        name
+        for name in maps
+        if (answers / name).is_file()
+        and (answers / name).read_bytes() != (taken / name).read_bytes()
+    ]
+    if changed:
+        log.info(
+            "%s: answers for %d images were imported anew since the round began, the first in %s; "
+            "they count from the next round on",
+            *(answers, len(changed), shown(str(changed[0]))),
+        )
 
 
 def check_same_answers(oracle: Annotations, world: World) -> None:

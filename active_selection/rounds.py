@@ -14,6 +14,8 @@ from active_selection.people import (
     check_same_answers,
     open_oracle,
     settle_answers,
+    take_copy,
+    tell_of_corrections,
     warn_of_changed,
     warn_of_unused,
 )
@@ -30,6 +32,7 @@ from dataloader.domain import Domain, load_domain, load_domains, make_validator
 from dataloader.edges import region_edges
 from dataloader.examples import start_recorder
 from dataloader.loaders import training_loader
+from dataloader.oracle import Annotations
 from models import get_model
 from models.discriminator import Discriminator
 from models.facts import network_facts
@@ -110,8 +113,9 @@ class Experiment:
         self.told = self.active_set.labelled_regions
         """What was labelled when the last table was logged."""
         self.domains = {"src": self.source, "trg": self.target, "val": validation}
-        labels = folder.annotation / "labels"
-        self.oracle = open_oracle(args, labels, self.target, self.active_set, datalist)
+        goes_on = self.people and args.resume and not self.active_set.asked
+        answers = folder.taken if goes_on and folder.taken.is_dir() else folder.answers
+        self.oracle = open_oracle(args, answers, self.target, self.active_set, datalist)
         if self.people:
             check_same_answers(self.oracle, world)
 
@@ -175,27 +179,41 @@ class Experiment:
     def take_answers(self, n: int) -> None:
         """Before round ``n``, label what people were asked for and have answered.
 
-        The record and datalist of the round before then hold the outcome, so that later imports
-        change nothing of it.
+        The record and datalist of the round before then hold the outcome, and a copy the answers,
+        so that later imports change nothing of it.
         """
         if self.world.is_main:
             self._take_answers(n)
         self.active_set, self.returned_pixels = self.world.broadcast(
             (self.active_set, self.returned_pixels)
         )
+        if self.people:
+            self.oracle = Annotations(self.target, self.folder.taken)
 
     def _take_answers(self, n: int) -> None:
         record = self.folder.read_record(n - 1) or {}
         answers = record.get("answers", {})
-        if self.active_set.asked:
+        asked = bool(self.active_set.asked)
+        if asked:
             answers = settle_answers(self.active_set, self.oracle, self.args.accept_partial)
+        if self.people:
+            self._copy_answers()
+        if asked:
             if record:
                 write_json(self.folder.record(n - 1), record | {"answers": answers}, indent=1)
             self.active_set.save(self.folder.datalist(n - 1))
-        if self.people:
-            warn_of_unused(self.active_set, self.oracle)
-            warn_of_changed(self.active_set, self.oracle)
         self.returned_pixels = answers.get("skipped_pixels", 0)
+
+    def _copy_answers(self) -> None:
+        """Copy the answers for the round that begins; one that goes on has its copy."""
+        latest = self.oracle
+        if latest.folder == self.folder.taken:
+            tell_of_corrections(self.folder.answers, self.folder.taken)
+            latest = Annotations(self.target, self.folder.answers)
+        else:
+            take_copy(self.folder.answers, self.folder.taken)
+        warn_of_unused(self.active_set, latest)
+        warn_of_changed(self.active_set, self.oracle)
 
     def select(self, n: int) -> list[PhaseResult]:
         """Select regions up to the budget, label them, and write the datalist.

@@ -11,6 +11,8 @@
    was raised, and only has to select.
 3. ``checkpoint{XX-1}.tar`` and ``datalist_{XX-1}.pkl``, from which the open round XX starts; the
    first round starts from ``--init_checkpoint`` and ``--datalist_path``.
+   With people, ``taken_answers`` holds the answers that the open round is trained on, as they were
+   when it began.
 4. ``round_state.tar``, the training state of a round (:mod:`utils.resume`) with the number of that
    round; the state of another round is ignored. A finished training leaves its last state, so that
    only the selection remains to be done.
@@ -36,7 +38,7 @@ from active_selection.phases import selection_path
 from active_selection.strategies import STRATEGIES
 from dataloader.relocation import Moves, renamed
 from utils.errors import UserError
-from utils.files import read_json, remove_temporaries
+from utils.files import read_json, remove_folder, remove_temporaries
 from utils.resume import StateFile
 from utils.safe_pickle import load_pickle, save_pickle
 
@@ -55,6 +57,8 @@ class RunFolder:
         log: file of the log, for people.
         metrics: file of the metrics, see :mod:`utils.recorder`.
         annotation: folder of the labelling packages and of people's answers.
+        answers: folder of the answers imported so far, which may be corrected at any time.
+        taken: copy of them as they were when the open round began, which is trained on.
     """
 
     def __init__(self, args: Namespace):
@@ -64,6 +68,8 @@ class RunFolder:
         self.log = self.path / "log_train.txt"
         self.metrics = self.path / "metrics.jsonl"
         self.annotation = self.path / "annotation"
+        self.answers = self.annotation / "labels"
+        self.taken = self.path / "taken_answers"
 
     def checkpoint(self, n: int) -> Path:
         """Return the path of a round's checkpoint."""
@@ -160,3 +166,4 @@ class RunFolder:
     def clean_up(self) -> None:
         """Remove the files that only ``--resume`` needs."""
         self.state(0).remove()
+        remove_folder(self.taken)

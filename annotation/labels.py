@@ -25,11 +25,10 @@ from annotation.answers import (
     ImageNotes,
 )
 from annotation.classes import ClassList
-from annotation.package import remove_folder
 from dataloader.images import read_train_ids
 from dataloader.oracle import REMEDY
 from utils.errors import UserError
-from utils.files import read_json, write_json, write_png
+from utils.files import read_json, remove_folder, write_json, write_png
 
 ANSWERS = "answers.json"
 STATUSES = (ANSWERED, VOID, SKIPPED)

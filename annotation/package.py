@@ -14,7 +14,6 @@ Files of one image share a name, which is safe for any tool and the same in ever
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -283,9 +282,3 @@ def load_packages(folder: Path, named: Sequence[Path] | None = None) -> list[Pac
                     "package; remove the package that does not belong to this run"
                 )
     return packages
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder and what is in it, if it is there."""
-    if folder.exists():
-        shutil.rmtree(folder)

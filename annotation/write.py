@@ -23,7 +23,6 @@ from annotation.package import (
     PackageImage,
     describe,
     find_namesakes,
-    remove_folder,
     with_guess,
 )
 from annotation.page import write_page
@@ -33,7 +32,7 @@ from dataloader.image_files import ORIENTATION, is_deep, open_image
 from dataloader.images import read_image
 from dataloader.item import Item
 from utils.errors import UserError
-from utils.files import atomic_write, copy_file, write_json, write_png, write_text
+from utils.files import atomic_write, copy_file, remove_folder, write_json, write_png, write_text
 
 FORMATS = ("coco", "cvat", "label_studio", "masks")
 JPEG_QUALITY = 88

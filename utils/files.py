@@ -66,6 +66,12 @@ def locked_folder(folder: str | Path, flag: str) -> Iterator[None]:
         lock.release()
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and what is in it, if it is there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
 @contextmanager
 def locked_file(path: str | Path, seconds: float = 60) -> Iterator[bool]:
     """Hold the lock of a file within the block; another process that does is waited for.

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from dataloader.dataset_info import INIT_DATA, load_dataset
 from tests.experiment import SIZE, areas_of, flags, load
+from tests.killing import Moment, Signal, run_signalled
 
 VOID, SKIP = 19, 20  # the codes of "no class fits" and "leave it out", beyond the 19 classes
 
@@ -44,6 +46,18 @@ def rounds(city: Path, exp: Path, start: Path, rest: str = "") -> str:
     )
 
 
+def assert_corrections_wait(script, command: str, exp: Path) -> None:
+    """Of answers that are corrected while a round is trained, even the maps may be replaced."""
+    stop = Signal(signal.SIGTERM, exp, Moment("os.rename", "round_state.tar"))
+    assert run_signalled(f"{command} --resume --save_period 1", stop).code == 128 + signal.SIGTERM
+    masks = exp / "annotation" / "round_00" / "masks"
+    for path in masks.glob("*.png"):
+        codes = np.asarray(Image.open(path))
+        Image.fromarray(np.where(codes < 19, 18 - codes, codes).astype(np.uint8)).save(path)
+    script(f"annotation/import.py -p {exp} {masks}")
+    assert "they count from the next round on" in script(f"{command} --resume")
+
+
 def test_people_who_know_the_truth_end_where_its_files_end(
     script, experiment, toy_city, blind_city, tmp_path
 ):
@@ -60,9 +74,13 @@ def test_people_who_know_the_truth_end_where_its_files_end(
     line = script(f"{command} --resume", fails=True)
     assert "are not answered" in line and "--accept_partial" in line
     script(f"annotation/import.py -p {people} {answers(toy_city, tmp_path / 'drawn')}")
+    meanwhile = shutil.copytree(people, tmp_path / "meanwhile")
     assert "people are asked for" in script(f"{command} --resume")
     assert "trg_asked_suppix" not in load(people / "datalist_00.pkl")
     assert (people / "annotation" / "round_01" / "index.html").is_file()
+    assert_corrections_wait(script, command.replace(str(people), str(meanwhile)), meanwhile)
+    trained = [(folder / "checkpoint01.tar").read_bytes() for folder in (people, meanwhile)]
+    assert trained[0] == trained[1]
     script(f"annotation/import.py -p {people} {tmp_path / 'drawn'}")
     assert "done: rounds 0 to 2" in script(f"{command} --resume")
 
