@@ -73,6 +73,7 @@ from utils.parser import BATCH_SIZE, Parser, number
 from utils.prediction import are_finite, enlarged_argmax, no_numbers
 from utils.progress import progress
 from utils.runtime import Runtime
+from utils.unused_flags import warn_of_unused_flags
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, given = flags.parse_args(argv), flags.given(argv)
     with joined(args, parser) as world:
         start_log(silent=not world.is_main)
+        warn_of_unused_flags("inference", args, flags.meant(argv))
         work = world.on_main(plan_work, args, given)
         args = world.complete_flags(lambda _: work.args, args)
         check_same_images(work.items, world)

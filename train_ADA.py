@@ -41,6 +41,7 @@ from utils.logs import start_log
 from utils.parser import NON_NEGATIVE, POSITIVE, POSITIVE_INT, Parser, count_or_all, number
 from utils.resume import RunSettings
 from utils.stopping import STOP
+from utils.unused_flags import warn_of_unused_flags
 
 log = logging.getLogger("train_ADA")
 
@@ -132,8 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder = RunFolder(args)
         STOP.listen()
         start_log(folder.log, silent=not world.is_main)
-        if "train_lr" in flags.meant(argv):  # above a config's tables it may be for warmup.py
-            log.warning("--train_lr is that of the warm-up; rounds are trained with --finetune_lr")
+        warn_of_unused_flags("train_ADA", args, flags.meant(argv))
         with ExitStack() as folders:
             if world.is_main:
                 folders.enter_context(locked_folder(folder.path, "-p"))

@@ -45,6 +45,7 @@ from utils.resume import RunSettings, StateFile
 from utils.runtime import Runtime
 from utils.steps import AdversarialStep, SupervisedStep
 from utils.stopping import STOP
+from utils.unused_flags import warn_of_unused_flags
 
 log = logging.getLogger("warmup")
 
@@ -86,8 +87,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         args = world.complete_flags(complete, args, flags.given(argv))
         STOP.listen()
         start_log(args.model_save_dir / "log_train.txt", silent=not world.is_main)
+        warn_of_unused_flags("warmup", args, flags.meant(argv))
+        warn_of_start(args)
         with locked_folder(args.model_save_dir, "-p") if world.is_main else nullcontext():
             warm_up(args, world)
+
+
+def warn_of_start(args: Namespace) -> None:
+    """Warn of a training that cannot learn much from how it starts."""
+    if args.ramp_itrs > args.total_itrs:
+        log.warning(
+            "--ramp_itrs %d: learning rates rise for longer than --total_itrs %d, "
+            "and end at %.0f %% of --train_lr; give fewer",
+            *(args.ramp_itrs, args.total_itrs, 100 * args.total_itrs / args.ramp_itrs),
+        )
+    if args.freeze_bn and args.backbone_weights == "none" and not args.init_checkpoint:
+        log.warning(
+            "--backbone_weights none: random weights hardly learn with the statistics of BatchNorm "
+            "frozen; give --no-freeze_bn and a --train_batch_size of 4 or more"
+        )
 
 
 def complete(args: Namespace, given: Collection[str]) -> Namespace:
