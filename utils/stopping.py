@@ -1,4 +1,8 @@
-"""Stopping on request: SIGTERM and Ctrl-C end a script only after its state is saved."""
+"""Stopping on request: signals end a script only after its state is saved.
+
+These are Ctrl-C, SIGTERM, SIGUSR1 (which clusters may be asked to send before a job's time is up),
+and SIGHUP, when a terminal is closed or its connection breaks.
+"""
 
 import math
 import os
@@ -7,7 +11,7 @@ import time
 from types import FrameType
 from typing import NoReturn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 def end_at_interrupt() -> None:
@@ -48,18 +52,30 @@ class StopRequest:
         self.signum: int | None = None
         self.patience = 0.0
         self._since = math.inf
+        self._terminals: list[int] = []
 
     def listen(self) -> None:
-        """Handle SIGTERM and Ctrl-C from now on."""
+        """Handle the signals from now on, but for a SIGHUP that nohup ignores."""
         self._since = math.inf
+        self._terminals = [fd for fd in (1, 2) if os.isatty(fd)]
         for signum in SIGNALS:
-            signal.signal(signum, self._remember)
+            if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:
+                signal.signal(signum, self._remember)
 
     def _remember(self, signum: int, _: FrameType | None) -> None:
         self.signum = signum
+        if signum == signal.SIGHUP:
+            self._leave_terminals()
         self._since = min(self._since, time.monotonic())
         if time.monotonic() - self._since >= self.patience:
             signal.signal(signum, signal.SIG_DFL)
+
+    def _leave_terminals(self) -> None:
+        """Write to nowhere what was for a terminal: one that is gone would end the process."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for fd in self._terminals:
+            os.dup2(nowhere, fd)
+        os.close(nowhere)
 
     def check(self) -> None:
         """Raise :class:`Stopped` if a signal has arrived."""

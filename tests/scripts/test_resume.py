@@ -4,10 +4,12 @@ import ctypes
 import json
 import os
 import pickle
+import pty
 import random
 import resource
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.experiment import assert_same_files
+from tests.in_process import ROOT
 from tests.killing import (
     Moment,
     Signal,
@@ -195,6 +198,26 @@ def test_a_process_that_is_asked_to_stop(
     assert "resumed after iteration" in script(f"{command} --resume")
     for checkpoint in tmp_path.glob("*.tar"):
         assert checkpoint.read_bytes() == (unbroken / checkpoint.name).read_bytes()
+
+
+def test_a_terminal_that_is_closed_stops_the_run(toy_city, warmed_up, unbroken, tmp_path, script):
+    """As a broken connection does: its state is saved, though nobody reads what it writes."""
+    shutil.copytree(warmed_up, tmp_path, dirs_exist_ok=True)
+    command = commands(toy_city, tmp_path)[1].replace("--save_period 1", "--save_period 100000")
+    pid, terminal = pty.fork()
+    if not pid:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, *command.split()])
+    seen = b""
+    while b"iteration 1/" not in seen:
+        seen += os.read(terminal, 4096)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    assert "resumed after iteration" in script(f"{command} --resume")
+    assert (tmp_path / "checkpoint02.tar").read_bytes() == (
+        unbroken / "checkpoint02.tar"
+    ).read_bytes()
 
 
 def test_a_run_from_before_a_flag_existed_goes_on(script, toy_city, unbroken, tmp_path):
