@@ -8,6 +8,7 @@ apart the two domains of a class are, the longer its turns.
 
 import logging
 import math
+from argparse import Namespace
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from active_selection.mixture import Mixture, fit_mixture
 from active_selection.ranking import Ranking, largest_first
 from active_selection.region_table import RegionTable
 from active_selection.schedule import turn_order
+from dataloader.dataset_info import DatasetInfo
 from utils.distributed import SINGLE, World
 from utils.files import write_npz
 from utils.threads import map_in_threads
@@ -57,6 +59,21 @@ class DensityOptions:
     class_names: Sequence[str] = ()
     covariance: str = "full"
     mixtures_file: Path | None = None
+
+    @classmethod
+    def from_args(
+        cls, args: Namespace, source: DatasetInfo, mixtures_file: Path | None = None
+    ) -> "DensityOptions":
+        """Return the options that the flags of ``train_ADA.py`` give for a source."""
+        return cls(
+            components=args.components,
+            max_source_regions=args.max_source_regions,
+            class_balance=args.class_balance,
+            covariance=args.covariance,
+            skip_classes=source.missing_classes,
+            class_names=source.class_names,
+            mixtures_file=mixtures_file,
+        )
 
     def name(self, train_id: int) -> str:
         """What the log calls a class."""

@@ -6,13 +6,14 @@ from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
+from active_selection.run_folder import RunFolder
 from dataloader.active_set import ActiveSet
 from dataloader.domain import Domain
 from dataloader.item import image_key, shown
 from dataloader.oracle import Annotations, GroundTruth
 from utils.distributed import World
 from utils.errors import UserError
-from utils.files import locked_folder, remove_folder
+from utils.files import locked_folder, remove_folder, write_json
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,50 @@ def open_oracle(
     if labels.exists():
         log.warning("%s: is not read, since labels come from files; see --oracle", labels)
     return GroundTruth(target)
+
+
+def take_answers(
+    n: int, active_set: ActiveSet, oracle: GroundTruth, folder: RunFolder, accept_partial: bool
+) -> int:
+    """Before round ``n``, label what people were asked for and have answered.
+
+    The record and datalist of the round before then hold the outcome, and a copy the answers, so
+    that later imports change nothing of the round.
+
+    Args:
+        n: number of the round.
+        active_set: altered.
+        oracle: the answers, if people are asked.
+        folder: of the run.
+        accept_partial: see :func:`settle_answers`.
+
+    Returns:
+        Pixels of the regions that people skipped, which the next selection's budget gets back.
+    """
+    record = folder.read_record(n - 1) or {}
+    answers = record.get("answers", {})
+    asked = bool(active_set.asked)
+    if asked:
+        answers = settle_answers(active_set, oracle, accept_partial)
+    if isinstance(oracle, Annotations):
+        _copy_answers(active_set, oracle, folder)
+    if asked:
+        if record:
+            write_json(folder.record(n - 1), record | {"answers": answers}, indent=1)
+        active_set.save(folder.datalist(n - 1))
+    return answers.get("skipped_pixels", 0)
+
+
+def _copy_answers(active_set: ActiveSet, oracle: Annotations, folder: RunFolder) -> None:
+    """Copy the answers for a round that begins; one that goes on has its copy."""
+    latest = oracle
+    if oracle.folder == folder.taken:
+        tell_of_corrections(folder.answers, folder.taken)
+        latest = Annotations(oracle.domain, folder.answers)
+    else:
+        take_copy(folder.answers, folder.taken)
+    warn_of_unused(active_set, latest)
+    warn_of_changed(active_set, oracle)
 
 
 def take_copy(answers: Path, taken: Path) -> None:

@@ -1,6 +1,7 @@
 """The phases of a round's selection: rank regions, cut them at the budget, and label them."""
 
 import logging
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,11 @@ def plan_phases(
         return [Phase(method, budget)]
     by_density, by_uncertainty = budgets(n, budget, alpha, beta)
     return [Phase("density", by_density), Phase(uncertainty, by_uncertainty)]
+
+
+def phases_of(args: Namespace, n: int, budget: int) -> list[Phase]:
+    """Return the phases of selection ``n``, counted from 1, by the flags of ``train_ADA.py``."""
+    return plan_phases(args.active_method, args.uncertainty, n, budget, args.alpha, args.beta)
 
 
 def selection_path(folder: Path, strategy: str, round_index: int) -> Path:

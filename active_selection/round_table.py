@@ -1,11 +1,15 @@
 """The table at a round's end: what each class gained, and what is labelled of it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from dataloader.class_counts import majority, names_with_void
+from utils.validation import Scores
+
+log = logging.getLogger(__name__)
 
 
 class Labelled(NamedTuple):
@@ -58,6 +62,30 @@ def round_table(
     shown = [column for column in numbers if column[0] == "IoU" or {*column[1:]} - {"-", "0"}]
     columns = [_padded(names, str.ljust), *(_padded(column, str.rjust) for column in shown)]
     return ["  ".join(cells) for cells in zip(*columns, strict=True)]
+
+
+def log_table(
+    n: int,
+    scores: Scores,
+    before: Mapping | None,
+    counts: Mapping[tuple[str, int], np.ndarray],
+    new: Collection[tuple[str, int]],
+    class_names: Sequence[str],
+) -> None:
+    """Log the table of round ``n``.
+
+    Args:
+        n: number of the round.
+        scores: its validation.
+        before: record of the round before.
+        counts: labelled region -> its (C + 1,) pixels by class, void last.
+        new: those that were labelled since the table before.
+        class_names: by train id.
+    """
+    labelled = labelled_by_class(counts.values(), class_names)
+    added = labelled_by_class((counts[region] for region in new), class_names)
+    lines = round_table(scores.percent(), before, labelled, added)
+    log.info("round %02d:\n%s", n, "\n".join(lines))
 
 
 def _padded(column: Sequence[str], pad: Callable[[str, int], str]) -> list[str]:

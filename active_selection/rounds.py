@@ -2,34 +2,20 @@
 
 import logging
 from argparse import Namespace
-from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from active_selection.density import DensityOptions
 from active_selection.listed import warn_of_start
-from active_selection.people import (
-    check_same_answers,
-    open_oracle,
-    settle_answers,
-    take_copy,
-    tell_of_corrections,
-    warn_of_changed,
-    warn_of_unused,
-)
-from active_selection.phases import Phase, PhaseResult, plan_phases, run_phases, unlabelled_rows
-from active_selection.region_table import RegionTable, areas_only
-from active_selection.round_table import labelled_by_class, round_table
+from active_selection.people import check_same_answers, open_oracle, take_answers
+from active_selection.phases import PhaseResult, phases_of, run_phases
+from active_selection.round_table import log_table
 from active_selection.run_folder import RunFolder
-from active_selection.schedule import budget_pixels
-from active_selection.strategies import STRATEGIES, Candidates, needs_of
-from active_selection.table_pass import PassOptions, measure
-from dataloader.dataset_info import DatasetInfo
+from active_selection.selector import Selector, warn_if_none_left
+from active_selection.strategies import STRATEGIES, needs_of
 from dataloader.datasets import Sample, TrainingSet
-from dataloader.domain import Domain, load_domain, load_domains, make_validator
-from dataloader.edges import region_edges
+from dataloader.domain import load_domain, load_domains, make_validator
 from dataloader.examples import start_recorder
 from dataloader.loaders import training_loader
 from dataloader.oracle import Annotations
@@ -47,26 +33,6 @@ from utils.steps import SupervisedStep
 from utils.validation import Scores
 
 log = logging.getLogger(__name__)
-
-
-def phases_of(args: Namespace, n: int, budget: int) -> list[Phase]:
-    """Return the phases of selection ``n``, counted from 1, for a budget in pixels."""
-    return plan_phases(args.active_method, args.uncertainty, n, budget, args.alpha, args.beta)
-
-
-def density_options(
-    args: Namespace, source: DatasetInfo, mixtures_file: Path | None = None
-) -> DensityOptions:
-    """Return the options of density selection from the flags of ``train_ADA.py``."""
-    return DensityOptions(
-        components=args.components,
-        max_source_regions=args.max_source_regions,
-        class_balance=args.class_balance,
-        covariance=args.covariance,
-        skip_classes=source.missing_classes,
-        class_names=source.class_names,
-        mixtures_file=mixtures_file,
-    )
 
 
 class Experiment:
@@ -179,41 +145,25 @@ class Experiment:
     def take_answers(self, n: int) -> None:
         """Before round ``n``, label what people were asked for and have answered.
 
-        The record and datalist of the round before then hold the outcome, and a copy the answers,
-        so that later imports change nothing of it.
+        Later imports change nothing of it, since the round is trained on a copy.
         """
+        accept_partial = self.args.accept_partial
         if self.world.is_main:
-            self._take_answers(n)
+            self.returned_pixels = take_answers(
+                n, self.active_set, self.oracle, self.folder, accept_partial
+            )
         self.active_set, self.returned_pixels = self.world.broadcast(
             (self.active_set, self.returned_pixels)
         )
         if self.people:
             self.oracle = Annotations(self.target, self.folder.taken)
 
-    def _take_answers(self, n: int) -> None:
-        record = self.folder.read_record(n - 1) or {}
-        answers = record.get("answers", {})
-        asked = bool(self.active_set.asked)
-        if asked:
-            answers = settle_answers(self.active_set, self.oracle, self.args.accept_partial)
-        if self.people:
-            self._copy_answers()
-        if asked:
-            if record:
-                write_json(self.folder.record(n - 1), record | {"answers": answers}, indent=1)
-            self.active_set.save(self.folder.datalist(n - 1))
-        self.returned_pixels = answers.get("skipped_pixels", 0)
-
-    def _copy_answers(self) -> None:
-        """Copy the answers for the round that begins; one that goes on has its copy."""
-        latest = self.oracle
-        if latest.folder == self.folder.taken:
-            tell_of_corrections(self.folder.answers, self.folder.taken)
-            latest = Annotations(self.target, self.folder.answers)
-        else:
-            take_copy(self.folder.answers, self.folder.taken)
-        warn_of_unused(self.active_set, latest)
-        warn_of_changed(self.active_set, self.oracle)
+    def selector(self) -> Selector:
+        """Return what measures the regions for a selection by the network as it is now."""
+        return Selector(
+            *(self.args, self.folder, self.runtime, self.model, self.discriminator),
+            *(self.source, self.target, self.recorder),
+        )
 
     def select(self, n: int) -> list[PhaseResult]:
         """Select regions up to the budget, label them, and write the datalist.
@@ -221,14 +171,18 @@ class Experiment:
         All ranks measure the region tables and fit mixtures. Rank 0 decides and writes, and the
         others wait for what it has decided.
         """
-        plan, rest = self.world.on_main(self._open_phases, n)
+        selector = self.selector()
+        plan, rest = self.world.on_main(selector.plan, n, self.returned_pixels)
         results: list[PhaseResult] = []
         with self.recorder.timed("select", Step(n)):
-            tables = self.measure_tables(n, needs_of(rest)) if rest else None
+            needs = needs_of(rest)
+            tables = selector.tables(n, needs) if rest else None
             if self.world.is_main:
-                candidates = self.candidates(n, needs_of(rest), *tables) if tables else None
+                active_set, candidates = self.active_set, None
+                if tables:
+                    candidates = selector.candidates(n, needs, *tables, active_set)
                 results = run_phases(
-                    *(plan, candidates, self.active_set, self.target, self.folder.path, n),
+                    *(plan, candidates, active_set, self.target, self.folder.path, n),
                     ask=self.people,
                     oracle=None if self.people else self.oracle,
                 )
@@ -237,79 +191,9 @@ class Experiment:
                     STRATEGIES[strategy].help(self.runtime.float64_device, self.world)
         if self.world.is_main:
             self.active_set.save(self.folder.datalist(n))
-            self._warn_if_none_left(n, results)
+            warn_if_none_left(n, self.args.max_iterations, self.active_set, results)
         results, self.active_set = self.world.broadcast((results, self.active_set))
         return results
-
-    def _warn_if_none_left(self, n: int, results: list[PhaseResult]) -> None:
-        """Warn if a selection that is not the last takes all that was left."""
-        takes = any(result.regions for result in results)
-        if takes and n + 1 < self.args.max_iterations and not any(self.active_set.pool.values()):
-            log.warning(
-                "selection %02d: no region is left in the pool, and rounds after %d have nothing "
-                "new to train on: end with --max_iterations %d, or select less in a round "
-                "(--active_selection_size)",
-                *(n, n + 1, n + 1),
-            )
-
-    def _open_phases(self, n: int) -> tuple[list[Phase], list[str]]:
-        """Return the phases of a selection, and the strategies that are still to select."""
-        size = self.args.active_selection_size
-        budget = budget_pixels(size, self.target.pixels, len(self.target.items))
-        budget += self.returned_pixels
-        if self.returned_pixels:
-            log.info(
-                "selection %02d: its budget of %d px holds %d px of skipped regions",
-                *(n, budget, self.returned_pixels),
-            )
-        plan = phases_of(self.args, n + 1, budget)
-        rest = [
-            strategy
-            for strategy, pixels in plan
-            if pixels and not self.folder.selection(strategy, n).is_file()
-        ]
-        return plan, rest
-
-    def measure_tables(
-        self, n: int, needs: Collection[str]
-    ) -> tuple[RegionTable | None, RegionTable]:
-        """Return the tables of source and target; measure only those that strategies need."""
-        source = self._measure(n, "source", self.source) if "source" in needs else None
-        if "network" in needs or self.args.keep_features:
-            return source, self._measure(n, "target", self.target)
-        return source, areas_only(self.target)
-
-    def candidates(
-        self, n: int, needs: Collection[str], source: RegionTable | None, target: RegionTable
-    ) -> Candidates:
-        """Return what strategies select from in round ``n``, of the tables measured for it."""
-        args, edge = self.args, None
-        if "edges" in needs:
-            t = self.target
-            edge = region_edges(t.items, t.root, t.regions, t.masks)
-        mixtures = self.folder.features / f"round{n:02d}_mixtures.npz"
-        density = density_options(args, self.source.info, mixtures if args.keep_features else None)
-        device = self.runtime.float64_device
-        candidates = Candidates(target, source, args.seed, density, edge, device, self.world)
-        in_scan = args.active_mode == "scan"
-        pool = unlabelled_rows(target, self.active_set)
-        return candidates.per_image(pool) if in_scan else candidates
-
-    def _measure(self, n: int, name: str, domain: Domain) -> RegionTable:
-        options = PassOptions.from_args(self.args, self.runtime, self.folder.features)
-        with self.recorder.timed(f"pass_{name}", Step(n)):
-            return measure(f"round{n:02d}_{name}", domain, self.model, self.discriminator, options)
-
-    def _log_table(self, n: int, scores: Scores) -> None:
-        """Log the round's table; new in it is what was labelled after the table before."""
-        labelled = self.active_set.labelled_regions
-        names = self.target.info.class_names
-        counts = self.oracle.pixels_by_class(labelled)
-        now = labelled_by_class(counts.values(), names)
-        new = labelled_by_class((counts[one] for one in labelled - self.told), names)
-        self.told = labelled
-        lines = round_table(scores.percent(), self.folder.read_record(n - 1), now, new)
-        log.info("round %02d:\n%s", n, "\n".join(lines))
 
     def record(self, n: int, scores: Scores, results: list[PhaseResult]) -> None:
         """Log a round's results and write AL_record/round_XX.json, which marks it as done."""
@@ -326,7 +210,10 @@ class Experiment:
         elif results:
             spent = (after - before, after, 100 * after / total)
             log.info("round %02d: spent %d px, %d px (%.2f %%) in total", n, *spent)
-        self._log_table(n, scores)
+        labelled = self.active_set.labelled_regions
+        counts, old = self.oracle.pixels_by_class(labelled), self.folder.read_record(n - 1)
+        log_table(n, scores, old, counts, labelled - self.told, self.target.info.class_names)
+        self.told = labelled
         for result in results:
             values = asdict(result)
             self.recorder.write("selection", Step(n), name=values.pop("strategy"), **values)

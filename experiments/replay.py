@@ -27,9 +27,10 @@ if __name__ == "__main__":
 import numpy as np
 
 import train_ADA
-from active_selection.phases import run_phases
+from active_selection.density import DensityOptions
+from active_selection.phases import phases_of, run_phases
 from active_selection.region_table import RegionTable
-from active_selection.rounds import Experiment, density_options, phases_of
+from active_selection.rounds import Experiment
 from active_selection.run_folder import RunFolder
 from active_selection.schedule import budget_pixels
 from active_selection.strategies import Candidates, needs_of
@@ -125,13 +126,14 @@ def replay(flags: dict[str, Namespace], folder: Path) -> None:
     first = next(iter(flags.values()))
     both = Namespace(**vars(first) | {"active_method": "density"})  # it needs both domains
     experiment = Experiment(both, RunFolder(both), 0)
-    tables = experiment.measure_tables(0, needs_of(["density"]))
-    candidates = experiment.candidates(0, needs, *tables)
+    selector = experiment.selector()
+    tables = selector.tables(0, needs_of(["density"]))
+    candidates = selector.candidates(0, needs, *tables, experiment.active_set)
     columns = "regions", "void, %", "right, %", "classes", f"as {next(iter(flags))}, %"
     print(*header("strategy", *columns), sep="\n")
     base = None
     for name, args in flags.items():
-        density = density_options(args, experiment.source.info)
+        density = DensityOptions.from_args(args, experiment.source.info)
         of_this = replace(candidates, seed=args.seed, density=density)
         chosen = first_selection(of_this, args, experiment).labelled_regions
         choice = look_at(experiment.oracle.pixels_by_class(chosen), candidates.target)
