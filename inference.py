@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             warn_if_turned(work.items, tuple(args.image_size))
             if work.default_size:
                 warn_of_scale(work.items, tuple(args.image_size))
-            warn_of_pages(work.items)
+            warn_of_pages(work.items, "image")
             if not args.overlay:
                 warn_of_overlays(work.targets)
             warn_of_replaced(args.save_dir, images_by_target(work))

@@ -101,7 +101,7 @@ def test_tiff_files_of_several_pages_are_told_of(network, tmp_path, capsys):
     assert "pages" not in capsys.readouterr().err
     page.save(tmp_path / "in" / "c.tif", save_all=True, append_images=[page, page])
     inference.main(flags)
-    assert "c.tif: the first of its 3 pages is predicted" in capsys.readouterr().err
+    assert "c.tif: the first of its 3 pages is used" in capsys.readouterr().err
 
 
 def test_evaluation_tells_of_images_that_are_gone(tmp_path, caplog):
