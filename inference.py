@@ -51,7 +51,7 @@ from dataloader.predictions import (
     warn_of_replaced,
     write_notes,
 )
-from dataloader.scan import IMAGE_SUFFIXES, walk_files
+from dataloader.scan import IMAGE_SUFFIXES, Scan, walk_files
 from dataloader.shared_files import check_same_images, warn_of_other_folders
 from models import MODEL_NAMES, get_model
 from models.facts import take_facts
@@ -277,6 +277,8 @@ def images_to_predict(args: Namespace, info: DatasetInfo) -> tuple[list[Item], l
 def images_below(folder: Path, save_dir: Path) -> list[Item]:
     """Return the images in ``folder`` and its subfolders, except those in ``save_dir``.
 
+    What else is left out, such as predictions of other runs, is logged.
+
     Raises:
         UserError: there are no images, or ``save_dir`` is the same folder.
     """
@@ -287,8 +289,11 @@ def images_below(folder: Path, save_dir: Path) -> list[Item]:
             f"--save_dir {save_dir}: is --image_dir, where a prediction could overwrite an image; "
             "choose another folder"
         )
-    names = walk_files(folder, skip=[save_dir])
+    passed = Scan()
+    names = walk_files(folder, [save_dir], passed.leave_out)
     found = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    if passed.left_out:
+        log.warning("%s: %d images%s", folder, len(found), passed.summary)
     if not found:
         raise UserError(f"--image_dir {folder}: no images in it ({' '.join(IMAGE_SUFFIXES)})")
     for name in found:

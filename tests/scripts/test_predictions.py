@@ -90,6 +90,16 @@ def test_folders_are_mirrored_and_predictions_never_predicted(network, tmp_path,
     assert find_predictions(items, save) == [save / f"{name}.png" for name in wanted]
 
 
+def test_predictions_of_another_run_are_no_images(network, tmp_path, capsys):
+    draw(tmp_path / "in", "a.png", "b/c.png")
+    for run in ("1", "2"):
+        save = tmp_path / "in" / "b" / run
+        inference.main([*network, "--image_dir", str(tmp_path / "in"), "--save_dir", str(save)])
+        assert len(below(save)) == 4
+    said = "in: 2 images; left out: 4 in folders of predictions (b/1/a.png, ...)"
+    assert said in capsys.readouterr().err
+
+
 def test_tiff_files_of_several_pages_are_told_of(network, tmp_path, capsys):
     draw(tmp_path / "in", "a.tif", "b.tif", "c.tif")
     flags = [*network, "--image_dir", str(tmp_path / "in"), "--save_dir", str(tmp_path / "out")]
