@@ -21,6 +21,7 @@ from dataloader.predictions import color_path, find_predictions, list_targets
 from experiments import pictures
 from experiments.reporting.confusion_figure import draw_confusion, row_shares
 from utils.errors import UserError
+from utils.files import locked_folder
 from utils.metrics import ConfusionMatrix
 
 NAMES = ("seq 1/0001.png", "seq 1/0002.jpg", "seq2/0001.png", "seq2/deep/0003.JPG")
@@ -54,7 +55,7 @@ def below(folder: Path) -> list[str]:
     return sorted(
         p.relative_to(folder).as_posix()
         for p in folder.rglob("*")
-        if p.is_file() and p.suffix not in (".toml", ".json")
+        if p.is_file() and p.suffix == ".png"
     )
 
 
@@ -528,6 +529,34 @@ def test_predictions_of_other_images_and_unfinished_runs_are_warned_of(
     camvid(truth)
     assert "inference.py has not come to its end there" in caplog.text
     assert "other/0.png, which is not" in caplog.text
+
+
+def test_predictions_of_two_checkpoints_are_told_of(network, camvid, caplog):
+    """All images by one, then the last by the same, then two by another."""
+    predict = ["--val_dataset", "camvid", "--val_data_dir", str(camvid.root)]
+    predict += [*network, "--save_dir", str(camvid.root / "pred"), "--val_datalist"]
+    evaluate = f"--dataset camvid --root_dir {camvid.root} --pred_dir {camvid.root}/pred".split()
+    for images, seed, told in ((range(4), 0, False), ([3], 0, False), ([1, 2], 1, True)):
+        listed = camvid.root / "some.txt"
+        listed.write_text("".join(f"test/{n}.png testannot/{n}.png -\n" for n in images))
+        torch.manual_seed(seed)
+        inference.main([*predict, str(listed)])
+        logging.getLogger().handlers = [caplog.handler]  # not those of inference.py
+        evaluation.main(evaluate)
+        said = "1.png were predicted by different checkpoints (as the second, 2 of 4)"
+        assert (said in caplog.text) == told
+
+
+def test_two_runs_at_once_in_one_folder_are_refused(network, tmp_path):
+    draw(tmp_path / "in", "a.png")
+    out = tmp_path / "out"
+    flags = [*network, "--image_dir", str(tmp_path / "in"), "--save_dir", str(out)]
+    with (
+        locked_folder(out, "here"),
+        pytest.raises(UserError, match=r"--save_dir .*out: another run is at work in it"),
+    ):
+        inference.main(flags)
+    inference.main(flags)
 
 
 def test_predictions_of_other_images_are_not_replaced_without_a_word(tmp_path, network, capsys):
