@@ -415,6 +415,17 @@ def test_label_ids_that_could_be_train_ids_are_warned_of(camvid, caplog):
     assert "in another way (label ids)" in caplog.text
 
 
+def test_single_predictions_that_hold_label_ids_are_told_of(camvid, caplog):
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    camvid(np.stack([*truth[:3], camvid.labels[3]]))
+    assert "3.png: holds label ids, as which most of its pixels are right" in caplog.text
+    assert "(1 of 4 predictions are such)" in caplog.text
+    caplog.clear()
+    poor = np.where(truth == 0, 3, truth)  # for road a wall, whose number is the label id of road
+    camvid(np.stack([*truth[:3], poor[3]]))
+    assert "label ids" not in caplog.text
+
+
 @pytest.mark.parametrize("how", ["each 1 too high", "each 1 too low", "18 for road", None])
 def test_predictions_in_another_order_are_warned_of(camvid, caplog, how):
     info = load_dataset("camvid")
