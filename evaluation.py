@@ -27,6 +27,7 @@ from dataloader.label_check import check_labels
 from dataloader.pairing import check_pairing
 from dataloader.prediction_values import check_values, holds_label_ids, warn_of_label_ids
 from dataloader.predictions import NOTES, check_predictions, find_predictions
+from dataloader.turned_predictions import warn_if_predictions_turned
 from utils.common import add_relocation_argument
 from utils.errors import UserError, run
 from utils.files import write_json
@@ -85,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_predictions(args.pred_dir, predictions, items, info)
     check_pairing(items, info, args.root_dir)
     as_described = check_labels(items, info, "--dataset")
+    warn_if_predictions_turned(pairs, info)
 
     values, odd = np.zeros((len(info.class_names), 256), np.int64), []
     with ThreadPoolExecutor(os.cpu_count()) as pool:

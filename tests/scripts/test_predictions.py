@@ -18,6 +18,7 @@ from dataloader.dataset_info import load_dataset
 from dataloader.item import Item
 from dataloader.overlay import draw_overlay
 from dataloader.predictions import color_path, find_predictions, list_targets
+from dataloader.turned_predictions import warn_if_predictions_turned
 from experiments import pictures
 from experiments.reporting.confusion_figure import draw_confusion, row_shares
 from utils.errors import UserError
@@ -466,6 +467,35 @@ def test_predictions_whose_palette_was_renumbered_are_refused(camvid):
         UserError, match=r"number \d+ of its palette has the colour of .*8-bit grey"
     ):
         evaluation.main(flags.split())
+
+
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [
+        (np.s_[:, ::-1], "upside down"),
+        (np.s_[:, :, ::-1], "mirrored"),
+        (np.s_[:, ::-1, ::-1], "turned by 180 degrees"),
+        (np.s_[:], None),
+    ],
+)
+def test_predictions_that_are_turned_are_told_of(camvid, caplog, how, name):
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    poor = np.where(np.random.default_rng(1).random(truth.shape) < 0.4, 2, truth)
+    camvid(poor[how].astype(np.uint8))
+    assert (f"0.png: fits its label better when it is {name}: 6" in caplog.text) == bool(name)
+    assert ("(4 of 4 predictions looked at are such)" in caplog.text) == bool(name)
+    assert name or "fits its label" not in caplog.text
+
+
+def test_predictions_of_square_images_that_are_transposed_are_told_of(tmp_path, caplog):
+    info, label = load_dataset("camvid"), np.random.default_rng(0).integers(0, 11, (40, 40))
+    pair = Item(str(tmp_path / "0.png"), str(tmp_path / "label.png"), "")
+    Image.fromarray(label.astype(np.uint8)).save(pair.label)
+    for turned, name in ((label, None), (label.T, "transposed"), (label.T[::-1], "transposed and")):
+        Image.fromarray(info.label_table[turned]).save(pair.image)
+        warn_if_predictions_turned([pair], info)
+        assert (f"when it is {name}" in caplog.text) == bool(name)
+        caplog.clear()
 
 
 def test_predictions_that_were_interpolated_are_warned_of(camvid, caplog):
