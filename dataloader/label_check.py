@@ -294,7 +294,7 @@ def _odd_ones(paths: list[str], each: np.ndarray, info: DatasetInfo) -> str:
 
 def _other_ids(paths: list[str], each: np.ndarray, info: DatasetInfo) -> str:
     """Which labels, not all, seem to hold train ids, or label ids where train ids are expected."""
-    name, odd = find_other_ids(each, info)
+    name, odd = ("", []) if info.label_reader == "rgb" else find_other_ids(each, info)
     if not odd:
         return ""
     return (
