@@ -25,8 +25,9 @@ from dataloader.images import READ_ERRORS, fit_label, read_label, read_size, rea
 from dataloader.item import Item, shown
 from dataloader.label_check import check_labels
 from dataloader.pairing import check_pairing
-from dataloader.prediction_values import check_values
+from dataloader.prediction_values import check_values, holds_label_ids, warn_of_label_ids
 from dataloader.predictions import NOTES, check_predictions, find_predictions
+from dataloader.turned_predictions import warn_if_predictions_turned
 from utils.common import add_relocation_argument
 from utils.errors import UserError, run
 from utils.files import write_json
@@ -85,12 +86,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_predictions(args.pred_dir, predictions, items, info)
     check_pairing(items, info, args.root_dir)
     as_described = check_labels(items, info, "--dataset")
+    warn_if_predictions_turned(pairs, info)
 
-    values = np.zeros((len(info.class_names), 256), np.int64)
+    values, odd = np.zeros((len(info.class_names), 256), np.int64), []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         counted = pool.map(lambda item, path: count(item, path, info), items, predictions)
-        for one in progress(counted, total=len(items), desc="evaluate", unit="image"):
+        counted = progress(counted, total=len(items), desc="evaluate", unit="image")
+        for path, one in zip(predictions, counted, strict=True):
             values += one
+            if as_described and holds_label_ids(one, info):
+                odd.append(path)
+    warn_of_label_ids(odd, len(items))
     check_values(values, info, args.pred_dir, as_described)
     confusion = ConfusionMatrix(len(info.class_names))
     confusion.counts[:, :-1] = values[:, : confusion.num_classes]

@@ -16,6 +16,7 @@ import logging
 import os
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,17 +47,18 @@ from dataloader.predictions import (
     color_path,
     list_targets,
     mirrored_targets,
+    note_of_network,
     overlay_path,
     warn_of_overlays,
     warn_of_replaced,
     write_notes,
 )
-from dataloader.scan import IMAGE_SUFFIXES, walk_files
+from dataloader.scan import IMAGE_SUFFIXES, Scan, walk_files
 from dataloader.shared_files import check_same_images, warn_of_other_folders
 from models import MODEL_NAMES, get_model
 from models.facts import take_facts
 from models.folding import fold_batch_norm
-from utils.checkpoint import load_model
+from utils.checkpoint import digest, load_model
 from utils.common import (
     add_domain_arguments,
     add_machine_arguments,
@@ -66,7 +68,7 @@ from utils.common import (
 )
 from utils.distributed import World
 from utils.errors import UserError, run
-from utils.files import remove_temporaries, write_png
+from utils.files import locked_folder, remove_temporaries, write_png
 from utils.job import joined
 from utils.logs import start_log
 from utils.parser import BATCH_SIZE, Parser, number
@@ -126,25 +128,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         share = world.shard(len(work.items), args.val_batch_size)
         check_heads([work.items[i] for i in share], work.info, "image")
         world.barrier()  # nothing is written before all ranks have checked their images
-        if world.is_main:
-            check_range(work.items)
-            warn_if_turned(work.items, tuple(args.image_size))
-            if work.default_size:
-                warn_of_scale(work.items, tuple(args.image_size))
-            warn_of_pages(work.items)
-            if not args.overlay:
-                warn_of_overlays(work.targets)
-            warn_of_replaced(args.save_dir, images_by_target(work))
-            for folder in {target.parent for target in work.targets}:
-                remove_temporaries(folder)
-            tell_predictions(args, work, finished=False)
-            flags.write_config(args.save_dir / CONFIG, args, *work.left_out)
-        warn_of_other_folders("--save_dir", args.save_dir / CONFIG, world)
-        write_predictions(args, work, share, world)
-        world.barrier()
-        if world.is_main:
-            tell_predictions(args, work, finished=True)
-            print(f"{len(work.items)} predictions in {args.save_dir}")
+        with locked_folder(args.save_dir, "--save_dir") if world.is_main else nullcontext():
+            if world.is_main:
+                warn_before(args, work)
+                for folder in {target.parent for target in work.targets}:
+                    remove_temporaries(folder)
+                tell_predictions(args, work, finished=False)
+                flags.write_config(args.save_dir / CONFIG, args, *work.left_out)
+            warn_of_other_folders("--save_dir", args.save_dir / CONFIG, world)
+            write_predictions(args, work, share, world)
+            world.barrier()
+            if world.is_main:
+                tell_predictions(args, work, finished=True)
+                print(f"{len(work.items)} predictions in {args.save_dir}")
 
 
 class Work(NamedTuple):
@@ -186,6 +182,18 @@ def plan_work(args: Namespace, given: Collection[str]) -> Work:
     return Work(args, left_out, info, items, targets, values, default_size)
 
 
+def warn_before(args: Namespace, work: Work) -> None:
+    """Warn of images that may not be as the network wants them, and of an earlier run's files."""
+    check_range(work.items)
+    warn_if_turned(work.items, tuple(args.image_size))
+    if work.default_size:
+        warn_of_scale(work.items, tuple(args.image_size))
+    warn_of_pages(work.items, "image")
+    if not args.overlay:
+        warn_of_overlays(work.targets)
+    warn_of_replaced(args.save_dir, images_by_target(work))
+
+
 def images_by_target(work: Work) -> dict[Path, str]:
     """The image of each prediction."""
     return {t: item.image for t, item in zip(work.targets, work.items, strict=True)}
@@ -204,13 +212,14 @@ def write_predictions(args: Namespace, work: Work, share: Sequence[int], world: 
     runtime = Runtime.from_args(args, world)
     model = get_model(args.model, args.num_classes, args.output_stride, args.separable_conv, False)
     load_model(args.trained_model_path, model, world)
+    note = note_of_network(digest(model))
     runtime.prepare(fold_batch_norm(model))
 
     data = Subset(EvaluationSet(items, info, tuple(args.image_size)), share)
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers, runtime.device)
     for index, labels in predict(model, loader, items, runtime):
         target = work.targets[index]
-        write_png(target, cv2.LUT(labels, work.values))
+        write_png(target, cv2.LUT(labels, work.values), note)
         if not args.label_ids:
             write_png(color_path(target), info.colors(labels))
         if args.overlay:
@@ -279,6 +288,8 @@ def images_to_predict(args: Namespace, info: DatasetInfo) -> tuple[list[Item], l
 def images_below(folder: Path, save_dir: Path) -> list[Item]:
     """Return the images in ``folder`` and its subfolders, except those in ``save_dir``.
 
+    What else is left out, such as predictions of other runs, is logged.
+
     Raises:
         UserError: there are no images, or ``save_dir`` is the same folder.
     """
@@ -289,8 +300,11 @@ def images_below(folder: Path, save_dir: Path) -> list[Item]:
             f"--save_dir {save_dir}: is --image_dir, where a prediction could overwrite an image; "
             "choose another folder"
         )
-    names = walk_files(folder, skip=[save_dir])
+    passed = Scan()
+    names = walk_files(folder, [save_dir], passed.leave_out)
     found = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    if passed.left_out:
+        log.warning("%s: %d images%s", folder, len(found), passed.summary)
     if not found:
         raise UserError(f"--image_dir {folder}: no images in it ({' '.join(IMAGE_SUFFIXES)})")
     for name in found:

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.format import dtype_to_descr, open_memmap, write_array_header_1_0
-from torch import nn
 
 from utils.distributed import SINGLE, World
 from utils.errors import UserError
@@ -30,15 +29,6 @@ from utils.files import locked_folder, read_json, write_json
 
 ColumnTypes = Mapping[str, tuple[type, tuple[int, ...]]]
 SENT_ROWS = 1 << 16
-
-
-def digest(networks: nn.Module, facts: Iterable) -> str:
-    """Return a short fingerprint of network weights and of other facts that results depend on."""
-    result = hashlib.blake2b(repr(list(facts)).encode(), digest_size=16)
-    for name, value in networks.state_dict().items():
-        result.update(name.encode())
-        result.update(value.detach().cpu().contiguous().reshape(-1).numpy())
-    return result.hexdigest()
 
 
 @contextmanager
@@ -77,7 +67,7 @@ class ColumnFiles:
         name: name of the table, for example "round00_target".
         bounds: first row of each batch, and at the end the number of rows.
         types: dtype and row shape of each column.
-        fingerprint: see :func:`digest`.
+        fingerprint: see :func:`utils.checkpoint.digest`.
         world: the ranks that divide the batches; rank 0 makes the files.
 
     Attributes:

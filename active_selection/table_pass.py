@@ -20,13 +20,14 @@ from torch.utils.data import Subset
 
 from active_selection.pooling import pool_features, pool_predictions
 from active_selection.region_table import RegionTable, column_types, make_table
-from active_selection.table_files import ColumnFiles, digest
+from active_selection.table_files import ColumnFiles
 from dataloader.datasets import EvaluationSet
 from dataloader.domain import Domain
 from dataloader.ignore_mask import NO_REGION
 from dataloader.loaders import evaluation_loader
 from dataloader.regions import check_areas, region_areas
 from models.folding import folded_copy
+from utils.checkpoint import digest
 from utils.distributed import World
 from utils.errors import UserError
 from utils.progress import progress

@@ -1,6 +1,7 @@
 """Plain label maps, a PNG an image: grey values are codes, or colours are those of classes.csv."""
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from annotation.untrusted import Entry, Picture, read_png, shown
 from dataloader.scan import IMAGE_SUFFIXES
 from utils.errors import UserError
 
+FEWEST_REGIONS, FEWEST_CLASSES = 3, 2  # that tell label ids from codes
 OTHER_PICTURES = {*IMAGE_SUFFIXES, ".gif"} - {".png"}
 
 
@@ -19,6 +21,7 @@ def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> N
     These are told of where they may be the label map of an image that has none.
     """
     found: set[str] = set()
+    painted: dict[int, Counter[int]] = defaultdict(Counter)
     for entry in entries:
         if entry.suffix != ".png":
             continue
@@ -39,6 +42,14 @@ def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> N
             with collector.canvas(image, place) as canvas:
                 if paint_map(picture, canvas, collector.classes, place):
                     _note_zeros(picture.values, canvas.region_ids >= 0, collector)
+                    for guess, value in _guessed_and_painted(picture.values, canvas, collector):
+                        painted[guess][value] += 1
+    if _seem_label_ids(painted, collector.classes):
+        collector.remarks.append(
+            f"{source}: its numbers seem to be label ids of the data set, as which most regions "
+            "have the class of the first guess, and not as the codes of classes.csv; if so, give "
+            "them these codes, and import again"
+        )
 
     others = [e for e in entries if e.suffix in OTHER_PICTURES and collector.knows(e.name)]
     left = [e.name for e in others if collector.find(e.name).entry.key not in found]
@@ -56,6 +67,41 @@ def open_map(entry: Entry, image: AskedImage, place: str, collector: Collector) 
         return picture
     collector.check_size(image, picture, place)
     return None
+
+
+def _guessed_and_painted(
+    values: np.ndarray, canvas: Canvas, collector: Collector
+) -> Iterator[tuple[int, int]]:
+    """For each asked region with a first guess its code, and the value that most pixels hold."""
+    for region, (_, entry) in canvas.image.regions.items():
+        guess = collector.classes.code_of(entry.guessed_class or "")
+        inside = values[canvas.region_ids == region]
+        inside = inside[inside != NO_ANSWER]
+        if guess is not None and len(inside):
+            yield guess, int(np.bincount(inside).argmax())
+
+
+def _seem_label_ids(painted: Mapping[int, Counter[int]], classes: ClassList) -> bool:
+    """Whether label maps agree with the first guess only if they hold label ids.
+
+    So it must be for several classes: a network that finds nothing but one class is corrected to
+    any other.
+
+    Args:
+        painted: code of the first guess -> value -> regions that mostly hold it.
+        classes: that could be painted.
+    """
+    codes = {c.label_id: c.code for c in classes.classes if c.label_id is not None}
+    pairs = Counter({(g, v): n for g, values in painted.items() for v, n in values.items()})
+    as_codes = sum(n for (guess, value), n in pairs.items() if value == guess)
+    as_ids = sum(n for (guess, value), n in pairs.items() if codes.get(value) == guess)
+    usual = {guess: values.most_common(1)[0][0] for guess, values in painted.items()}
+    so = [g for g, value in usual.items() if codes.get(value) == g and value != g]
+    return (
+        as_ids >= FEWEST_REGIONS
+        and len(so) >= FEWEST_CLASSES
+        and as_ids > max(2 * as_codes, pairs.total() / 2)
+    )
 
 
 def _note_zeros(values: np.ndarray, inside: np.ndarray, collector: Collector) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from annotation.answers import Collector
 from annotation.coco import read_coco
@@ -19,6 +20,13 @@ EXPECTED = (
 )
 NAMELESS_STROKES = re.compile(r"task-\d+-annotation-\d+-")
 """Names in Label Studio's "Brush labels to PNG" and "to NumPy", which tell nothing of images."""
+NO_ANSWERS = {
+    ("unanswered_label_id", "label_ids"): "tells of label maps that import.py wrote, in label ids; "
+    "name the tool's export that they were made from",
+    ("class_names", "finished"): "tells of predictions that inference.py wrote; if people painted "
+    "over them, name a folder of these files alone",
+}
+"""Keys of files that this project writes beside PNGs, and what they are."""
 
 
 def read_answers(path: Path, collector: Collector) -> None:
@@ -68,6 +76,8 @@ def _read_file(entry: Entry, source: str, collector: Collector) -> None:
         read_cvat_xml(data, source, collector)
         return
     content = parse_json(data, source)
+    if other := _no_answers(content):
+        raise UserError(f"{source}: {other}")
     if isinstance(content, list):
         read_label_studio(content, source, collector)
     elif isinstance(content, dict) and {"data", "annotations"} <= content.keys():  # a single task
@@ -76,3 +86,26 @@ def _read_file(entry: Entry, source: str, collector: Collector) -> None:
         read_coco(content, source, collector)
     else:
         raise UserError(f"{source}: is no export of a labelling tool; {EXPECTED}")
+
+
+def _no_answers(content: Any) -> str:
+    """What a JSON file is that looks like an export, but cannot hold answers; "" otherwise."""
+    if isinstance(content, dict):
+        for keys, what in NO_ANSWERS.items():
+            if content.keys() >= set(keys):
+                return what
+    shapes = content.get("annotations") if isinstance(content, dict) else content
+    first = shapes[0] if isinstance(shapes, list) and shapes else None
+    if not isinstance(first, dict):
+        return ""
+    if "segments_info" in first:
+        return (
+            "is COCO for panoptic segmentation, whose classes lie in PNG files beside it; export "
+            "COCO for instance segmentation"
+        )
+    if shapes is content and {"image_id", "category_id"} <= first.keys():
+        return (
+            "is a list of COCO results, without the names of images and classes; make it the "
+            '"annotations" of a whole COCO file'
+        )
+    return ""

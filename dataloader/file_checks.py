@@ -45,6 +45,7 @@ def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None
     """
     items = list(items)
     check_heads(items, info, *columns)
+    warn_of_pages(items, *columns)
     if "image" in columns:
         check_range(items)
 
@@ -79,7 +80,7 @@ class _Found(NamedTuple):
 
 def _look_at(item: Item, info: DatasetInfo, columns: Sequence[str]) -> _Found:
     kinds = {"label": info.label_reader, "superpixel": "map", "prediction": "prediction"}
-    paths = {column: getattr(item, column, item.image) for column in columns}
+    paths = {column: _path(item, column) for column in columns}
     sizes, found = {}, []
     for column, path in paths.items():
         if not path:  # the list says so
@@ -102,6 +103,11 @@ def _look_at(item: Item, info: DatasetInfo, columns: Sequence[str]) -> _Found:
                 )
             found.append((paths[column], column, problem))
     return _Found(item, found, sizes, image)
+
+
+def _path(item: Item, column: str) -> str:
+    """The file of a column of :func:`check_files`."""
+    return getattr(item, column, item.image)
 
 
 def _tell_scaled(looked_at: Sequence[_Found], reference: str) -> None:
@@ -159,20 +165,30 @@ def warn_of_scale(items: Sequence[Item], size: tuple[int, int]) -> None:
         )
 
 
-def warn_of_pages(items: Sequence[Item]) -> None:
-    """Warn of TIFF files with several pages, of which the first alone is predicted."""
-    found = []
-    for path in (item.image for item in items):
-        if Path(path).suffix.lower() in (".tif", ".tiff"):
-            with suppress(*READ_ERRORS), open_image(path) as image:  # later pages may be damaged
-                if (pages := count_pages(image)) > 1:
-                    found.append((path, pages))
-    if found:
+def warn_of_pages(items: Sequence[Item], *columns: str) -> None:
+    """Warn of TIFF files with several pages, of which the first alone is used.
+
+    Args:
+        items: whose files can be opened.
+        columns: to look at, as :func:`check_files` takes them.
+    """
+    paths = dict.fromkeys(_path(item, column) for column in columns for item in items)
+    with ThreadPoolExecutor(8) as pool:
+        pages = dict(zip(paths, pool.map(_pages, paths), strict=True))
+    if found := [path for path, count in pages.items() if count > 1]:
         log.warning(
-            "%s: the first of its %d pages is predicted, the others are not (%d images have "
-            "several); save each page as a file of its own",
-            *(shown(found[0][0]), found[0][1], len(found)),
+            "%s: the first of its %d pages is used, the others are not (%d files have several); "
+            "save each page as a file of its own",
+            *(shown(found[0]), pages[found[0]], len(found)),
         )
+
+
+def _pages(path: str) -> int:
+    """How many pages a TIFF file has; 1 of other files, and where later pages are damaged."""
+    if Path(path).suffix.lower() in (".tif", ".tiff"):
+        with suppress(*READ_ERRORS), open_image(path) as image:
+            return count_pages(image)
+    return 1
 
 
 def check_range(items: Sequence[Item]) -> None:

@@ -16,6 +16,7 @@ from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.file_checks import spread
 from dataloader.images import map_label, read_label_ids
 from dataloader.mixed_values import has_mixed_values
+from dataloader.other_ids import find_other_ids
 from dataloader.palette_check import check_label_palettes
 from dataloader.provenance import is_made_here
 from utils.errors import NoLabels, UserError
@@ -83,8 +84,8 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
     A warning is logged where more pixels have unknown values than a class, where only one class
     occurs, where all values seem to be one too high or too low, where the labels look like train
     ids, hold instance numbers or were interpolated, where a class has no label id and a value no
-    class, where a few labels have other values or channels than the rest, and where most have no
-    class.
+    class, where a few labels have other values, channels or ids than the rest, and where most have
+    no class.
 
     Raises:
         NoLabels: every pixel is ignored.
@@ -125,6 +126,8 @@ def check_labels(items: Sequence[Item], info: DatasetInfo, flag: str, count: int
             cause or "they may be of another encoding",
             flag,
         )
+    elif other := _other_ids(paths, each, info):
+        logger.warning("%s; check %s", other, flag)
     elif cause:
         logger.warning(
             "%s and %d other labels: %s; check %s", paths[0], len(paths) - 1, cause, flag
@@ -286,6 +289,18 @@ def _odd_ones(paths: list[str], each: np.ndarray, info: DatasetInfo) -> str:
         f"{paths[odd[0]]}: most of its pixels have values that {info.name} does not know and other "
         f"labels do not have ({', '.join(map(str, values))}), and are ignored; {len(odd)} of "
         f"{len(paths)} labels looked at are such: save them as the others"
+    )
+
+
+def _other_ids(paths: list[str], each: np.ndarray, info: DatasetInfo) -> str:
+    """Which labels, not all, seem to hold train ids, or label ids where train ids are expected."""
+    name, odd = ("", []) if info.label_reader == "rgb" else find_other_ids(each, info)
+    if not odd:
+        return ""
+    return (
+        f"{paths[odd[0]]}: seems to hold {name}, unlike other labels; read as {info.name}, its "
+        f"classes are others than theirs ({len(odd)} of {len(paths)} labels looked at are such): "
+        "save it as the others"
     )
 
 

@@ -1,11 +1,13 @@
 """Values of predictions that cannot be train ids, told by the labels they are compared with."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dataloader.dataset_info import IGNORE, DatasetInfo
+from dataloader.item import shown
 from utils.errors import UserError
 from utils.metrics import percent
 
@@ -81,6 +83,30 @@ def other_numbers(values: np.ndarray, info: DatasetInfo) -> str:
         f"as train ids {percent(right / pixels)} % of the pixels are right, and {better} % would "
         f"be if they were numbered in another way ({how}): {mend}"
     )
+
+
+def holds_label_ids(values: np.ndarray, info: DatasetInfo) -> bool:
+    """Whether one prediction is right as label ids, in several classes, and not as train ids.
+
+    Args:
+        values: (C, 256), labelled pixels by class and predicted value, of one image.
+        info: the dataset.
+    """
+    classes, pixels = len(values), values.sum()
+    hits = {(i, c): values[c, i] for i, c in info.label_to_train.items() if i < 256 and c < classes}
+    mostly = [2 * hit > values[c].sum() and i != c for (i, c), hit in hits.items()]
+    right = values[:, :classes].trace()
+    return sum(mostly) > 1 and sum(hits.values()) > max(2 * right, pixels // 2)
+
+
+def warn_of_label_ids(odd: Sequence[Path], count: int) -> None:
+    """Warn if some of ``count`` predictions hold label ids; :func:`check_values` tells of all."""
+    if 0 < len(odd) < count:
+        log.warning(
+            "%s: holds label ids, as which most of its pixels are right, and not train ids (%d of "
+            "%d predictions are such): give them as the others are",
+            *(shown(odd[0]), len(odd), count),
+        )
 
 
 def _partners(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

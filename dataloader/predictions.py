@@ -4,24 +4,29 @@ A prediction is ``<file name>`` of its image with the suffix ``.png``. Images of
 side in one folder, unless two of them have the same name: then the folders of the data root are
 mirrored, as those of ``inference.py --image_dir`` always are. Where a JPEG and a PNG of one folder
 differ in the suffix alone, the prediction of the JPEG is ``<file name>.jpg.png``. inference.json in
-the folder has the names of the classes, and tells of the last run that wrote there.
+the folder has the names of the classes, and tells of the last run that wrote there. The PNG comment
+of each prediction tells which network made it.
 """
 
 import filecmp
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.file_checks import spread
+from dataloader.image_files import open_image
 from dataloader.images import read_train_ids
 from dataloader.item import Item, shown
 from dataloader.mixed_values import has_mixed_values
 from dataloader.palette_check import check_prediction_palettes
+from dataloader.provenance import note_of
 from utils.errors import UserError
 from utils.files import read_json, write_json
 from utils.metrics import padded_names
@@ -30,6 +35,7 @@ log = logging.getLogger(__name__)
 
 NOTES = "inference.json"
 TOLD = 32  # images that the notes name
+NETWORK = re.compile(r"^inference\.py, network=(\w+)$")
 
 
 def color_path(target: Path) -> Path:
@@ -213,6 +219,7 @@ def check_predictions(
                 "%s: was predicted from %s, which is not %s; check --pred_dir and the images",
                 *map(shown, other),
             )
+    _warn_of_networks(paths)
     check_prediction_palettes(list(map(str, paths)), info)
     train_ids = {*range(info.num_classes), IGNORE}
     if has_mixed_values(paths, read_train_ids, train_ids):
@@ -221,6 +228,39 @@ def check_predictions(
             "where they were resized with interpolation; these pixels are of other classes: resize "
             "by nearest neighbour (fine steps of one quantity, such as heights, are no fault)",
             folder,
+        )
+
+
+def note_of_network(digest: str) -> str:
+    """The PNG comment of a prediction by the network of this digest."""
+    return f"inference.py, network={digest}"
+
+
+def _network_of(path: Path) -> str:
+    """The digest of the network that made a prediction; "" if its comment tells of none."""
+    with open_image(path) as stored:
+        found = NETWORK.search(note_of(stored))
+    return found[1] if found else ""
+
+
+def _warn_of_networks(paths: Sequence[Path]) -> None:
+    """Warn if predictions, which can be read, were made by several networks.
+
+    Those that other programs wrote, or people mended, do not tell.
+    """
+    with ThreadPoolExecutor(8) as pool:
+        made = dict(zip(paths, pool.map(_network_of, paths), strict=True))
+    first: dict[str, Path] = {}
+    for path, network in made.items():
+        if network:
+            first.setdefault(network, path)
+    if len(first) > 1:
+        one, other, *_ = first.values()
+        count = sum(network == made[other] for network in made.values())
+        log.warning(
+            "%s and %s were predicted by different checkpoints (as the second, %d of %d); run "
+            "inference.py for all images again, or remove those of one",
+            *(shown(one), shown(other), count, len(paths)),
         )
 
 

@@ -8,7 +8,7 @@ other splits.
 import os
 import posixpath
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
@@ -25,6 +25,14 @@ LABEL_SUFFIXES = (".png", ".bmp", ".webp", ".tif", ".tiff")
 """The same for labels, whose values must not change when they are stored."""
 MADE_HERE = ("superpixel", "edge")
 """Folders below the root in which superpixel_gen.py and edge_detection.py write pictures."""
+FOREIGN = {
+    "inference.json": "in folders of predictions",
+    "train_ADA_settings.json": "in folders of runs",
+    "warmup_settings.json": "in folders of runs",
+}
+"""Files that tell of a folder whose pictures are no images of a data set, and what it is."""
+SERVER_FOLDERS = ("@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN")
+"""What file servers put thumbnails and removed files into."""
 NO_LABELS = sorted({*IMAGE_SUFFIXES} - {*LABEL_SUFFIXES})
 
 
@@ -125,7 +133,9 @@ def grown(info: DatasetInfo, root: str | Path, split: str, items: Collection[Ite
     listed = {item.image for item in items}
     known = {path for item in items for path in item}
     try:
-        new = set(files.names([o.image_folder for o in files.other_splits()])).difference(known)
+        new = set(files.names([o.image_folder for o in files.other_splits()], Scan())).difference(
+            known
+        )
         new = [path for path in new if posixpath.splitext(path)[1].lower() in files.suffixes]
         parsed = [parse(info.image, files.text, path, any_suffix=True) for path in new]
         if split not in info.splits or info.excluded_stems.issuperset(n.stem for n in parsed if n):
@@ -184,15 +194,21 @@ def own_files(info: DatasetInfo, text: str, image: str) -> Item | None:
     return Item(image, *(fill(template, text, names) for template in (info.label, info.superpixel)))
 
 
-def walk_files(folder: str | Path, skip: Collection[str | Path] = ()) -> list[str]:
+def walk_files(
+    folder: str | Path,
+    skip: Collection[str | Path] = (),
+    leave_out: Callable[[str, str], None] | None = None,
+) -> list[str]:
     """Paths of all files below ``folder``, relative to it with "/", in the order of their parts.
 
     Hidden files and folders (.DS_Store, ._0001.png, .ipynb_checkpoints) are passed over; links to
-    folders are followed, but for those that lead back to where they are.
+    folders are followed, but for those that lead back to where they are. What lies in folders of
+    predictions, of runs and of file servers (:data:`FOREIGN`) below ``folder`` is left out.
 
     Args:
         folder: where to begin.
         skip: folders that are passed over with all that is in them.
+        leave_out: is given the reason and path of each picture that is left out.
 
     Raises:
         UserError: a folder cannot be read.
@@ -205,6 +221,8 @@ def walk_files(folder: str | Path, skip: Collection[str | Path] = ()) -> list[st
 
     skipped = {os.path.realpath(path) for path in skip}
     paths = []
+    foreign: dict[Path, str] = {}  # folder -> why what is in it is left out
+    left_out: list[tuple[str, str]] = []
     for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         here = os.path.join(os.path.realpath(parent), "")
         real = {name: os.path.realpath(os.path.join(parent, name)) for name in folders}
@@ -216,8 +234,24 @@ def walk_files(folder: str | Path, skip: Collection[str | Path] = ()) -> list[st
             and not here.startswith(os.path.join(real[name], ""))
         ]
         below = Path(parent).relative_to(folder)
-        paths += [(below / name).as_posix() for name in files if not name.startswith(".")]
+        there = [(below / name).as_posix() for name in files if not name.startswith(".")]
+        reason = foreign.get(below.parent) or _foreign(below.name, files)
+        if reason:
+            foreign[below] = reason
+            left_out += [(path, reason) for path in there]
+        else:
+            paths += there
+    for path, reason in sorted(left_out):
+        if leave_out and posixpath.splitext(path)[1].lower() in IMAGE_SUFFIXES:
+            leave_out(reason, path)
     return sorted(paths, key=lambda path: path.split("/"))
+
+
+def _foreign(name: str, files: Collection[str]) -> str:
+    """Why what is in a folder is left out, by its name, "" for the first, and files; "" if not."""
+    if name in SERVER_FOLDERS:
+        return "in folders of a file server"
+    return next((why for mark, why in FOREIGN.items() if name and mark in files), "")
 
 
 @dataclass(frozen=True)
@@ -259,11 +293,11 @@ class _SplitFiles:
         """Suffixes, in lower case, that the images may have."""
         return frozenset({*IMAGE_SUFFIXES, posixpath.splitext(self.info.image)[1].lower()})
 
-    def names(self, other_splits: Collection[Path]) -> list[str]:
+    def names(self, other_splits: Collection[Path], found: Scan) -> list[str]:
         """Relative paths of the files in the folder of the images.
 
         Folders of other splits, of labels, superpixel maps and masks, if they lie inside that of
-        the images, are passed over.
+        the images, are passed over; what else :func:`walk_files` leaves out is counted.
         """
         folder = self.image_folder
         skip = [self._folder(self.info.label), self._folder(self.info.superpixel), *other_splits]
@@ -272,14 +306,18 @@ class _SplitFiles:
         if not folder.is_dir():
             return []
         top = static_folder(self.info.image, self.text)
-        names = walk_files(folder, [path for path in skip if path != folder])
+
+        def leave_out(reason: str, name: str) -> None:
+            found.leave_out(reason, posixpath.join(top, name))
+
+        names = walk_files(folder, [path for path in skip if path != folder], leave_out)
         return [posixpath.join(top, name) for name in names]
 
     def candidates(self, found: Scan, other_splits: Collection[Path]) -> dict[Names, list[str]]:
         """Names -> relative paths of the files that may be their image; the rest is left out."""
         pattern = self._path(self.info.image, Names("*", "*"))
         candidates: dict[Names, list[str]] = {}
-        for path in self.names(other_splits):
+        for path in self.names(other_splits, found):
             names = parse(self.info.image, self.text, path, any_suffix=True)
             if posixpath.splitext(path)[1].lower() not in self.suffixes:
                 found.leave_out("with another suffix", path)

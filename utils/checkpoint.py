@@ -1,5 +1,6 @@
 """Checkpoints: ``torch.save`` of {model_state_dict, opt_state_dict[, model_D, network]}."""
 
+import hashlib
 import json
 import logging
 from collections import Counter
@@ -237,6 +238,15 @@ def load_model(path: str | Path, model: nn.Module, world: World = SINGLE) -> Non
     """
     remedy = "check -m, --num_classes and --separable_conv"
     load_weights(path, world.on_main(read_weights, path, "model_state_dict"), model, remedy)
+
+
+def digest(networks: nn.Module, facts: Iterable = ()) -> str:
+    """Return a short fingerprint of network weights and of other facts that results depend on."""
+    result = hashlib.blake2b(repr(list(facts)).encode(), digest_size=16)
+    for name, value in networks.state_dict().items():
+        result.update(name.encode())
+        result.update(value.detach().cpu().contiguous().reshape(-1).numpy())
+    return result.hexdigest()
 
 
 def read_weights(path: str | Path, key: str) -> Any:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from active_selection.table_files import ColumnFiles, _note_digest, digest, feature_folder
+from active_selection.table_files import ColumnFiles, _note_digest, feature_folder
+from utils.checkpoint import digest
 from utils.errors import UserError
 
 TYPES = {"feature": (np.float32, (3,)), "pixels": (np.int64, ())}

@@ -78,6 +78,33 @@ def test_json(package, refuse, tmp_path, data):
     refuse(tmp_path / "answers.json")
 
 
+NO_ANSWERS = {
+    "labels of a run": (
+        b'{"unanswered_label_id": 255, "label_ids": {}, "images": {}}',
+        "import.py wrote, in label ids",
+    ),
+    "predictions": (
+        b'{"class_names": [], "finished": true, "images": {"a.png": "b.png"}}',
+        "inference.py wrote",
+    ),
+    "panoptic": (
+        b'{"images": [], "categories": [], "annotations": [{"image_id": 1, "segments_info": []}]}',
+        "panoptic segmentation",
+    ),
+    "results": (b'[{"image_id": 1, "category_id": 1, "score": 1}]', "a list of COCO results"),
+}
+
+
+@pytest.mark.parametrize(("data", "words"), NO_ANSWERS.values(), ids=NO_ANSWERS)
+def test_files_that_look_like_exports_are_called_what_they_are(
+    package, refuse, tmp_path, data, words
+):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.json").write_bytes(data)
+    (tmp_path / "labels" / "a.png").write_bytes(png())
+    refuse(tmp_path / "labels", words)
+
+
 def png(shape=SIZE, **options) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(np.zeros(shape, np.uint8)).save(stream, options.get("format", "PNG"))

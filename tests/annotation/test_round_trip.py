@@ -118,6 +118,36 @@ def test_the_first_guess_comes_back_from_every_file_of_the_package(run, tmp_path
         shutil.rmtree(run.folder / "annotation" / "labels")
 
 
+@pytest.mark.parametrize("guess", ["right", "one class", "other classes", "none"])
+@pytest.mark.parametrize("painted", ["label ids", "codes"])
+def test_label_ids_instead_of_codes_are_told_by_the_first_guess(
+    run, tmp_path, capsys, guess, painted
+):
+    """All of these ids are codes of another class; answers may correct every guess."""
+    content = json.loads(run.info.path.read_text())
+    content["label_to_train"] = {str(i + 1): i for i in range(19)}
+    info = tmp_path / "info.json"
+    info.write_text(json.dumps(content))
+    truth = [np.kron(np.arange(12).reshape(3, 4), np.ones((8, 8))).astype(np.uint8)] * 2
+    run.truth[:2] = truth
+    flags = ["--round", "0", "--trg_dataset", str(info)]
+    if guess != "none":
+        (tmp_path / "pred").mkdir()
+        flags += ["--pred_dir", str(tmp_path / "pred")]
+    guesses = {"right": truth[0], "one class": 0 * truth[0], "other classes": truth[0] + 3}
+    for item in run.items[:2] if guess in guesses else ():
+        Image.fromarray(guesses[guess]).save(tmp_path / "pred" / f"{Path(item.image).stem}.png")
+    package = run.export(*flags)
+    drawn = answers(run, package)
+    if painted == "label ids":
+        drawn = {name: np.where(m < 255, m + 1, 255).astype("u1") for name, m in drawn.items()}
+    run.take(masks(package, drawn, tmp_path / "a", "grey"))
+    told = capsys.readouterr().out
+    assert ("a: its numbers seem to be label ids" in told) == (
+        (guess, painted) == ("right", "label ids")
+    )
+
+
 def test_without_a_first_guess_an_untouched_package_answers_nothing(run, capsys):
     package = run.export("--round", "0")
     for name in ("coco.json", "cvat_images.xml", "cvat_masks.zip", "masks", "masks_color"):

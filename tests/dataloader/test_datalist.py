@@ -340,6 +340,25 @@ def test_folders_are_walked_in_order_through_links_that_do_not_lead_back(tmp_pat
     assert walk_files(tmp_path / "d", skip=[tmp_path / "d" / "b"]) == ["a.png", "c/3.png"]
 
 
+@pytest.mark.parametrize(
+    "mark", ["inference.json", "warmup_settings.json", "train_ADA_settings.json"]
+)
+def test_pictures_of_runs_and_file_servers_are_no_images(tmp_path, mark):
+    """Below the folder where the walk begins, which may be a run's own."""
+    images = ["images/1.png", "images/a/2.png"]
+    pictures = ["images/a/r/1.png", "images/a/r/deep/1_color.png"]
+    touch(tmp_path, *images, *pictures, "images/@eaDir/1.png/t.jpg")
+    (tmp_path / "images" / mark).touch()
+    (tmp_path / "images" / "a" / "r" / mark).touch()
+    info = dataset("images/{stem}.png", "labels/{stem}.png", train="")
+    found = scan(info, tmp_path, "train")
+    assert [item.image for item in found.items] == images
+    assert re.search(
+        r"2 in folders of (runs|predictions) \(images/a/r/1.png, \.\.\.\)", found.summary
+    )
+    assert "1 in folders of a file server (images/@eaDir/1.png/t.jpg)" in found.summary
+
+
 NAMES = (
     "my photo 1.png",
     "Stra\u00dfe.png",

@@ -466,6 +466,18 @@ def test_files_that_are_cut_off_are_found_before_work_begins(tmp_path, suffix):
         check_files([Item(str(path), "", "")], INDEX, "image")
 
 
+@pytest.mark.parametrize("column", ["image", "label", "superpixel"])
+def test_tiff_files_of_several_pages_are_told_of(tmp_path, caplog, column):
+    path = str(tmp_path / "a.tif")
+    page = Image.new("RGB" if column == "image" else "L", (8, 6))
+    page.save(path)
+    check_files([Item(path, path, path)], INDEX, column)
+    assert not caplog.records
+    page.save(path, save_all=True, append_images=[page])
+    check_files([Item(path, path, path)] * 2, INDEX, column)
+    assert "a.tif: the first of its 2 pages is used, the others are not (1 files" in caplog.text
+
+
 def test_only_regular_files_are_opened(tmp_path):
     os.mkfifo(tmp_path / "fifo.png")
     (tmp_path / "folder.png").mkdir()

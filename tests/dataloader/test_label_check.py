@@ -281,6 +281,62 @@ def test_single_labels_of_another_encoding_are_told_of(tmp_path, caplog):
     assert not [r for r in caplog.records if "other labels do not have" in r.message]
 
 
+IDENTITY = replace(CITYSCAPES, name="own", label_to_train={i: i for i in range(19)})
+
+
+@pytest.mark.parametrize(
+    ("info", "void", "other"),
+    [(CITYSCAPES, 3, None), (CAMVID, 11, None), (IDENTITY, 255, CITYSCAPES)],
+    ids=["Cityscapes", "CamVid", "train ids"],
+)
+def test_train_ids_among_label_ids_are_told_of(tmp_path, caplog, info, void, other):
+    """And label ids among train ids, where the dataset is described by these."""
+    maps = train_ids(8)
+    right = label_ids(maps, info, void)
+    present = np.isin(maps[2], [*info.label_to_train.values()])
+    wrong = label_ids(maps, other, 3)[2] if other else np.where(present, maps[2], 0)
+    check_labels(saved(tmp_path, right), info, "--x")
+    assert not caplog.records
+    check_labels(saved(tmp_path, [*right[:2], wrong.astype(np.uint8), *right[3:]]), info, "--x")
+    name = "label ids of Cityscapes" if other else "train ids"
+    assert f"2.png: seems to hold {name}, unlike other labels; read as" in caplog.text
+    assert "(1 of 8 labels looked at are such)" in caplog.text
+
+
+def test_masks_of_0_and_1_among_those_of_0_and_255_are_told_of(tmp_path, caplog):
+    info = replace(
+        CAMVID, label_to_train={0: 0, 255: 1}, ignored_ids=frozenset(), class_names=["a", "b"]
+    )
+    masks = [255 * (m % 2) for m in SCENE]
+    check_labels(saved(tmp_path, [*masks, 0 * masks[0]]), info, "--x")
+    assert not caplog.records
+    check_labels(saved(tmp_path, [*masks, masks[0] // 255]), info, "--x")
+    assert "3.png: seems to hold train ids" in caplog.text
+
+
+def test_labels_of_unusual_scenes_and_void_pass_quietly(tmp_path, caplog):
+    """By few classes, many or unlisted ignored pixels, or classes that vary from scene to scene."""
+    three = replace(
+        CAMVID, label_to_train={1: 0, 2: 1, 3: 2}, ignored_ids=frozenset(), class_names=[*"abc"]
+    )
+    maps = [np.minimum(m, 2) + 1 for m in train_ids(4)]
+    rare = np.where(np.indices(maps[0].shape)[1] > 20, 0, np.minimum(maps[0], 2))  # mostly void
+    check_labels(saved(tmp_path, [*maps, rare.astype(np.uint8)]), three, "--x")
+    unsure = replace(three, label_to_train={0: 0, 2: 1}, class_names=["a", "b"])
+    check_labels(saved(tmp_path, [m % 3 for m in maps] + [maps[0] % 2]), unsure, "--x")
+    for info in (SYNTHIA, CAMVID, CITYSCAPES):
+        save = saved16 if info is SYNTHIA else saved
+        more = [0] if info is SYNTHIA else []
+        alpha = 5 * np.array(SHARES) / sum(SHARES)
+        for _ in range(20):
+            scenes = [RNG.choice(20, (8, 12), p=RNG.dirichlet(alpha)) for _ in range(8)]
+            ids = [np.array([*range(19), 255], np.uint8)[s] for s in scenes]
+            ids = [m.repeat(5, 0).repeat(5, 1) for m in ids]
+            void = {"camvid": 11, "SYNTHIA": 0, "cityscapes": 3}[info.name]
+            check_labels(save(tmp_path, label_ids(ids, info, void), *more), info, "--x")
+    assert not [r for r in caplog.records if "seems to hold" in r.getMessage()]
+
+
 SCENE = [m[:16:2, :24:2].repeat(7, 0).repeat(7, 1) for m in train_ids(3)]
 
 

@@ -18,9 +18,11 @@ from dataloader.dataset_info import load_dataset
 from dataloader.item import Item
 from dataloader.overlay import draw_overlay
 from dataloader.predictions import color_path, find_predictions, list_targets
+from dataloader.turned_predictions import warn_if_predictions_turned
 from experiments import pictures
 from experiments.reporting.confusion_figure import draw_confusion, row_shares
 from utils.errors import UserError
+from utils.files import locked_folder
 from utils.metrics import ConfusionMatrix
 
 NAMES = ("seq 1/0001.png", "seq 1/0002.jpg", "seq2/0001.png", "seq2/deep/0003.JPG")
@@ -54,7 +56,7 @@ def below(folder: Path) -> list[str]:
     return sorted(
         p.relative_to(folder).as_posix()
         for p in folder.rglob("*")
-        if p.is_file() and p.suffix not in (".toml", ".json")
+        if p.is_file() and p.suffix == ".png"
     )
 
 
@@ -90,6 +92,16 @@ def test_folders_are_mirrored_and_predictions_never_predicted(network, tmp_path,
     assert find_predictions(items, save) == [save / f"{name}.png" for name in wanted]
 
 
+def test_predictions_of_another_run_are_no_images(network, tmp_path, capsys):
+    draw(tmp_path / "in", "a.png", "b/c.png")
+    for run in ("1", "2"):
+        save = tmp_path / "in" / "b" / run
+        inference.main([*network, "--image_dir", str(tmp_path / "in"), "--save_dir", str(save)])
+        assert len(below(save)) == 4
+    said = "in: 2 images; left out: 4 in folders of predictions (b/1/a.png, ...)"
+    assert said in capsys.readouterr().err
+
+
 def test_tiff_files_of_several_pages_are_told_of(network, tmp_path, capsys):
     draw(tmp_path / "in", "a.tif", "b.tif", "c.tif")
     flags = [*network, "--image_dir", str(tmp_path / "in"), "--save_dir", str(tmp_path / "out")]
@@ -101,7 +113,7 @@ def test_tiff_files_of_several_pages_are_told_of(network, tmp_path, capsys):
     assert "pages" not in capsys.readouterr().err
     page.save(tmp_path / "in" / "c.tif", save_all=True, append_images=[page, page])
     inference.main(flags)
-    assert "c.tif: the first of its 3 pages is predicted" in capsys.readouterr().err
+    assert "c.tif: the first of its 3 pages is used" in capsys.readouterr().err
 
 
 def test_evaluation_tells_of_images_that_are_gone(tmp_path, caplog):
@@ -404,6 +416,17 @@ def test_label_ids_that_could_be_train_ids_are_warned_of(camvid, caplog):
     assert "in another way (label ids)" in caplog.text
 
 
+def test_single_predictions_that_hold_label_ids_are_told_of(camvid, caplog):
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    camvid(np.stack([*truth[:3], camvid.labels[3]]))
+    assert "3.png: holds label ids, as which most of its pixels are right" in caplog.text
+    assert "(1 of 4 predictions are such)" in caplog.text
+    caplog.clear()
+    poor = np.where(truth == 0, 3, truth)  # for road a wall, whose number is the label id of road
+    camvid(np.stack([*truth[:3], poor[3]]))
+    assert "label ids" not in caplog.text
+
+
 @pytest.mark.parametrize("how", ["each 1 too high", "each 1 too low", "18 for road", None])
 def test_predictions_in_another_order_are_warned_of(camvid, caplog, how):
     info = load_dataset("camvid")
@@ -444,6 +467,35 @@ def test_predictions_whose_palette_was_renumbered_are_refused(camvid):
         UserError, match=r"number \d+ of its palette has the colour of .*8-bit grey"
     ):
         evaluation.main(flags.split())
+
+
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [
+        (np.s_[:, ::-1], "upside down"),
+        (np.s_[:, :, ::-1], "mirrored"),
+        (np.s_[:, ::-1, ::-1], "turned by 180 degrees"),
+        (np.s_[:], None),
+    ],
+)
+def test_predictions_that_are_turned_are_told_of(camvid, caplog, how, name):
+    truth = load_dataset("camvid").label_table[camvid.labels]
+    poor = np.where(np.random.default_rng(1).random(truth.shape) < 0.4, 2, truth)
+    camvid(poor[how].astype(np.uint8))
+    assert (f"0.png: fits its label better when it is {name}: 6" in caplog.text) == bool(name)
+    assert ("(4 of 4 predictions looked at are such)" in caplog.text) == bool(name)
+    assert name or "fits its label" not in caplog.text
+
+
+def test_predictions_of_square_images_that_are_transposed_are_told_of(tmp_path, caplog):
+    info, label = load_dataset("camvid"), np.random.default_rng(0).integers(0, 11, (40, 40))
+    pair = Item(str(tmp_path / "0.png"), str(tmp_path / "label.png"), "")
+    Image.fromarray(label.astype(np.uint8)).save(pair.label)
+    for turned, name in ((label, None), (label.T, "transposed"), (label.T[::-1], "transposed and")):
+        Image.fromarray(info.label_table[turned]).save(pair.image)
+        warn_if_predictions_turned([pair], info)
+        assert (f"when it is {name}" in caplog.text) == bool(name)
+        caplog.clear()
 
 
 def test_predictions_that_were_interpolated_are_warned_of(camvid, caplog):
@@ -518,6 +570,34 @@ def test_predictions_of_other_images_and_unfinished_runs_are_warned_of(
     camvid(truth)
     assert "inference.py has not come to its end there" in caplog.text
     assert "other/0.png, which is not" in caplog.text
+
+
+def test_predictions_of_two_checkpoints_are_told_of(network, camvid, caplog):
+    """All images by one, then the last by the same, then two by another."""
+    predict = ["--val_dataset", "camvid", "--val_data_dir", str(camvid.root)]
+    predict += [*network, "--save_dir", str(camvid.root / "pred"), "--val_datalist"]
+    evaluate = f"--dataset camvid --root_dir {camvid.root} --pred_dir {camvid.root}/pred".split()
+    for images, seed, told in ((range(4), 0, False), ([3], 0, False), ([1, 2], 1, True)):
+        listed = camvid.root / "some.txt"
+        listed.write_text("".join(f"test/{n}.png testannot/{n}.png -\n" for n in images))
+        torch.manual_seed(seed)
+        inference.main([*predict, str(listed)])
+        logging.getLogger().handlers = [caplog.handler]  # not those of inference.py
+        evaluation.main(evaluate)
+        said = "1.png were predicted by different checkpoints (as the second, 2 of 4)"
+        assert (said in caplog.text) == told
+
+
+def test_two_runs_at_once_in_one_folder_are_refused(network, tmp_path):
+    draw(tmp_path / "in", "a.png")
+    out = tmp_path / "out"
+    flags = [*network, "--image_dir", str(tmp_path / "in"), "--save_dir", str(out)]
+    with (
+        locked_folder(out, "here"),
+        pytest.raises(UserError, match=r"--save_dir .*out: another run is at work in it"),
+    ):
+        inference.main(flags)
+    inference.main(flags)
 
 
 def test_predictions_of_other_images_are_not_replaced_without_a_word(tmp_path, network, capsys):

@@ -1,0 +1,64 @@
+"""Predictions that lie over their labels turned or mirrored, as other programs may write them."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from dataloader.dataset_info import IGNORE, DatasetInfo
+from dataloader.file_checks import spread
+from dataloader.images import fit_label, read_label, read_train_ids
+from dataloader.item import Item, shown
+from dataloader.turned_labels import AS_IT_IS, FLIPS, LOOKED_AT, THREADS
+from utils.metrics import percent
+
+log = logging.getLogger(__name__)
+
+FEWER = 1.3  # times as many pixels are wrong as when it is turned
+GAIN = 0.05  # more of the pixels are right then
+RIGHT = 0.5  # of the pixels are right then
+
+
+def warn_if_predictions_turned(pairs: Sequence[Item], info: DatasetInfo) -> None:
+    """Warn if most of some predictions are right only when they are turned or mirrored, all alike.
+
+    Args:
+        pairs: labels with predictions in place of their images, which can be read.
+        info: their dataset.
+    """
+    looked_at = spread(pairs, LOOKED_AT)
+    with ThreadPoolExecutor(THREADS) as pool:
+        each = list(pool.map(lambda pair: _right(pair, info), looked_at))
+    better = [_better(right) for right in each]
+    (flip, count), *_ = Counter(better).most_common(1)
+    if flip == AS_IT_IS or 2 * count <= len(looked_at):
+        return
+    first = better.index(flip)
+    log.warning(
+        "%s: fits its label better when it is %s: %s %% of the pixels are right then, now %s %% "
+        "(%d of %d predictions looked at are such); save predictions as the images are",
+        *(shown(looked_at[first].image), flip, percent(each[first][flip])),
+        *(percent(each[first][AS_IT_IS]), count, len(looked_at)),
+    )
+
+
+def _right(pair: Item, info: DatasetInfo) -> dict[str, float]:
+    """Share of the labelled pixels that are right, for each way in which a prediction may lie."""
+    prediction = read_train_ids(pair.image)
+    label = fit_label(read_label(pair.label, info), prediction.shape)
+    placed = {name: prediction[flip] for name, flip in FLIPS.items()}
+    if label.shape[0] == label.shape[1]:
+        for name, flip in FLIPS.items():
+            placed[f"transposed and {name}".removesuffix(" and ")] = prediction.T[flip]
+    labelled = label != IGNORE
+    pixels = max(np.count_nonzero(labelled), 1)
+    return {n: np.count_nonzero((p == label) & labelled) / pixels for n, p in placed.items()}
+
+
+def _better(right: dict[str, float]) -> str:
+    """The way in which a prediction is clearly better than as it is; else that."""
+    best, now = max(right, key=right.__getitem__), right[AS_IT_IS]
+    clear = 1 - now > FEWER * (1 - right[best]) and right[best] > max(RIGHT, now + GAIN)
+    return best if clear else AS_IT_IS
