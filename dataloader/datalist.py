@@ -254,10 +254,15 @@ def _with_labels(
     if own.is_file() and (label := unlisted_label(items, info, root, split)):
         hint = f"; {shown(label)} is there now: remove {own} to list labels anew"
     if not labelled:
-        image, label, _ = item_of(info, split, "*")
+        expected = ""
+        if split in info.splits:
+            image, label, _ = item_of(info, split, "*")
+            expected = f"; expected {label} with {image}"
+        else:
+            hint = hint or "; name labels in its second column"
         raise NoLabels(
-            f"{root}: none of {len(items)} {info.name} {split} images has a label; expected "
-            f"{label} with {image}{f' (listed in {own})' if own.is_file() else ''}{hint}"
+            f"{root}: none of {len(items)} {info.name} {split} images has a label{expected}"
+            f"{f' (listed in {own})' if own.is_file() else ''}{hint}"
         )
     left_out = len(items) - len(labelled)
     log.warning(
