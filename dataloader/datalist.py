@@ -223,13 +223,19 @@ def find_or_make_datalist(
         return read(path)
     own = default_path(root, split)
     if own.is_file():
+        remedy = (
+            f"if another program made {own}, move it away: a list is then made from the files that "
+            "are there"
+        )
         try:
             items = read(own)
         except WrongColumns as error:
+            raise UserError(f"{error}; {remedy}") from error
+        if not any(os.path.isfile(item.image) for item in items):  # noqa: PTH113 - of many names
             raise UserError(
-                f"{error}; if another program made {own}, move it away: a list is then made from "
-                "the files that are there"
-            ) from error
+                f"{own}: none of the {len(items)} images that it lists is there, the first is "
+                f"{shown(items[0].image)}; {remedy}"
+            )
         check_own_list(own, items, info, root, split, need_label and columns > 1)
     else:
         items = _make_datalist(info, root, split)

@@ -89,6 +89,9 @@ def test_own_list_is_made_kept_and_found(tmp_path):
     (tmp_path / "train.txt").write_text("/SegNet/images/1.png /SegNet/labels/1.png\n")
     with pytest.raises(UserError, match=r"2 columns; .* if another program made .*, move it away"):
         find_or_make_datalist(info, tmp_path, "train")
+    (tmp_path / "train.txt").write_text("1\n2\n")  # as VOC's
+    with pytest.raises(UserError, match=r"none of the 2 images .*/1; if another program .*, move"):
+        find_or_make_datalist(info, tmp_path, "train", columns=1)
     (tmp_path / "train.txt").write_text("labels/2.png images/2.png superpixel/2.png\n")
     with pytest.raises(UserError, match="its columns are label, image, superpixel;"):
         find_or_make_datalist(info, tmp_path, "train", tmp_path / "train.txt")
