@@ -224,8 +224,8 @@ def find_or_make_datalist(
     own = default_path(root, split)
     if own.is_file():
         remedy = (
-            f"if another program made {own}, move it away: a list is then made from the files that "
-            "are there"
+            f"if another program made {own}, or files were renamed since, move it away: a list is "
+            "then made from the files that are there"
         )
         try:
             items = read(own)
@@ -255,17 +255,14 @@ def _with_labels(
         return labelled
     first = next(item.image for item in items if not item.label)
     key = Path(os.path.relpath(first, root)).as_posix()
-    hint = lossy_label(info, root, split, key) if split in info.splits else ""
     own = default_path(root, split)
-    if own.is_file() and (label := unlisted_label(items, info, root, split)):
-        hint = f"; {shown(label)} is there now: remove {own} to list labels anew"
+    expected, hint = "", f"; name labels in the second column of {own}"
+    if split in info.splits:
+        image, label, _ = item_of(info, split, "*")
+        expected, hint = f"; expected {label} with {image}", lossy_label(info, root, split, key)
+        if own.is_file() and (label := unlisted_label(items, info, root, split)):
+            hint = f"; {shown(label)} is there now: remove {own} to list labels anew"
     if not labelled:
-        expected = ""
-        if split in info.splits:
-            image, label, _ = item_of(info, split, "*")
-            expected = f"; expected {label} with {image}"
-        else:
-            hint = hint or "; name labels in its second column"
         raise NoLabels(
             f"{root}: none of {len(items)} {info.name} {split} images has a label{expected}"
             f"{f' (listed in {own})' if own.is_file() else ''}{hint}"

@@ -324,9 +324,10 @@ def test_a_target_of_which_some_images_have_labels_is_listed_whole(tmp_path, cap
     (tmp_path / "train.txt").write_text("images/1.png - superpixel/1.png\n")
     with pytest.raises(UserError, match="none of 1 GTA5 train images has a label; expected label"):
         find_or_make_datalist(info, tmp_path, "train")
-    (tmp_path / "train.txt").rename(tmp_path / "val.txt")  # a split that info.json does not know
+    (tmp_path / "train.txt").unlink()
+    (tmp_path / "val.txt").write_text("images/2.png -\n")  # a split that info.json does not know
     with pytest.raises(UserError, match=r"none of 1 GTA5 val images has a label \(listed .*; name"):
-        find_or_make_datalist(info, tmp_path, "val")
+        find_or_make_datalist(info, tmp_path, "val", columns=2)
 
 
 def test_a_split_inside_another_is_not_part_of_it(tmp_path):
