@@ -71,6 +71,7 @@ from utils.errors import UserError, run
 from utils.files import locked_folder, remove_temporaries, write_png
 from utils.job import joined
 from utils.logs import start_log
+from utils.metrics import padded_names
 from utils.parser import BATCH_SIZE, Parser, number
 from utils.prediction import are_finite, enlarged_argmax, no_numbers
 from utils.progress import progress
@@ -176,7 +177,7 @@ def plan_work(args: Namespace, given: Collection[str]) -> Work:
         )
     items, targets = images_to_predict(args, info)
     check_targets(items, [outputs(target, args) for target in targets], args.label_ids)
-    values = label_ids(info) if args.label_ids else np.arange(256, dtype=np.uint8)
+    values = label_ids(info, args.num_classes) if args.label_ids else np.arange(256, dtype=np.uint8)
     left_out = ["val_dataset"] if own_classes else []
     default_size = "image_size" not in {*given, *facts}
     return Work(args, left_out, info, items, targets, values, default_size)
@@ -324,18 +325,27 @@ def outputs(target: Path, args: Namespace) -> list[Path]:
     return [target, *pictures, *([overlay_path(target)] if args.overlay else [])]
 
 
-def label_ids(info: DatasetInfo) -> np.ndarray:
+def label_ids(info: DatasetInfo, num_classes: int) -> np.ndarray:
     """Return (256,) uint8: train id -> the smallest label id that the dataset maps to it.
 
-    A class without a label id is written as a value that is not a label id, 255 if possible.
+    A class without a label id, of the network's ``num_classes``, is written as a value that is not
+    a label id, 255 if possible.
 
     Raises:
-        UserError: an id does not fit into 8 bits.
+        UserError: an id does not fit into 8 bits, or no value is left for a class without one.
     """
     known = {i: train for i, train in info.label_to_train.items() if 0 <= train < IGNORE}
     if max(known) > 255:
         raise UserError(f"--label_ids: {info.name} has label ids up to {max(known)}, above 255")
-    table = np.full(256, max(set(range(256)) - set(known)), np.uint8)
+    free = set(range(256)).difference(known)
+    without = sorted(set(range(num_classes)).difference(known.values()))
+    if without and not free:
+        name = padded_names(info.class_names, num_classes)[without[0]]
+        raise UserError(
+            f"--label_ids: {info.name} gives each value of 0 to 255 a class, so none is left for "
+            f"{name}, which has no label id; leave --label_ids out, or give it one in {info.path}"
+        )
+    table = np.full(256, max(free, default=IGNORE), np.uint8)
     for label_id, train in sorted(known.items(), reverse=True):
         table[train] = label_id
     several = [name for t, name in enumerate(info.class_names) if list(known.values()).count(t) > 1]

@@ -41,6 +41,7 @@ from dataloader.ignore_mask import (
     read_regions,
 )
 from dataloader.images import read_image, read_superpixels
+from dataloader.map_check import warn_of_other_maps
 from dataloader.regions import dictionary_path, regions_of_maps
 from utils.errors import UserError, one_line, run
 from utils.files import write_png
@@ -95,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     counts = [len(areas) for areas in made]
     span = f" of {min(counts)} to {max(counts)} regions" if counts else ""
     print(f"{len(counts)} superpixel maps{span}; dictionary {dictionary_path(root, args.split)}")
+    warn_of_other_maps(regions)
     if lacking:
         print_lacking(lacking, len(items), parts)
     if masks:

@@ -6,6 +6,7 @@ import numpy as np
 
 from dataloader.dataset_info import free_name
 from dataloader.ignore_mask import NO_REGION
+from dataloader.images import count_values
 
 VOID = "void"
 """What pixels without a class are called, see :func:`names_with_void`."""
@@ -32,7 +33,7 @@ def count_classes(regions: np.ndarray, label: np.ndarray, num_classes: int) -> n
     columns = num_classes + 1
     cells = regions.astype(np.int32) * columns + np.minimum(label, num_classes)
     cells = cells[regions != NO_REGION] if regions.dtype != np.uint8 else cells.ravel()
-    return np.bincount(cells, minlength=256 * columns).reshape(256, columns)
+    return count_values(cells, 256 * columns).reshape(256, columns)
 
 
 def majority(counts: np.ndarray) -> int | None:

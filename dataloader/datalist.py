@@ -223,13 +223,19 @@ def find_or_make_datalist(
         return read(path)
     own = default_path(root, split)
     if own.is_file():
+        remedy = (
+            f"if another program made {own}, or files were renamed since, move it away: a list is "
+            "then made from the files that are there"
+        )
         try:
             items = read(own)
         except WrongColumns as error:
+            raise UserError(f"{error}; {remedy}") from error
+        if not any(os.path.isfile(item.image) for item in items):  # noqa: PTH113 - of many names
             raise UserError(
-                f"{error}; if another program made {own}, move it away: a list is then made from "
-                "the files that are there"
-            ) from error
+                f"{own}: none of the {len(items)} images that it lists is there, the first is "
+                f"{shown(items[0].image)}; {remedy}"
+            )
         check_own_list(own, items, info, root, split, need_label and columns > 1)
     else:
         items = _make_datalist(info, root, split)
@@ -249,15 +255,17 @@ def _with_labels(
         return labelled
     first = next(item.image for item in items if not item.label)
     key = Path(os.path.relpath(first, root)).as_posix()
-    hint = lossy_label(info, root, split, key) if split in info.splits else ""
     own = default_path(root, split)
-    if own.is_file() and (label := unlisted_label(items, info, root, split)):
-        hint = f"; {shown(label)} is there now: remove {own} to list labels anew"
-    if not labelled:
+    expected, hint = "", f"; name labels in the second column of {own}"
+    if split in info.splits:
         image, label, _ = item_of(info, split, "*")
+        expected, hint = f"; expected {label} with {image}", lossy_label(info, root, split, key)
+        if own.is_file() and (label := unlisted_label(items, info, root, split)):
+            hint = f"; {shown(label)} is there now: remove {own} to list labels anew"
+    if not labelled:
         raise NoLabels(
-            f"{root}: none of {len(items)} {info.name} {split} images has a label; expected "
-            f"{label} with {image}{f' (listed in {own})' if own.is_file() else ''}{hint}"
+            f"{root}: none of {len(items)} {info.name} {split} images has a label{expected}"
+            f"{f' (listed in {own})' if own.is_file() else ''}{hint}"
         )
     left_out = len(items) - len(labelled)
     log.warning(

@@ -21,11 +21,10 @@ from dataloader.datasets import EvaluationSet
 from dataloader.edges import check_edges
 from dataloader.file_checks import check_files, warn_if_turned
 from dataloader.ignore_mask import Masks, find_masks, mask_of
-from dataloader.item import shown
 from dataloader.label_check import check_labels
 from dataloader.loaders import evaluation_loader
+from dataloader.map_check import warn_of_other_maps
 from dataloader.pairing import check_apart, check_pairing
-from dataloader.provenance import is_made_here
 from dataloader.regions import Regions, check_maps, load_regions
 from dataloader.turned_labels import warn_if_labels_turned
 from utils.distributed import SINGLE, World
@@ -61,19 +60,13 @@ class Domain:
     def with_regions(self, split: str) -> "Domain":
         """The same domain, its regions read from the region dictionary of a split.
 
-        Maps of one region each, as an 8-bit reader makes of others, are warned of.
+        Maps of other programs that cannot be regions are warned of.
 
         Raises:
             UserError: masks leave no region.
         """
         domain = replace(self, regions=load_regions(self.items, self.root, split, self.masks))
-        first = self.items[0].superpixel
-        if all(len(areas) == 1 for areas in domain.regions.values()) and not is_made_here(first):
-            log.warning(
-                "%s and %d other superpixel maps have one region each: whole images are chosen; "
-                "remove them and run superpixel_gen.py if they should be divided",
-                *(shown(first), len(self.items) - 1),
-            )
+        warn_of_other_maps(domain.regions)
         if self.masks and not domain.pixels:
             raise UserError(f"{self.info.path}: ignore_mask leaves no region to select; mend it")
         return domain

@@ -16,7 +16,7 @@ from dataloader import path_templates
 from dataloader.dataset_info import DatasetInfo
 from dataloader.file_checks import spread
 from dataloader.image_files import READ_ERRORS, reason
-from dataloader.images import read_head, read_mask, read_superpixels
+from dataloader.images import count_values, read_head, read_mask, read_superpixels
 from dataloader.item import Item, image_key, shown
 from utils.errors import UserError
 from utils.resources import resource_problem
@@ -140,8 +140,8 @@ def read_regions(superpixel: str | Path, mask: str | Path | None = None) -> np.n
     masked = read_mask(mask)
     if masked.shape != superpixels.shape:
         raise UserError(f"{mask}: ignore mask is not of the size of {superpixel}; mend the mask")
-    area = np.bincount(superpixels.ravel(), minlength=256)
-    hidden = np.bincount(superpixels[masked], minlength=256)
+    area = count_values(superpixels, 256)
+    hidden = count_values(superpixels[masked], 256)
     ids = np.where(2 * hidden > area, NO_REGION, np.arange(256)).astype(np.int16)
     regions = ids[superpixels]
     regions[masked] = NO_REGION

@@ -14,7 +14,7 @@ import numpy as np
 from dataloader.datalist import Item
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.file_checks import spread
-from dataloader.images import map_label, read_label_ids
+from dataloader.images import count_values, map_label, read_label_ids
 from dataloader.mixed_values import has_mixed_values
 from dataloader.other_ids import find_other_ids
 from dataloader.palette_check import check_label_palettes
@@ -50,7 +50,7 @@ class LabelValues(NamedTuple):
 
 def value_counts(path: str, info: DatasetInfo, channel: int = 0) -> np.ndarray:
     """(65536,) int64: pixels of each label id in a label; see :func:`images.read_label_ids`."""
-    return np.bincount(read_label_ids(path, info, channel).ravel(), minlength=IDS)
+    return count_values(read_label_ids(path, info, channel), IDS)
 
 
 def label_value_counts(counts: np.ndarray, info: DatasetInfo) -> LabelValues:

@@ -22,6 +22,7 @@ def has_mixed_values(
     paths: Sequence[str | Path],
     read: Callable[[str | Path], np.ndarray],
     known: Collection[int],
+    one_sided: float = ONE_SIDED,
 ) -> bool:
     """Whether many borders of some maps have a single pixel of a value that borders do not have.
 
@@ -31,6 +32,7 @@ def has_mixed_values(
         paths: of the maps, of which a few are looked at.
         read: returns a map, (H, W) uint8 or uint16.
         known: values that mean something.
+        one_sided: share of such pixels among those that differ from both sides, beyond chance.
     """
     is_known = np.isin(np.arange(1 << 16), list(known))
     steps = single = mixed = 0
@@ -53,4 +55,4 @@ def has_mixed_values(
                 found = np.stack([side[odd] for side in (left, middle, right)], 1)
                 triples.update(map(tuple, np.unique(found, axis=0)[:FEWEST].tolist()))
     various = len(triples) >= FEWEST and len(middles) >= FEWEST_SINGLE
-    return bool(various and mixed > max(SHARE * steps, ONE_SIDED * single))
+    return bool(various and mixed > max(SHARE * steps, one_sided * single))

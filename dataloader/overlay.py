@@ -5,6 +5,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dataloader.dataset_info import IGNORE, DatasetInfo
+from dataloader.images import count_values
 from utils.fonts import load_font
 
 
@@ -24,7 +25,7 @@ def draw_overlay(
     """
     drawn = cv2.addWeighted(image, 1 - opacity, info.color_table[labels], opacity, 0)
     drawn[labels == IGNORE] = image[labels == IGNORE]
-    areas = np.bincount(labels.ravel(), minlength=256)[: len(info.class_names)]
+    areas = count_values(labels, 256)[: len(info.class_names)]
     present = [int(c) for c in np.argsort(-areas, kind="stable") if areas[c]]
     return np.concatenate([drawn, _legend(present, info, image.shape[1])])
 

@@ -9,6 +9,8 @@ too.
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 
@@ -111,13 +113,20 @@ def check_columns(
 def check_apart(domains: Mapping[str, Sequence[Item]]) -> None:
     """Warn of images of two domains, whose mIoU says nothing about new ones, and of their labels.
 
+    Links to an image are that image.
+
     Args:
         domains: images by the prefix of their flags: src, trg or val.
     """
+    with ThreadPoolExecutor(8) as pool:
+        files = {
+            prefix: list(pool.map(_file, [item.image for item in items]))
+            for prefix, items in domains.items()
+        }
     for one, other in combinations(domains, 2):
-        items = domains[other]
-        images = {item.image for item in domains[one]}
-        if shared := [item.image for item in items if item.image in images]:
+        items, images = domains[other], set(files[one])
+        shared = [i.image for i, file in zip(items, files[other], strict=True) if file in images]
+        if shared:
             log.warning(
                 "%d of %d images of --%s_data_dir are among those of --%s_data_dir, first %s: %s",
                 *(len(shared), len(items), other, one, shown(shared[0])),
@@ -170,6 +179,18 @@ def _owner(item: Item, info: DatasetInfo, root: str) -> str:
             if str(image) != item.image and image.is_file():
                 return str(image)
     return ""
+
+
+def _file(path: str) -> tuple[int, ...] | str:
+    """What tells a file from all others, the same for all links to it; the path if it is absent.
+
+    Size and time are for file systems, as of some networks, whose inode numbers are not unique.
+    """
+    with suppress(OSError):
+        found = os.stat(path)  # noqa: PTH116 - of many names
+        if found.st_ino:
+            return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return path
 
 
 def _body(path: str) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from dataloader.datalist import Item
-from dataloader.ignore_mask import NO_REGION, Masks, mask_of, read_regions
+from dataloader.ignore_mask import Masks, mask_of, read_regions
+from dataloader.images import count_values
 from dataloader.item import shown
 from dataloader.provenance import check_provenance
 from utils.errors import UserError
@@ -48,10 +49,9 @@ def region_areas(superpixels: np.ndarray) -> dict[int, int]:
 
     The map is one of :func:`dataloader.ignore_mask.read_regions`.
     """
-    ids = superpixels.ravel()
     if superpixels.dtype != np.uint8:
-        ids = ids[ids != NO_REGION]
-    areas = np.bincount(ids, minlength=256)
+        superpixels = superpixels.view(np.uint16)  # NO_REGION, which is -1, is the last value then
+    areas = count_values(superpixels, np.iinfo(superpixels.dtype).max + 1)[:256]
     return {int(region): int(areas[region]) for region in np.flatnonzero(areas)}
 
 

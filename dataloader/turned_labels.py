@@ -1,7 +1,8 @@
 """Labels that lie over their images turned or mirrored, told by edges of the images.
 
 A size tells a quarter turn, but not a half one: of a photo that is turned by its EXIF orientation
-while its label was drawn as the camera stored it, or of a renderer that writes rows from below.
+while its label was drawn as the camera stored it, or of a renderer that writes rows from below. Of
+square images it tells neither, nor columns written as rows, as between MATLAB and NumPy.
 """
 
 import logging
@@ -33,10 +34,16 @@ FLIPS = {
     "mirrored": np.s_[:, ::-1],
     "upside down": np.s_[::-1],
 }
+QUARTER_TURNS = {  # of a label whose rows have become its columns
+    "transposed": np.s_[:],
+    "transposed and turned by 180 degrees": np.s_[::-1, ::-1],
+    "turned by 90 degrees to the right": np.s_[:, ::-1],
+    "turned by 90 degrees to the left": np.s_[::-1],
+}
 
 
 def warn_if_labels_turned(items: Sequence[Item], info: DatasetInfo) -> None:
-    """Warn if most labels of some images fit better when they are turned or mirrored.
+    """Warn if most labels of some images fit better when they are turned, mirrored or transposed.
 
     Images that have an EXIF orientation are looked at apart from the others.
 
@@ -67,15 +74,21 @@ def warn_if_labels_turned(items: Sequence[Item], info: DatasetInfo) -> None:
 def better_flip(item: Item, info: DatasetInfo) -> str:
     """Which of :data:`FLIPS` alone brings a label's borders to its image's edges; "" if none does.
 
-    Where textured houses lie above a smooth road, all borders that reach them are stronger there,
-    turned by 180 degrees as well as upside down; so the best is compared with each of the others.
+    Of square images :data:`QUARTER_TURNS` are looked at, too. Where textured houses lie above a
+    smooth road, all borders that reach them are stronger there, turned by 180 degrees as well as
+    upside down; so the best is compared with each of the others.
     """
     grey = cv2.cvtColor(read_image(item.image), cv2.COLOR_RGB2GRAY)
-    label = fit_label(read_label(item.label, info), grey.shape)
+    label = read_label(item.label, info)
     edges = list(map(np.abs, _steps(grey)))
+    fitted = fit_label(label, grey.shape)
+    placed = {name: fitted[flip] for name, flip in FLIPS.items()}
+    if grey.shape[0] == grey.shape[1]:
+        fitted = fit_label(label.T, grey.shape)
+        placed |= {name: fitted[flip] for name, flip in QUARTER_TURNS.items()}
     strengths = {}
-    for name, flip in FLIPS.items():
-        borders = [step != 0 for step in _steps(label[flip])]
+    for name, turned in placed.items():
+        borders = [step != 0 for step in _steps(turned)]
         if sum(map(np.count_nonzero, borders)) < BORDER:
             return AS_IT_IS
         strengths[name] = sum(int(e[b].sum()) for e, b in zip(edges, borders, strict=True))

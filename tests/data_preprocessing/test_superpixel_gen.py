@@ -148,13 +148,18 @@ def test_maps_of_an_earlier_version_are_made_again(dataset):
 
 
 @pytest.mark.parametrize("note", [None, "Created with GIMP"])
-def test_maps_made_elsewhere_are_kept(dataset, note):
+def test_maps_made_elsewhere_are_kept(dataset, note, caplog):
     foreign = np.repeat(np.arange(4, dtype=np.uint8), 20)[None].repeat(40, 0)
     write_png(dataset / "superpixel" / "00003.png", foreign, note=note)
     generate(dataset)
     assert np.array_equal(pixels(dataset / "superpixel" / "00003.png"), foreign)
     regions = json.loads((dataset / "superpixel" / "train.dict").read_text())
     assert regions["superpixel/00003.png"] == [0, 1, 2, 3]
+    assert not caplog.records
+    lines = 255 * ((np.arange(40) % 20 == 9)[:, None] | (np.arange(80) % 20 == 9))
+    write_png(dataset / "superpixel" / "00003.png", lines.astype(np.uint8), note=note)
+    generate(dataset)
+    assert "00003.png: has two values, one of them on narrow lines" in caplog.text
 
 
 def test_a_run_on_some_images_leaves_the_others_in_the_dictionary(dataset, capsys):

@@ -89,6 +89,9 @@ def test_own_list_is_made_kept_and_found(tmp_path):
     (tmp_path / "train.txt").write_text("/SegNet/images/1.png /SegNet/labels/1.png\n")
     with pytest.raises(UserError, match=r"2 columns; .* if another program made .*, move it away"):
         find_or_make_datalist(info, tmp_path, "train")
+    (tmp_path / "train.txt").write_text("1\n2\n")  # as VOC's
+    with pytest.raises(UserError, match=r"none of the 2 images .*/1; if another program .*, move"):
+        find_or_make_datalist(info, tmp_path, "train", columns=1)
     (tmp_path / "train.txt").write_text("labels/2.png images/2.png superpixel/2.png\n")
     with pytest.raises(UserError, match="its columns are label, image, superpixel;"):
         find_or_make_datalist(info, tmp_path, "train", tmp_path / "train.txt")
@@ -321,6 +324,10 @@ def test_a_target_of_which_some_images_have_labels_is_listed_whole(tmp_path, cap
     (tmp_path / "train.txt").write_text("images/1.png - superpixel/1.png\n")
     with pytest.raises(UserError, match="none of 1 GTA5 train images has a label; expected label"):
         find_or_make_datalist(info, tmp_path, "train")
+    (tmp_path / "train.txt").unlink()
+    (tmp_path / "val.txt").write_text("images/2.png -\n")  # a split that info.json does not know
+    with pytest.raises(UserError, match=r"none of 1 GTA5 val images has a label \(listed .*; name"):
+        find_or_make_datalist(info, tmp_path, "val", columns=2)
 
 
 def test_a_split_inside_another_is_not_part_of_it(tmp_path):

@@ -1,13 +1,17 @@
 """Domains of one experiment: the same classes, regions and areas, and what needs which maps."""
 
 import json
+import re
 from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from skimage.segmentation import find_boundaries
 
 import train_ADA
+from data_preprocessing.slic import slic
 from dataloader.datalist import write_datalist
 from dataloader.dataset_info import INIT_DATA, load_dataset
 from dataloader.domain import Domain, agree_on_classes, load_domains
@@ -111,6 +115,39 @@ def test_maps_of_one_region_each_are_told_of(tmp_path, caplog, value, told):
         write_png(Path(item.superpixel), np.array([[0, value]], np.uint8))
     Domain(load_dataset("cityscapes"), str(tmp_path), items).with_regions("train")
     assert ("0.png and 1 other superpixel maps have one region each" in caplog.text) == told
+
+
+def lines(ids: np.ndarray) -> np.ndarray:
+    return 255 * find_boundaries(ids).astype(np.uint8)
+
+
+def smoothed(ids: np.ndarray) -> np.ndarray:
+    small = Image.fromarray(np.ascontiguousarray(ids[::2, ::2]))
+    return np.asarray(small.resize(ids.shape[::-1], Image.Resampling.BILINEAR))
+
+
+@pytest.mark.parametrize(
+    ("draw", "told"),
+    [
+        (np.asarray, ""),
+        (lambda ids: np.uint8(ids > 20), ""),
+        (lambda ids: np.uint8(ids == 20), ""),
+        (lines, r"two values, one of them on narrow lines, .* \(3 of 3 superpixel maps looked at"),
+        (smoothed, "0.png and 2 other superpixel maps: at many borders lies a pixel of an id"),
+    ],
+)
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_maps_of_boundaries_or_resized_ones_are_told_of(tmp_path, caplog, draw, told, shuffled):
+    """Good ones pass quietly: of SLIC, of two regions, in any order of ids."""
+    rng = np.random.default_rng(0)
+    items = [Item("", "", str(tmp_path / f"{i}.png")) for i in range(3)]
+    for item in items:
+        noise = rng.integers(0, 256, (12, 16, 3), np.uint8)
+        ids = slic(np.asarray(Image.fromarray(noise).resize((240, 180))))
+        table = rng.permutation(256).astype(np.uint8) if shuffled else np.arange(256, dtype="u1")
+        write_png(Path(item.superpixel), draw(table[ids]))
+    Domain(load_dataset("cityscapes"), str(tmp_path), items).with_regions("train")
+    assert re.search(told, caplog.text) if told else not caplog.records
 
 
 @pytest.fixture()

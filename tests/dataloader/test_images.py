@@ -2,6 +2,7 @@
 
 import os
 import struct
+import tracemalloc
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,7 @@ from dataloader.datalist import Item
 from dataloader.dataset_info import load_dataset
 from dataloader.file_checks import check_files, warn_if_turned
 from dataloader.images import (
+    count_values,
     fit_label,
     read_edges,
     read_head,
@@ -26,6 +28,7 @@ from dataloader.images import (
     read_superpixels,
     read_train_ids,
 )
+from dataloader.regions import region_areas
 from utils.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -531,3 +534,18 @@ def test_height_and_width_in_the_wrong_order_are_warned_of(tmp_path, caplog, siz
     OTHER.rotate(90, expand=True).save(items[1].image)  # some cameras stand upright
     warn_if_turned(items, size)
     assert not caplog.text
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+def test_values_of_large_maps_are_counted_in_little_memory(dtype):
+    """``np.bincount`` alone makes 8 bytes of each pixel, and eight threads count."""
+    ids = (np.arange(6_000_000) % 251).astype(dtype).reshape(2000, 3000)
+    wanted = dict(enumerate(np.bincount(ids.ravel()).tolist()))
+    if dtype == np.int16:
+        ids[:, :251], wanted = -1, {region: n - 2000 for region, n in wanted.items()}
+    tracemalloc.start()
+    assert region_areas(ids) == wanted
+    counts = count_values(ids.T.astype(np.uint16), 1 << 16)
+    assert tracemalloc.get_traced_memory()[1] < 6 * ids.size
+    tracemalloc.stop()
+    assert counts[: len(wanted)].tolist() == [*wanted.values()]

@@ -83,6 +83,23 @@ def test_turned_labels_are_told_of(look, flip, name):
     assert f"0.jpg better when it is {name} (3 of 3 labels looked at are such); save" in look(flip)
 
 
+@pytest.mark.parametrize(
+    ("turn", "name"),
+    [
+        (np.transpose, "transposed"),
+        (lambda label: np.rot90(label, 2).T, "transposed and turned by 180 degrees"),
+        (np.rot90, "turned by 90 degrees to the right"),
+        (lambda label: np.rot90(label, -1), "turned by 90 degrees to the left"),
+    ],
+)
+def test_quarter_turns_of_square_images_are_told_of(tmp_path, caplog, turn, name):
+    blocks = np.random.default_rng(0).integers(0, 19, (8, 8), np.uint8).repeat(20, 0).repeat(20, 1)
+    blocks = blocks[10:, 4:154]  # another grid from each side
+    assert not said_of(tmp_path, caplog, 13 * blocks, IDS[blocks])
+    said = said_of(tmp_path, caplog, 13 * blocks, np.ascontiguousarray(turn(IDS[blocks])))
+    assert f"0.png better when it is {name} (1 of 1" in said
+
+
 def test_labels_of_a_photo_as_its_camera_stored_it_are_told_of(look):
     said = look(np.s_[::-1, ::-1], exif=3, count=1)
     assert "(1 of 1 labels looked at are such); the image is shown as its EXIF" in said
