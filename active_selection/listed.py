@@ -11,7 +11,7 @@ from dataloader.datalist import read_datalist
 from dataloader.domain import Domain
 from dataloader.item import shown
 from dataloader.oracle import Annotations
-from dataloader.relocation import Moves
+from dataloader.relocation import Moves, moves_of
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,8 @@ def warn_of_start(
     warn_of_unlisted(datalist, active_set, target)
     for domain, prefix in ((source, "src"), (target, "trg")):
         given = getattr(args, f"{prefix}_datalist")
-        warn_of_other_list(datalist, domain, f"--{prefix}_datalist", given, args.relocate)
+        moves = moves_of(args.relocate, prefix)
+        warn_of_other_list(datalist, domain, f"--{prefix}_datalist", given, moves)
         if not args.relocate:
             warn_of_other_root(datalist, domain, f"--{prefix}_data_dir")
 

@@ -30,16 +30,18 @@ situations. The log and the metrics are never read; a continued run repeats some
 
 import logging
 from argparse import Namespace
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from active_selection.phases import selection_path
 from active_selection.strategies import STRATEGIES
-from dataloader.relocation import Moves, renamed
+from dataloader.relocation import renamed
 from utils.errors import UserError
 from utils.files import read_json, remove_folder, remove_temporaries
 from utils.resume import StateFile
+from utils.resume_flags import MovedSince
 from utils.safe_pickle import load_pickle, save_pickle
 
 log = logging.getLogger(__name__)
@@ -149,21 +151,32 @@ class RunFolder:
         for folder in (self.path, self.record(0).parent, self.features):
             remove_temporaries(folder)
 
-    def move_data(self, moves: Moves) -> None:
-        """Let all datalists and selections name data where they were moved to.
-
-        Args:
-            moves: pairs (OLD, NEW) of folders.
-        """
-        if not moves:
-            return
-        for path in [*self.path.glob("datalist_*.pkl"), *self.path.glob("*_selection_*.pkl")]:
-            try:
-                save_pickle(path, renamed(load_pickle(path), moves))
-            except UserError as error:  # of a round that is done: it matters to reports alone
-                log.warning("%s; it still names the old place of the data", error)
+    def move_data(self, moves: Sequence[MovedSince]) -> None:
+        """Let all datalists and selections name data where they were moved to."""
+        of = {prefix: [(old, new)] for prefix, old, new in moves}
+        source, target = of.get("src", []), of.get("trg", [])
+        if source or target:
+            for path in self.path.glob("datalist_*.pkl"):
+                _rewrite(
+                    path,
+                    lambda listed: {
+                        key: renamed(value, source if key.startswith("src") else target)
+                        for key, value in listed.items()
+                    },
+                )
+        if target:
+            for path in self.path.glob("*_selection_*.pkl"):
+                _rewrite(path, lambda selected: renamed(selected, target))
 
     def clean_up(self) -> None:
         """Remove the files that only ``--resume`` needs."""
         self.state(0).remove()
         remove_folder(self.taken)
+
+
+def _rewrite(path: Path, change: Callable[[Any], Any]) -> None:
+    """Change the content of a pickle; one that is damaged stays, and is warned of."""
+    try:
+        save_pickle(path, change(load_pickle(path)))
+    except (UserError, AttributeError) as error:  # of a round that is done: reports alone read it
+        log.warning("%s: still names the old place of the data (%s)", path, error)

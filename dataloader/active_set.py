@@ -13,7 +13,7 @@ from typing import Any
 
 from dataloader.datalist import check_listed_once
 from dataloader.item import ABSENT, Item, shown
-from dataloader.relocation import Locator, Moves
+from dataloader.relocation import Locator, Moves, moves_of
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle, save_pickle
 
@@ -180,8 +180,8 @@ class ActiveSet:
         for domain, listed in (("source", source), ("target", in_pool + in_labelled)):
             if not listed:
                 raise UserError(f"{path}: it holds no {domain} images")
-        source = _located(source, Locator(src_root, moves, path))
-        locate = Locator(trg_root, moves, path)
+        source = _located(source, Locator(src_root, moves_of(moves, "src"), path))
+        locate = Locator(trg_root, moves_of(moves, "trg"), path)
         in_pool, in_labelled = (_located(listed, locate) for listed in (in_pool, in_labelled))
         if not all(item.superpixel for item in in_pool + in_labelled):
             raise UserError(f"{path}: a target image has no superpixel path; mend the datalist")

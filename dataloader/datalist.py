@@ -231,9 +231,9 @@ def find_or_make_datalist(
             items = read(own)
         except WrongColumns as error:
             raise UserError(f"{error}; {remedy}") from error
-        if not any(os.path.isfile(item.image) for item in items):  # noqa: PTH113 - of many names
+        if not any(map(os.path.isfile, (name for item in items for name in item[:2]))):
             raise UserError(
-                f"{own}: none of the {len(items)} images that it lists is there, the first is "
+                f"{own}: nothing of the {len(items)} images that it lists is there, the first is "
                 f"{shown(items[0].image)}; {remedy}"
             )
         check_own_list(own, items, info, root, split, need_label and columns > 1)

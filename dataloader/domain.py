@@ -26,6 +26,7 @@ from dataloader.loaders import evaluation_loader
 from dataloader.map_check import warn_of_other_maps
 from dataloader.pairing import check_apart, check_pairing
 from dataloader.regions import Regions, check_maps, load_regions
+from dataloader.relocation import moves_of
 from dataloader.turned_labels import warn_if_labels_turned
 from utils.distributed import SINGLE, World
 from utils.errors import NoLabels, UserError
@@ -148,7 +149,8 @@ def load_domain(
     if items is None:
         needed = max((Item._fields.index(column) for column in columns), default=0) + 1
         need_label = "label" in columns
-        items = find_or_make_datalist(info, root, split, path, args.relocate, needed, need_label)
+        moves = moves_of(args.relocate, prefix)
+        items = find_or_make_datalist(info, root, split, path, moves, needed, need_label)
     check_files(items, info, *columns)
     if "label" in columns:
         check_pairing(items, info, root)

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 from dataloader.item import CONTROL, shown
 from utils.errors import UserError
+from utils.resume_flags import MovedSince
 
 log = logging.getLogger(__name__)
 
-Moves = Sequence[tuple[str, str]]
-"""Pairs (OLD, NEW): folder OLD in a datalist is folder NEW on this machine."""
+Moves = Sequence[tuple[str, str] | MovedSince]
+"""Pairs (OLD, NEW): folder OLD in a datalist is folder NEW on this machine. What is found so may
+have moved since."""
 
 SAME = "/"
 MAX_SEARCHES = 100
@@ -35,7 +37,7 @@ class _Rule(NamedTuple):
 
     def apply(self, path: str) -> str | None:
         """Return the path on this machine; None if it is not below ``old``."""
-        return moved(_with_slashes(path) if self.windows else path, self.old, self.new)
+        return _moved(_with_slashes(path) if self.windows else path, self.old, self.new)
 
 
 class Locator:
@@ -59,7 +61,8 @@ class Locator:
 
     def __init__(self, root: str | Path, moves: Moves, source: str | Path):
         self.root = os.path.abspath(root)
-        self.moves = list(moves)
+        self.moves = [move for move in moves if not isinstance(move, MovedSince)]
+        self.since = [(m.old, m.new) for m in moves if isinstance(m, MovedSince)]
         self.source = source
         self.rules: dict[tuple[str, bool], _Rule] = {}
         self.searches: Counter[tuple[str, bool]] = Counter()
@@ -80,24 +83,22 @@ class Locator:
                 f"{self.source}: {shown(path)} holds a control character; rename the file"
             )
         if named := self._moved_by_user(path):
-            return named
+            return renamed(named, self.since)
         folder = posixpath.dirname(_with_slashes(path)), "\\" in path
         if folder not in self.rules and self.searches[folder] < MAX_SEARCHES:
             self.searches[folder] += 1
             self._learn(folder, path)
         known = [self.rules[folder]] if folder in self.rules else self._by_preference(path)
         located = next(filter(None, (rule.apply(path) for rule in known)), path)
-        located = os.path.abspath(os.path.join(self.root, located))
+        located = renamed(os.path.abspath(os.path.join(self.root, located)), self.since)
         self.located.add(located)
         return located
 
     def _moved_by_user(self, path: str) -> str | None:
         """Return the path after the first of the user's moves that applies; None if none does."""
         for old, new in self.moves:
-            literal = moved(path, old, new)
-            slashes = moved(_with_slashes(path), _with_slashes(old), new)
-            if moved(path, new, old) and _is_file(path):  # NEW may be a folder in OLD
-                return path
+            literal = _moved(path, old, new)
+            slashes = _moved(_with_slashes(path), _with_slashes(old), new)
             if literal or slashes:
                 found = literal if literal and (_is_file(literal) or not slashes) else slashes
                 return os.path.abspath(found)
@@ -136,7 +137,12 @@ class Locator:
             log.info("%s: its paths lie below the working directory", self.source)
 
 
-def renamed(value: Any, moves: Moves) -> Any:
+def moves_of(moves: Moves, prefix: str) -> Moves:
+    """Return the moves that concern a domain: src, trg or val."""
+    return [m for m in moves if not isinstance(m, MovedSince) or m.prefix == prefix]
+
+
+def renamed(value: Any, moves: Sequence[tuple[str, str]]) -> Any:
     """Return the content of a file with all paths in OLD replaced by those in NEW.
 
     Paths that lie in NEW already stay.
@@ -144,30 +150,31 @@ def renamed(value: Any, moves: Moves) -> Any:
     Args:
         value: of dicts, lists, tuples and strings, which hold absolute paths, separated by commas
             if they are several; anything else stays.
-        moves: pairs (OLD, NEW); if an OLD lies in another one, it comes first.
+        moves: pairs (OLD, NEW) of folders.
     """
     if isinstance(value, dict):
         return {renamed(key, moves): renamed(entry, moves) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(renamed(entry, moves) for entry in value)
-    return _renamed(value, moves) if isinstance(value, str) else value
+    return _renamed(value, moves) if moves and isinstance(value, str) else value
 
 
-def _renamed(text: str, moves: Moves) -> str:
+def _renamed(text: str, moves: Sequence[tuple[str, str]]) -> str:
     new_of = dict(moves)
 
     def put(found: re.Match[str]) -> str:
         new = new_of[found[2]]
         return found[0] if text.startswith(f"{new}/", found.start(2)) else f"{found[1]}{new}/"
 
-    return re.sub(rf"(^|,)({'|'.join(map(re.escape, new_of))})/", put, text)
+    olds = "|".join(map(re.escape, sorted(new_of, key=len, reverse=True)))
+    return re.sub(rf"(^|,)({olds})/", put, text)
 
 
 def _with_slashes(path: str) -> str:
     return path.replace("\\", "/")
 
 
-def moved(path: str, old: str, new: str) -> str | None:
+def _moved(path: str, old: str, new: str) -> str | None:
     """Return ``path`` with ``new`` in place of ``old``; None if it is not below ``old``."""
     if old == new or not old:
         return os.path.join(new, path) if os.path.isabs(path) == bool(old) else None  # noqa: PTH117

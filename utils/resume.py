@@ -22,7 +22,7 @@ from utils.checkpoint import load_weights, read_plain, require_keys, write_tenso
 from utils.distributed import World
 from utils.errors import UserError
 from utils.files import read_json, remove_temporaries, write_json
-from utils.resume_flags import CHANGES_ROUNDING, FREE_FLAGS, GROWS, MOVES_WITH_DATA
+from utils.resume_flags import CHANGES_ROUNDING, FREE_FLAGS, GROWS, MOVES_WITH_DATA, MovedSince
 from utils.steps import SupervisedStep
 from utils.validation import Scores
 
@@ -46,15 +46,15 @@ class RunSettings:
         ranks: number of processes, which share a batch: what counts is the size of the whole batch.
 
     Attributes:
-        moves: pairs (OLD, NEW) of folders: data that lay in OLD when the run was stopped lie in NEW
-            now. Known after :meth:`check`.
+        moves: of domains whose data were moved since the run was stopped. Known after
+            :meth:`check`.
     """
 
     def __init__(self, args: Namespace, script: str, default: Callable[[str], Any], ranks: int = 1):
         self.default = default
         self.ranks = ranks
         self.before: dict[str, Any] = {}
-        self.moves: list[tuple[str, str]] = []
+        self.moves: list[MovedSince] = []
         self.path = args.model_save_dir / f"{script}_settings.json"
         self.flags = {k: str(v) for k, v in vars(args).items() if k not in FREE_FLAGS}
         if ranks > 1:
@@ -95,7 +95,8 @@ class RunSettings:
         """
         remove_temporaries(self.path.parent)
         machine = machine_facts() | {"processes": str(self.ranks)}
-        value = {"flags": self.flags, "machine": machine, "data": data or {}}
+        value = {"flags": self.flags, "roots": self._roots(), "machine": machine}
+        value["data"] = data or {}
         write_json(self.path, value, indent=1)
 
     @property
@@ -111,7 +112,7 @@ class RunSettings:
         if not isinstance(flags, dict):
             raise UserError(f"{self.path}: no settings of a run; {remedy}")
         self.before = before
-        self.moves = self._moves(flags)
+        self.moves = self._find_moves(flags)
         for name, value in self.flags.items():
             old = flags.get(name, str(self.default(name)))  # a flag that was not there then
             if name == GROWS or _mean_the_same(old, value) or self._is_moved(name, old, value):
@@ -134,28 +135,38 @@ class RunSettings:
                 )
         self._warn_of_another_machine()
 
-    def _moves(self, flags: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """The folders that the data were moved from and to, the deepest first.
+    def _roots(self) -> dict[str, str]:
+        """Absolute folder of the data of each domain, by its prefix."""
+        end = "_data_dir"
+        return {
+            name.removesuffix(end): os.path.abspath(value)
+            for name, value in self.flags.items()
+            if name.endswith(end)
+        }
+
+    def _find_moves(self, flags: Mapping[str, Any]) -> list[MovedSince]:
+        """The domains whose data lie elsewhere than they did.
 
         That they are the same data is checked when they are read (:mod:`dataloader.data_record`).
         """
-        moves = {}
-        for prefix in self.data:
-            name = f"{prefix}_data_dir"
-            before, now = flags.get(name), self.flags.get(name)
-            if isinstance(before, str) and now and not _mean_the_same(before, now):
-                moves[os.path.abspath(before)] = os.path.abspath(now)
-        for old, new in moves.items():
-            log.info("--resume: what lay in %s before is read from %s", old, new)
-        return sorted(moves.items(), key=lambda move: len(move[0]), reverse=True)
+        before, moves = self.before.get("roots", {}), []
+        for prefix, new in self._roots().items():
+            old = before.get(prefix) if isinstance(before, dict) else None
+            old = old or flags.get(f"{prefix}_data_dir")  # of an older version
+            if prefix in self.data and isinstance(old, str) and os.path.abspath(old) != new:
+                moves.append(MovedSince(prefix, os.path.abspath(old), new))
+                log.info("--resume: what --%s_data_dir had in %s is read from %s", *moves[-1])
+        return moves
 
     def _is_moved(self, name: str, before: Any, now: str) -> bool:
-        """Whether a flag names the data's folder, or a file that was moved with it."""
+        """Whether a flag names a domain's folder, or a file that was moved with it."""
         prefix, _, kind = name.partition("_")
         if kind not in MOVES_WITH_DATA or prefix not in self.data or not isinstance(before, str):
             return False
-        return any(
-            os.path.relpath(before, old) == os.path.relpath(now, new) for old, new in self.moves
+        return kind == "data_dir" or any(
+            os.path.relpath(before, old) == os.path.relpath(now, new)
+            for moved, old, new in self.moves
+            if moved == prefix
         )
 
     def _warn_of_another_machine(self) -> None:

@@ -1,5 +1,7 @@
 """Flags that may differ between a run and its continuation with ``--resume``."""
 
+from typing import NamedTuple
+
 FREE_FLAGS = {
     "model_save_dir",
     "config",
@@ -25,3 +27,16 @@ on its batch in the last digits alone."""
 MOVES_WITH_DATA = ("data_dir", "datalist", "dataset")
 """Of each domain: data that were moved as a whole are the same data."""
 MAY_DIFFER = {*FREE_FLAGS, GROWS, CHANGES_ROUNDING}
+
+
+class MovedSince(NamedTuple):
+    """The data of a domain lay in another folder when a stopped run wrote its files.
+
+    Attributes:
+        prefix: of the domain's flags: src, trg or val.
+        old, new: absolute folders, then and now.
+    """
+
+    prefix: str
+    old: str
+    new: str

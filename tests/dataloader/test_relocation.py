@@ -8,7 +8,8 @@ import pytest
 
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import Item, read_datalist
-from dataloader.relocation import Locator, renamed
+from dataloader.relocation import Locator, moves_of, renamed
+from utils.resume_flags import MovedSince
 
 NAMES = ["images/a/1.png", "labels/a/1.png", "superpixel/a/1.png"]
 
@@ -69,14 +70,17 @@ def test_moves_of_the_user_go_first(root, tmp_path):
     assert Locator(root, [("/", "/mnt")], "list")("/a/b.png") == "/mnt/a/b.png"
 
 
-def test_a_move_into_the_old_folder_is_made_once(tmp_path):
-    """What a stopped run has moved already lies in OLD, too."""
+def test_data_that_moved_since(tmp_path):
+    """After the user's own rule; into a folder of the old one, too; if the old ones are there."""
     old, new = tmp_path / "old", tmp_path / "old" / "new"
-    (new / "train").mkdir(parents=True)
-    (new / "train" / "a.png").touch()
-    locate = Locator(new, [(str(old), str(new))], "list.txt")
-    for place in (old, new):
-        assert locate(f"{place}/train/a.png") == f"{new}/train/a.png"
+    for root in (old, new):
+        (root / "train").mkdir(parents=True)
+        (root / "train" / "a.png").touch()
+    since = [MovedSince("trg", str(old), str(new)), MovedSince("src", "/x", "/y")]
+    locate = Locator(new, moves_of([("/their", str(old)), *since], "trg"), "list.txt")
+    for path in (f"{old}/train/a.png", f"{new}/train/a.png", "/their/train/a.png", "train/a.png"):
+        assert locate(path) == f"{new}/train/a.png"
+    assert locate("/x/train/b.png") == "/x/train/b.png"
 
 
 def test_content_of_a_file_with_paths_is_renamed():

@@ -265,7 +265,7 @@ def test_data_that_moved_while_the_run_was_stopped(script, toy_city, warmed_up, 
         for image in old.rglob("*.png"):
             image.write_bytes(b"")
     out = script(f"{commands(places[-1], exp)[1]} --resume")
-    assert f"what lay in {places[1]}/GTA5 before is read from {places[2]}/GTA5" in out
+    assert f"--src_data_dir had in {places[1]}/GTA5 is read from {places[2]}/GTA5" in out
     for path in (*unbroken.glob("*.tar"), *unbroken.glob("datalist_01.pkl")):
         expected = path.read_bytes()
         if path.suffix == ".pkl":

@@ -16,7 +16,7 @@ from dataloader.loaders import TrainingLoader, training_loader
 from utils.errors import UserError
 from utils.optim import segmentation_optimizer
 from utils.resume import Progress, RunSettings, StateFile, random_cuda, set_random_cuda
-from utils.resume_flags import CHANGES_ROUNDING, MAY_DIFFER
+from utils.resume_flags import CHANGES_ROUNDING, MAY_DIFFER, MovedSince
 from utils.runtime import Runtime
 from utils.steps import SupervisedStep
 from utils.validation import Scores
@@ -128,7 +128,7 @@ def test_data_may_have_moved(tmp_path):
         parser = train_ADA.parser()
         return RunSettings(parser.parse_args(words), "train_ADA", parser.get_default)
 
-    def resumed(*given: str) -> list[tuple[str, str]]:
+    def resumed(*given: str) -> list[MovedSince]:
         settings = run(*given)
         assert settings.check(True, []) is True
         settings.write({"trg": {}, "val": {}})
@@ -139,8 +139,28 @@ def test_data_may_have_moved(tmp_path):
     for other in (("/two", "/two/b.txt"), ("/one", "/one/a.txt", "/gta2")):
         with pytest.raises(UserError, match=r"--(val_datalist|src_data_dir) is"):
             resumed(*other)
-    assert resumed("/two", "/two/a.txt") == [("/one", "/two")]
-    assert resumed("/two/2", "/two/2/a.txt") == [("/two", "/two/2")]
+    assert resumed("/two", "/two/a.txt") == [("trg", "/one", "/two"), ("val", "/one", "/two")]
+    moved = resumed("/two/2", "/two/2/a.txt")
+    assert moved == [("trg", "/two", "/two/2"), ("val", "/two", "/two/2")]
+
+
+def test_one_of_two_domains_may_have_moved(tmp_path, monkeypatch):
+    """Though both lay in one folder, which was given relative to another working directory."""
+    (tmp_path / "x").mkdir()
+
+    def run(trg: str, val: str) -> RunSettings:
+        words = ["-p", str(tmp_path), "--init_checkpoint", "c.tar", "--src_data_dir", "/gta"]
+        parser = train_ADA.parser()
+        words += ["--trg_data_dir", trg, "--val_data_dir", val]
+        return RunSettings(parser.parse_args(words), "train_ADA", parser.get_default)
+
+    monkeypatch.chdir(tmp_path)
+    run("city", "city").write({"src": {}, "trg": {}, "val": {}})
+    assert run("./city/", str(tmp_path / "city")).check(True, []) is True
+    monkeypatch.chdir(tmp_path / "x")
+    settings = run("/fast", f"{tmp_path}/city")
+    assert settings.check(True, []) is True
+    assert settings.moves == [("trg", f"{tmp_path}/city", "/fast")]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"flags": 3}', "null"])
