@@ -163,7 +163,7 @@ def run_rounds(args: Namespace, folder: RunFolder, world: World) -> None:
         log.info("the rounds in %s are finished", folder.path)
         return
     log.info("flags beside the defaults: %s", parser().changed(args))
-    experiment = Experiment(settings.with_moves(args, world), folder, first_round, world)
+    experiment = Experiment(settings.with_moves(args, world), folder, first_round, world, continued)
     accept = args.accept_changed_data
     data = check_and_describe(experiment.domains, settings.data, world, accept)
     if world.is_main:

@@ -38,7 +38,7 @@ from utils.errors import run
 from utils.files import locked_folder
 from utils.job import joined
 from utils.logs import start_log
-from utils.optim import discriminator_optimizer, segmentation_optimizer
+from utils.optim import discriminator_optimizer, highest_rate, segmentation_optimizer
 from utils.parser import COUNT, Parser
 from utils.recorder import Step
 from utils.resume import RunSettings, StateFile
@@ -97,9 +97,10 @@ def warn_of_start(args: Namespace) -> None:
     """Warn of a training that cannot learn much from how it starts."""
     if args.ramp_itrs > args.total_itrs:
         log.warning(
-            "--ramp_itrs %d: learning rates rise for longer than --total_itrs %d, "
-            "and end at %.0f %% of --train_lr; give fewer",
-            *(args.ramp_itrs, args.total_itrs, 100 * args.total_itrs / args.ramp_itrs),
+            "--ramp_itrs %d: learning rates rise for longer than --total_itrs %d, and reach "
+            "%.2g %% of --train_lr at most; give fewer",
+            *(args.ramp_itrs, args.total_itrs),
+            100 * highest_rate(args.total_itrs, args.ramp_itrs),
         )
     if args.freeze_bn and args.backbone_weights == "none" and not args.init_checkpoint:
         log.warning(

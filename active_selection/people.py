@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 FATES = {"answered": "labelled", "void": "labelled", "skipped": "dropped", "missing": "pool"}
 """Where an answer puts its region; see :meth:`ActiveSet.settle`."""
+IMPORT_TAKES = 60.0  # seconds, at most
 
 
 def settle_answers(
@@ -46,7 +47,7 @@ def settle_answers(
     if missing and not accept_partial:
         images = len({path for path, _ in missing})
         raise UserError(
-            f"{oracle.folder}: {len(missing)} of {len(asked)} regions in {images} images are not "
+            f"{oracle.name}: {len(missing)} of {len(asked)} regions in {images} images are not "
             f"answered, the first in {_image(oracle, missing[0])}; import more answers "
             "with annotation/import.py, which lists those that are missing, or put them back into "
             "the pool with --accept_partial"
@@ -72,23 +73,33 @@ def settle_answers(
 
 
 def open_oracle(
-    args: Namespace, labels: Path, target: Domain, active_set: ActiveSet, datalist: Path | None
+    args: Namespace,
+    folder: RunFolder,
+    target: Domain,
+    active_set: ActiveSet,
+    datalist: Path | None,
+    continued: bool,
+    world: World,
 ) -> GroundTruth:
     """The oracle that --oracle names, which must know what the active set says of people.
 
     Args:
         args: the flags of ``train_ADA.py``.
-        labels: folder of people's answers.
+        folder: of the run.
         target: the target, with its regions.
         active_set: read from ``datalist``.
         datalist: for the error line.
+        continued: whether the run was stopped, perhaps in a round that has a copy of the answers.
+        world: the ranks.
 
     Raises:
         UserError: there is no answer for a labelled region, or people are asked for regions that
             label files are to label.
     """
     if args.oracle == "people":
-        oracle = Annotations(target, labels)
+        if not world.on_main(lambda: continued and not active_set.asked and folder.taken.is_dir()):
+            world.on_main(copy_answers, folder, target)
+        oracle = read_copy(folder, target, world)
         _check_labelled(active_set, oracle)
         return oracle
     if active_set.asked and not args.accept_partial:
@@ -96,9 +107,48 @@ def open_oracle(
             f"{datalist}: people are asked for regions of it; go on with --oracle people, or put "
             "these regions back into the pool with --accept_partial"
         )
-    if labels.exists():
-        log.warning("%s: is not read, since labels come from files; see --oracle", labels)
+    if folder.answers.exists():
+        log.warning("%s: is not read, since labels come from files; see --oracle", folder.answers)
     return GroundTruth(target)
+
+
+def copy_answers(folder: RunFolder, target: Domain) -> None:
+    """Copy people's answers for a round to train on, whatever is imported meanwhile.
+
+    Raises:
+        UserError: an answer's label map is gone, an import does not come to its end, or the disk
+            refuses.
+    """
+    new = folder.taken.with_name(f".{folder.taken.name}.new")
+    with locked_folder(folder.annotation, "-p", IMPORT_TAKES):
+        Annotations(target, folder.answers)  # checked where people can mend them
+        try:
+            remove_folder(new)
+            if folder.answers.is_dir():
+                shutil.copytree(folder.answers, new)
+            else:
+                new.mkdir()
+            remove_folder(folder.taken)
+            new.rename(folder.taken)
+        except OSError as error:
+            raise UserError(
+                f"{folder.taken}: cannot be written ({error.strerror or error}); free space"
+            ) from error
+
+
+def read_copy(folder: RunFolder, target: Domain, world: World) -> Annotations:
+    """Return the answers that a round is trained on, on all ranks.
+
+    Raises:
+        UserError: the copy is damaged, or another one on another rank.
+    """
+    oracle = Annotations(target, folder.taken, folder.answers)
+    if other := world.first_other(oracle.state):
+        raise UserError(
+            f"{oracle.name}: rank {other[0]} has other answers there than rank 0; with --oracle "
+            "people, -p must be on a disk that all machines share"
+        )
+    return oracle
 
 
 def take_answers(
@@ -106,8 +156,7 @@ def take_answers(
 ) -> int:
     """Before round ``n``, label what people were asked for and have answered.
 
-    The record and datalist of the round before then hold the outcome, and a copy the answers, so
-    that later imports change nothing of the round.
+    The record and datalist of the round before then hold the outcome.
 
     Args:
         n: number of the round.
@@ -121,50 +170,16 @@ def take_answers(
     """
     record = folder.read_record(n - 1) or {}
     answers = record.get("answers", {})
-    asked = bool(active_set.asked)
-    if asked:
+    if active_set.asked:
         answers = settle_answers(active_set, oracle, accept_partial)
-    if isinstance(oracle, Annotations):
-        _copy_answers(active_set, oracle, folder)
-    if asked:
         if record:
             write_json(folder.record(n - 1), record | {"answers": answers}, indent=1)
         active_set.save(folder.datalist(n - 1))
-    return answers.get("skipped_pixels", 0)
-
-
-def _copy_answers(active_set: ActiveSet, oracle: Annotations, folder: RunFolder) -> None:
-    """Copy the answers for a round that begins; one that goes on has its copy."""
-    latest = oracle
-    if oracle.folder == folder.taken:
+    if isinstance(oracle, Annotations):
         tell_of_corrections(folder.answers, folder.taken)
-        latest = Annotations(oracle.domain, folder.answers)
-    else:
-        take_copy(folder.answers, folder.taken)
-    warn_of_unused(active_set, latest)
-    warn_of_changed(active_set, oracle)
-
-
-def take_copy(answers: Path, taken: Path) -> None:
-    """Copy people's answers for a round to train on, whatever is imported meanwhile.
-
-    Raises:
-        UserError: an import is at work, or the disk refuses.
-    """
-    new = taken.with_name(f".{taken.name}.new")
-    with locked_folder(answers.parent, "-p"):
-        try:
-            remove_folder(new)
-            if answers.is_dir():
-                shutil.copytree(answers, new)
-            else:
-                new.mkdir()
-            remove_folder(taken)
-            new.rename(taken)
-        except OSError as error:
-            raise UserError(
-                f"{taken}: cannot be written ({error.strerror or error}); free space"
-            ) from error
+        warn_of_unused(active_set, Annotations(oracle.domain, folder.answers))
+        warn_of_changed(active_set, oracle)
+    return answers.get("skipped_pixels", 0)
 
 
 def tell_of_corrections(answers: Path, taken: Path) -> None:
@@ -184,21 +199,12 @@ def tell_of_corrections(answers: Path, taken: Path) -> None:
         )
 
 
-def check_same_answers(oracle: Annotations, world: World) -> None:
-    """Raise a :class:`UserError` if a rank has other answers of people than rank 0."""
-    if other := world.first_other(oracle.state):
-        raise UserError(
-            f"{oracle.folder}: rank {other[0]} has other answers there than rank 0; with --oracle "
-            "people, -p must be on a disk that all machines share"
-        )
-
-
 def _check_labelled(active_set: ActiveSet, oracle: Annotations) -> None:
     """Raise a :class:`UserError` if a region is labelled of which there is no answer."""
     labelled = sorted(active_set.labelled_regions)
     if lost := _unanswered(labelled, oracle):
         raise UserError(
-            f"{oracle.folder}: has no answers for {len(lost)} of {len(labelled)} labelled regions, "
+            f"{oracle.name}: has no answers for {len(lost)} of {len(labelled)} labelled regions, "
             f"the first in {_image(oracle, lost[0])}; import them again, or copy the folder "
             "annotation of the run that labelled them"
         )
@@ -218,7 +224,7 @@ def warn_of_unused(active_set: ActiveSet, oracle: Annotations) -> None:
         log.warning(
             "%s: %d answered regions are not trained on, the first in %s: they had no answer when "
             "the run went on (%d, which count once they are asked for again), or were skipped (%d)",
-            *(oracle.folder, len(unused), _image(oracle, unused[0]), in_pool),
+            *(oracle.name, len(unused), _image(oracle, unused[0]), in_pool),
             len(unused) - in_pool,
         )
 
@@ -237,7 +243,7 @@ def warn_of_changed(active_set: ActiveSet, oracle: Annotations) -> None:
             "%s: %d of %d labelled regions have other labels than were imported, the first in %s "
             "(%d pixels with a class, then %d); import corrections with annotation/import.py, and "
             "leave label_to_train in info.json as it was",
-            *(oracle.folder, len(changed), len(pixels), _image(oracle, changed[0])),
+            *(oracle.name, len(changed), len(pixels), _image(oracle, changed[0])),
             *(pixels[path, region][:-1].sum(), oracle.answers(path)[region].labelled),
         )
 

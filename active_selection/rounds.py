@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from active_selection.listed import warn_of_start
-from active_selection.people import check_same_answers, open_oracle, take_answers
+from active_selection.people import copy_answers, open_oracle, read_copy, take_answers
 from active_selection.phases import PhaseResult, phases_of, run_phases
 from active_selection.round_table import log_table
 from active_selection.run_folder import RunFolder
@@ -18,7 +18,6 @@ from dataloader.datasets import Sample, TrainingSet
 from dataloader.domain import load_domain, load_domains, make_validator
 from dataloader.examples import start_recorder
 from dataloader.loaders import training_loader
-from dataloader.oracle import Annotations
 from models import get_model
 from models.discriminator import Discriminator
 from models.facts import network_facts
@@ -43,9 +42,17 @@ class Experiment:
         folder: folder of the run.
         first_round: number of the round to begin with, see :class:`RunFolder`.
         world: the ranks; only rank 0 reads and writes the files of the run.
+        continued: whether the run goes on after it was stopped.
     """
 
-    def __init__(self, args: Namespace, folder: RunFolder, first_round: int, world: World = SINGLE):
+    def __init__(
+        self,
+        args: Namespace,
+        folder: RunFolder,
+        first_round: int,
+        world: World = SINGLE,
+        continued: bool = False,
+    ):
         self.args = args
         self.folder = folder
         self.first_round = first_round
@@ -79,11 +86,9 @@ class Experiment:
         self.told = self.active_set.labelled_regions
         """What was labelled when the last table was logged."""
         self.domains = {"src": self.source, "trg": self.target, "val": validation}
-        goes_on = self.people and args.resume and not self.active_set.asked
-        answers = folder.taken if goes_on and folder.taken.is_dir() else folder.answers
-        self.oracle = open_oracle(args, answers, self.target, self.active_set, datalist)
-        if self.people:
-            check_same_answers(self.oracle, world)
+        self.oracle = open_oracle(
+            args, folder, self.target, self.active_set, datalist, continued, world
+        )
 
     def adopt(self, n: int) -> Scores:
         """Use --init_checkpoint as the network of the first round, and validate it."""
@@ -147,6 +152,9 @@ class Experiment:
 
         Later imports change nothing of it, since the round is trained on a copy.
         """
+        if self.people and n > self.first_round:  # the first one has its copy
+            self.world.on_main(copy_answers, self.folder, self.target)
+            self.oracle = read_copy(self.folder, self.target, self.world)
         accept_partial = self.args.accept_partial
         if self.world.is_main:
             self.returned_pixels = take_answers(
@@ -155,8 +163,6 @@ class Experiment:
         self.active_set, self.returned_pixels = self.world.broadcast(
             (self.active_set, self.returned_pixels)
         )
-        if self.people:
-            self.oracle = Annotations(self.target, self.folder.taken)
 
     def selector(self) -> Selector:
         """Return what measures the regions for a selection by the network as it is now."""

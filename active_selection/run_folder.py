@@ -143,7 +143,7 @@ class RunFolder:
 
     def forget_open_round(self) -> None:
         """Remove files of an older run in this folder from which a new run must not continue."""
-        self.clean_up()
+        self.state(0).remove()
         self.record(self.args.init_iteration).unlink(missing_ok=True)
 
     def remove_temporaries(self) -> None:

@@ -211,7 +211,7 @@ def polygon_mask(parts: Sequence[Any], size: tuple[int, int], place: str) -> np.
             raise UserError(f"{place}: a polygon has more than {MAX_POINTS} corners; simplify it")
         corners = np.array(finite(part, place), float)
         if len(corners) in (2, 4):  # of a stray click
-            log.warning("%s: a polygon of less than three corners is left out", place)
+            log.warning("%s: a polygon of fewer than three corners is left out", place)
             continue
         if len(corners) % 2 or not len(corners):
             raise UserError(f"{place}: a polygon has no corners, or half a one; remove it")

@@ -108,15 +108,17 @@ class Annotations(GroundTruth):
 
     Args:
         domain: the target, with its regions; it needs no label files.
-        folder: ``EXP/annotation/labels``; empty or absent before the first import.
+        folder: ``EXP/annotation/labels``, or a copy of it; empty or absent before the first import.
+        name: what messages call it (default: ``folder``).
 
     Raises:
         UserError: ``answers.json`` is damaged, or a label map is gone or cannot be read.
     """
 
-    def __init__(self, domain: Domain, folder: Path):
+    def __init__(self, domain: Domain, folder: Path, name: Path | None = None):
         super().__init__(domain)
         self.folder = folder
+        self.name = name or folder
         self.info: DatasetInfo = replace(domain.info, label_reader="index")  # as imports write them
         self._maps: dict[str, str] = {}
         self._answers: dict[str, dict[int, Answer]] = {}

@@ -136,7 +136,7 @@ class World:
                 f"--device {name}: this machine has {gpus} GPUs for more processes; start torchrun "
                 f"with --nproc_per_node {gpus}, or use --device cpu"
             )
-        if "LOCAL_RANK" not in os.environ:
+        if gpus > 1 and "LOCAL_RANK" not in os.environ:
             raise UserError(
                 "LOCAL_RANK is not set, which chooses the GPU: start with torchrun, or give each "
                 "process its number on the machine, from 0"

@@ -32,7 +32,7 @@ NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # opening
 
 
 @contextmanager
-def locked_folder(folder: str | Path, flag: str) -> Iterator[None]:
+def locked_folder(folder: str | Path, flag: str, seconds: float = 0) -> Iterator[None]:
     """Make a folder, and keep other runs out of it within the block.
 
     A file system that knows no locks keeps nobody out.
@@ -40,11 +40,12 @@ def locked_folder(folder: str | Path, flag: str) -> Iterator[None]:
     Args:
         folder: to be this process's alone.
         flag: that names it.
+        seconds: to wait for another process.
 
     Raises:
         UserError: another process has it, or it cannot be made.
     """
-    lock = FileLock(Path(folder) / ".lock", timeout=0)
+    lock = FileLock(Path(folder) / ".lock", timeout=seconds)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         if not _is_plain(lock.lock_file):  # some versions of filelock would empty what it points to

@@ -29,6 +29,17 @@ def discriminator_optimizer(discriminator: nn.Module, lr: float) -> Adam:
     return Adam(discriminator.parameters(), lr=lr, betas=(0.9, 0.99))
 
 
+def highest_rate(total_itrs: int, ramp_itrs: int) -> float:
+    """Return the highest learning rate of a schedule, as a share of the one that is given."""
+    iterations = range(min(ramp_itrs, total_itrs))
+    return max((_rate(1.0, i, total_itrs, ramp_itrs) for i in iterations), default=1.0)
+
+
+def _rate(base: float, iteration: int, total_itrs: int, ramp_itrs: int) -> float:
+    ramp = min(1.0, (iteration + 1) / ramp_itrs) if ramp_itrs else 1.0
+    return ramp * poly_lr(base, iteration, total_itrs)
+
+
 def schedule(total_itrs: int, ramp_itrs: int = 0) -> Callable[[Optimizer, int], None]:
     """Return a function (optimizer, iteration) that sets learning rates before that iteration.
 
@@ -37,9 +48,8 @@ def schedule(total_itrs: int, ramp_itrs: int = 0) -> Callable[[Optimizer, int], 
     """
 
     def apply(optimizer: Optimizer, iteration: int) -> None:
-        ramp = min(1.0, (iteration + 1) / ramp_itrs) if ramp_itrs else 1.0
         for group in optimizer.param_groups:
             base = group.setdefault("base_lr", group["lr"])
-            group["lr"] = ramp * poly_lr(base, iteration, total_itrs)
+            group["lr"] = _rate(base, iteration, total_itrs, ramp_itrs)
 
     return apply

@@ -69,7 +69,7 @@ RULES = {
     ),
     "inference": (
         _Rule(
-            ("val_datalist",),
+            ("val_data_dir", "val_datalist", "relocate"),
             lambda args: args.image_dir is None,
             "has no effect: the images are those in --image_dir",
         ),

@@ -15,6 +15,7 @@ from utils.errors import UserError
 ROOT = Path(__file__).resolve().parents[1]
 SLOW_IMPORTS = ("cv2", "skimage.segmentation", "torch", "dataloader.datasets")
 FEWEST_FILES = 64
+FOR_MAIN = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # which saves its state first
 
 
 def worker_context(alone: str = "--num_workers 0") -> BaseContext:
@@ -80,15 +81,19 @@ def _no_word_of_semaphores() -> Iterator[None]:
 
 @contextmanager
 def _ignored_interrupts() -> Iterator[None]:
-    """Processes that are started within the block ignore Ctrl-C from their first moment on."""
+    """Processes that are started within the block ignore Ctrl-C from their first moment on.
+
+    And the other signals that a terminal or a cluster sends to all processes of a run.
+    """
     if threading.current_thread() is not threading.main_thread():  # has no say in signals
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {signum: signal.signal(signum, signal.SIG_IGN) for signum in FOR_MAIN}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def end_with_main_process() -> None:

@@ -592,7 +592,7 @@ def test_a_stray_click_ends_no_import(run, tmp_path, caplog, stray):
     square = [0, 0, WIDTH, 0, WIDTH, HEIGHT, 0, HEIGHT]
     (tmp_path / "a.json").write_text(one_coco(package, [*stray, square]))
     run.take(tmp_path / "a.json")
-    assert "a polygon of less than three corners is left out" in caplog.text
+    assert "a polygon of fewer than three corners is left out" in caplog.text
     assert (run.label(0)[run.superpixels == 1] == 7).all()
 
 

@@ -34,6 +34,7 @@ NEEDED = {
         ("train_ADA", "--active_method BADGE --covariance oas", ["covariance"]),
         ("inference", "--val_datalist a.txt --val_data_dir b", []),
         ("inference", "--val_datalist a.txt --image_dir b", ["val_datalist"]),
+        ("inference", "--val_data_dir a --image_dir b --val_dataset c", ["val_data_dir"]),
     ],
 )
 def test_what_has_no_effect_is_told(script, words, told, caplog):
@@ -49,7 +50,7 @@ def test_what_has_no_effect_is_told(script, words, told, caplog):
         ("--backbone_weights none --total_itrs 200 --ramp_itrs 5", "--no-freeze_bn"),
         ("--backbone_weights none --no-freeze_bn --total_itrs 5000", None),
         ("--init_checkpoint z --backbone_weights none --total_itrs 5000", None),
-        ("--total_itrs 200", "--ramp_itrs 5000: .* end at 4 % of --train_lr"),
+        ("--total_itrs 200", "--ramp_itrs 5000: .* reach 1.1 % of --train_lr"),
     ],
 )
 def test_warm_ups_that_cannot_learn_much_are_told(words, told, caplog):
