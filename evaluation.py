@@ -25,8 +25,9 @@ from dataloader.images import READ_ERRORS, fit_label, read_label, read_size, rea
 from dataloader.item import Item, shown
 from dataloader.label_check import check_labels
 from dataloader.pairing import check_pairing
+from dataloader.prediction_notes import NOTES, check_predictions
 from dataloader.prediction_values import check_values, holds_label_ids, warn_of_label_ids
-from dataloader.predictions import NOTES, check_predictions, find_predictions
+from dataloader.predictions import find_predictions
 from dataloader.turned_predictions import warn_if_predictions_turned
 from utils.common import add_relocation_argument
 from utils.errors import UserError, run

@@ -42,19 +42,18 @@ from dataloader.images import read_image, read_size
 from dataloader.item import Item, check_name, shown
 from dataloader.loaders import evaluation_loader
 from dataloader.overlay import draw_overlay
+from dataloader.prediction_notes import note_of_network, warn_of_replaced, write_notes
 from dataloader.predictions import (
     check_targets,
     color_path,
     list_targets,
     mirrored_targets,
-    note_of_network,
     overlay_path,
     warn_of_overlays,
-    warn_of_replaced,
-    write_notes,
 )
-from dataloader.scan import IMAGE_SUFFIXES, Scan, walk_files
+from dataloader.scan import Scan
 from dataloader.shared_files import check_same_images, warn_of_other_folders
+from dataloader.walk import IMAGE_SUFFIXES, walk_files
 from models import MODEL_NAMES, get_model
 from models.facts import take_facts
 from models.folding import fold_batch_norm

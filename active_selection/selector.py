@@ -3,6 +3,7 @@
 import logging
 from argparse import Namespace
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -22,10 +23,11 @@ from utils.runtime import Runtime
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
 class Selector:
     """Plans selections, and measures what their strategies look at.
 
-    Args:
+    Attributes:
         args: the flags of ``train_ADA.py``.
         folder: folder of the run.
         runtime: where networks run.
@@ -35,25 +37,14 @@ class Selector:
         recorder: of the seconds that a pass takes.
     """
 
-    def __init__(
-        self,
-        args: Namespace,
-        folder: RunFolder,
-        runtime: Runtime,
-        model: nn.Module,
-        discriminator: nn.Module | None,
-        source: Domain,
-        target: Domain,
-        recorder: Recorder,
-    ):
-        self.args = args
-        self.folder = folder
-        self.runtime = runtime
-        self.model = model
-        self.discriminator = discriminator
-        self.source = source
-        self.target = target
-        self.recorder = recorder
+    args: Namespace
+    folder: RunFolder
+    runtime: Runtime
+    model: nn.Module
+    discriminator: nn.Module | None
+    source: Domain
+    target: Domain
+    recorder: Recorder
 
     def plan(self, n: int, returned_pixels: int = 0) -> tuple[list[Phase], list[str]]:
         """Return the phases of a selection, and the strategies that are still to select.
@@ -114,11 +105,11 @@ class Selector:
 
 
 def warn_if_none_left(
-    n: int, last_round: int, active_set: ActiveSet, results: Sequence[PhaseResult]
+    n: int, max_iterations: int, active_set: ActiveSet, results: Sequence[PhaseResult]
 ) -> None:
     """Warn if selection ``n``, which is not the last, takes all that was left."""
     takes = any(result.regions for result in results)
-    if takes and n + 1 < last_round and not any(active_set.pool.values()):
+    if takes and n + 1 < max_iterations and not any(active_set.pool.values()):
         log.warning(
             "selection %02d: no region is left in the pool, and rounds after %d have nothing "
             "new to train on: end with --max_iterations %d, or select less in a round "

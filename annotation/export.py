@@ -15,7 +15,8 @@ from dataloader.file_checks import check_files
 from dataloader.ignore_mask import find_masks
 from dataloader.images import read_train_ids
 from dataloader.item import Item
-from dataloader.predictions import check_predictions, find_predictions
+from dataloader.prediction_notes import check_predictions
+from dataloader.predictions import find_predictions
 from utils.common import add_relocation_argument
 from utils.errors import UserError, run
 from utils.parser import COUNT, Parser

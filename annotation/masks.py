@@ -8,7 +8,7 @@ import numpy as np
 from annotation.answers import AskedImage, Canvas, Collector
 from annotation.classes import NO_ANSWER, ClassList
 from annotation.untrusted import Entry, Picture, read_png, shown
-from dataloader.scan import IMAGE_SUFFIXES
+from dataloader.walk import IMAGE_SUFFIXES
 from utils.errors import UserError
 
 FEWEST_REGIONS, FEWEST_CLASSES = 3, 2  # that tell label ids from codes

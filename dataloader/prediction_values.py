@@ -62,12 +62,11 @@ def other_numbers(values: np.ndarray, info: DatasetInfo) -> str:
     """
     classes, pixels = len(values), values.sum()
     right = values[:, :classes].trace()
-    ids = [(i, c) for i, c in info.label_to_train.items() if i < 256 and c < classes]
-    as_ids = sum(values[c, i] for i, c in ids)
+    as_ids = sum(_right_as_ids(values, info).values())
     train_ids, partners = _partners(values)
     renumbered = values[train_ids, partners].sum()
 
-    if max(as_ids, renumbered) <= max(2 * right, pixels // 2):
+    if not _clearly_better(max(as_ids, renumbered), values):
         return ""
     if as_ids > 0.9 * renumbered:
         how, mend = "label ids", "predict without --label_ids"
@@ -92,11 +91,21 @@ def holds_label_ids(values: np.ndarray, info: DatasetInfo) -> bool:
         values: (C, 256), labelled pixels by class and predicted value, of one image.
         info: the dataset.
     """
-    classes, pixels = len(values), values.sum()
-    hits = {(i, c): values[c, i] for i, c in info.label_to_train.items() if i < 256 and c < classes}
-    mostly = [2 * hit > values[c].sum() and i != c for (i, c), hit in hits.items()]
-    right = values[:, :classes].trace()
-    return sum(mostly) > 1 and sum(hits.values()) > max(2 * right, pixels // 2)
+    right = _right_as_ids(values, info)
+    mostly = [2 * pixels > values[c].sum() and i != c for (i, c), pixels in right.items()]
+    # of a single class, it might be a network that takes it for another one
+    return sum(mostly) > 1 and _clearly_better(sum(right.values()), values)
+
+
+def _right_as_ids(values: np.ndarray, info: DatasetInfo) -> dict[tuple[int, int], int]:
+    """(label id, class) -> the class's pixels that are predicted as this value."""
+    ids = ((i, c) for i, c in info.label_to_train.items() if i < 256 and c < len(values))
+    return {(i, c): int(values[c, i]) for i, c in ids}
+
+
+def _clearly_better(pixels: int, values: np.ndarray) -> bool:
+    """Whether more than half of all pixels, and twice as many as by train ids, are right so."""
+    return pixels > max(2 * values[:, : len(values)].trace(), values.sum() // 2)
 
 
 def warn_of_label_ids(odd: Sequence[Path], count: int) -> None:

@@ -74,20 +74,14 @@ def warn_if_labels_turned(items: Sequence[Item], info: DatasetInfo) -> None:
 def better_flip(item: Item, info: DatasetInfo) -> str:
     """Which of :data:`FLIPS` alone brings a label's borders to its image's edges; "" if none does.
 
-    Of square images :data:`QUARTER_TURNS` are looked at, too. Where textured houses lie above a
+    Of square images :data:`QUARTER_TURNS`, too. Where textured houses lie above a
     smooth road, all borders that reach them are stronger there, turned by 180 degrees as well as
     upside down; so the best is compared with each of the others.
     """
     grey = cv2.cvtColor(read_image(item.image), cv2.COLOR_RGB2GRAY)
-    label = read_label(item.label, info)
     edges = list(map(np.abs, _steps(grey)))
-    fitted = fit_label(label, grey.shape)
-    placed = {name: fitted[flip] for name, flip in FLIPS.items()}
-    if grey.shape[0] == grey.shape[1]:
-        fitted = fit_label(label.T, grey.shape)
-        placed |= {name: fitted[flip] for name, flip in QUARTER_TURNS.items()}
     strengths = {}
-    for name, turned in placed.items():
+    for name, turned in placements(read_label(item.label, info), grey.shape).items():
         borders = [step != 0 for step in _steps(turned)]
         if sum(map(np.count_nonzero, borders)) < BORDER:
             return AS_IT_IS
@@ -95,6 +89,22 @@ def better_flip(item: Item, info: DatasetInfo) -> str:
     best = max(strengths, key=strengths.__getitem__)
     second = max(strength for name, strength in strengths.items() if name != best)
     return best if strengths[best] > BETTER * second else AS_IT_IS
+
+
+def placements(values: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """A map in all ways in which it may lie over an image, by what is done to it.
+
+    Args:
+        values: (H, W).
+        shape: that of the image, (H, W), to which maps are brought. Only a square one leaves open
+            whether rows have become columns.
+    """
+    upright = fit_label(values, shape)
+    placed = {name: upright[flip] for name, flip in FLIPS.items()}
+    if shape[0] == shape[1]:
+        across = fit_label(values.T, shape)
+        placed |= {name: across[flip] for name, flip in QUARTER_TURNS.items()}
+    return placed
 
 
 def _steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

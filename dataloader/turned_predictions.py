@@ -11,7 +11,7 @@ from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.file_checks import spread
 from dataloader.images import fit_label, read_label, read_train_ids
 from dataloader.item import Item, shown
-from dataloader.turned_labels import AS_IT_IS, FLIPS, LOOKED_AT, THREADS
+from dataloader.turned_labels import AS_IT_IS, LOOKED_AT, THREADS, placements
 from utils.metrics import percent
 
 log = logging.getLogger(__name__)
@@ -48,10 +48,7 @@ def _right(pair: Item, info: DatasetInfo) -> dict[str, float]:
     """Share of the labelled pixels that are right, for each way in which a prediction may lie."""
     prediction = read_train_ids(pair.image)
     label = fit_label(read_label(pair.label, info), prediction.shape)
-    placed = {name: prediction[flip] for name, flip in FLIPS.items()}
-    if label.shape[0] == label.shape[1]:
-        for name, flip in FLIPS.items():
-            placed[f"transposed and {name}".removesuffix(" and ")] = prediction.T[flip]
+    placed = placements(prediction, prediction.shape)
     labelled = label != IGNORE
     pixels = max(np.count_nonzero(labelled), 1)
     return {n: np.count_nonzero((p == label) & labelled) / pixels for n, p in placed.items()}

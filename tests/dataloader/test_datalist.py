@@ -14,7 +14,8 @@ from dataloader.datalist import find_or_make_datalist, read_datalist, write_data
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.item import Item
 from dataloader.regions import load_regions, regions_of_maps, save_regions
-from dataloader.scan import grown, scan, walk_files
+from dataloader.scan import grown, scan
+from dataloader.walk import walk_files
 from utils.errors import UserError
 
 
@@ -90,8 +91,12 @@ def test_own_list_is_made_kept_and_found(tmp_path):
     with pytest.raises(UserError, match=r"2 columns; .* if another program made .*, move it away"):
         find_or_make_datalist(info, tmp_path, "train")
     (tmp_path / "train.txt").write_text("1\n2\n")  # as VOC's
-    with pytest.raises(UserError, match=r"none of the 2 images .*/1; if another program .*, move"):
+    with pytest.raises(
+        UserError, match=r"nothing of the 2 images .*/1; if another program .*, move"
+    ):
         find_or_make_datalist(info, tmp_path, "train", columns=1)
+    (tmp_path / "train.txt").write_text("images/9.png labels/2.png\n")  # evaluation needs no images
+    assert len(find_or_make_datalist(info, tmp_path, "train", columns=2)) == 1
     (tmp_path / "train.txt").write_text("labels/2.png images/2.png superpixel/2.png\n")
     with pytest.raises(UserError, match="its columns are label, image, superpixel;"):
         find_or_make_datalist(info, tmp_path, "train", tmp_path / "train.txt")

@@ -495,10 +495,15 @@ def test_predictions_of_square_images_that_are_transposed_are_told_of(tmp_path, 
     info, label = load_dataset("camvid"), np.random.default_rng(0).integers(0, 11, (40, 40))
     pair = Item(str(tmp_path / "0.png"), str(tmp_path / "label.png"), "")
     Image.fromarray(label.astype(np.uint8)).save(pair.label)
-    for turned, name in ((label, None), (label.T, "transposed"), (label.T[::-1], "transposed and")):
+    ways = (
+        (label, None),
+        (label.T, "transposed"),
+        (label.T[::-1], "turned by 90 degrees to the right"),
+    )
+    for turned, name in ways:
         Image.fromarray(info.label_table[turned]).save(pair.image)
         warn_if_predictions_turned([pair], info)
-        assert (f"when it is {name}" in caplog.text) == bool(name)
+        assert (f"when it is {name}:" in caplog.text) == bool(name)
         caplog.clear()
 
 
