@@ -1,5 +1,6 @@
 """Results read from the folders of an experiment's runs."""
 
+from argparse import Namespace
 from collections.abc import Iterable
 
 import numpy as np
@@ -24,7 +25,8 @@ def collect(config: Config) -> Kept:
             run.
     """
     seeds: dict[int, OfSeed] = {}
-    target, spender = {}, None
+    target: Shares = {}
+    spenders: dict[tuple, Spender] = {}  # by the target, whose regions may be others
     for seed in config.seeds:
         if not (config.warmup(seed).is_done and config.bound(seed).is_done):
             continue
@@ -32,24 +34,25 @@ def collect(config: Config) -> Kept:
         for name, flags in (config.strategies | config.controls).items():
             run = config.rounds(seed, name)
             if run.is_done:
-                if not spender:
-                    spender = Spender(run)
-                    target = spender.shares(spender.everything)
+                args = train_ADA.parser().parse_args([*run.command[1:], "-p", str(run.folder)])
+                place = args.trg_dataset, args.trg_data_dir, args.trg_datalist
+                if not (spender := spenders.get(place)):
+                    spender = spenders[place] = Spender(args)
+                target = target or spender.shares(spender.everything)
                 runs[name] = _rounds(run, flags, spender.shares(_last_list(run).labelled_regions))
         seeds[seed] = OfSeed(_best(config.warmup(seed)), _best(config.bound(seed)), runs)
     return Kept(config.flags, target, seeds, config.folder)
 
 
 class Spender:
-    """Classes of the regions of the target that the runs of an experiment share.
+    """Classes of the regions of a target.
 
     Args:
-        run: one of these runs; its flags name the target.
+        args: the flags of a run, which name the target.
     """
 
-    def __init__(self, run: Run):
-        flags = train_ADA.parser().parse_args([*run.command[1:], "-p", str(run.folder)])
-        domain = load_domain(flags, "trg", "train", "image", "label", "superpixel")
+    def __init__(self, args: Namespace):
+        domain = load_domain(args, "trg", "train", "image", "label", "superpixel")
         domain = domain.with_regions("train")
         self.oracle = GroundTruth(domain)
         self.names = names_with_void(domain.info.class_names)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from PIL import Image
 
 import experiments.run
 from dataloader.active_set import ActiveSet
+from experiments import run_results
 from experiments.config import read_config
 from experiments.plot import against_all_labels, against_first
 from experiments.results import Curve, Results
@@ -307,6 +309,45 @@ def test_strategies_are_compared_with_the_first_from_the_same_warm_ups():
 def curve_of(miou, seeds=(4, 7)):
     shape = np.zeros((len(seeds), 3))
     return Curve(list(seeds), shape, shape + 9, np.array(miou), np.zeros((len(seeds), 2, 4)))
+
+
+def test_what_is_spent_is_looked_up_in_the_target_of_each_run(monkeypatch, tmp_path):
+    """Strategies may have a target of their own, whose superpixel maps are other ones."""
+
+    class Spender:
+        everything = "all"
+
+        def __init__(self, args: Namespace):
+            self.place = args.trg_data_dir
+
+        def shares(self, regions: str) -> str:
+            return f"{regions} of {self.place}"
+
+    def run(*flags: str) -> SimpleNamespace:
+        command = ("train_ADA.py", "--init_checkpoint", "x", "--trg_data_dir", "a", *flags)
+        return SimpleNamespace(is_done=True, command=command, folder=tmp_path)
+
+    strategies = {"one": [], "other": ["--trg_data_dir", "b"], "again": []}
+    config = SimpleNamespace(
+        seeds=[0],
+        strategies=strategies,
+        controls={},
+        flags={},
+        folder=tmp_path,
+        warmup=lambda seed: run(),
+        bound=lambda seed: run(),
+        rounds=lambda seed, name: run(*strategies[name]),
+    )
+    monkeypatch.setattr(run_results, "Spender", Spender)
+    monkeypatch.setattr(run_results, "_best", lambda _: 50.0)
+    monkeypatch.setattr(
+        run_results, "_last_list", lambda _: SimpleNamespace(labelled_regions="labelled")
+    )
+    monkeypatch.setattr(run_results, "_rounds", lambda run, flags, spent: spent)
+    kept = run_results.collect(config)
+    assert kept.target == "all of a"
+    found = [f"labelled of {place}" for place in ("a", "b", "a")]
+    assert kept.seeds[0].runs == dict(zip(strategies, found, strict=True))
 
 
 def test_a_run_that_fails_is_named_and_ends_nothing_else(
