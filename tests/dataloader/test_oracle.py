@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from active_selection.people import check_same_answers
+from active_selection.people import read_copy
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
 from dataloader.item import Item
@@ -70,9 +71,11 @@ def test_answers_of_people_are_label_maps_and_a_status_a_region(domain, tmp_path
     assert oracle.labelled_pixels({item.superpixel: [2]}) == 21
     labels = oracle.labels(blind.items[0], [2])
     assert labels.tolist() == np.where(SUPERPIXELS == 2, 0, 255).tolist()
-    check_same_answers(oracle, BesideMadeUpRank(lambda ours: ours))
+    run = SimpleNamespace(taken=folder, answers=tmp_path / "labels")
+    same = read_copy(run, blind, BesideMadeUpRank(lambda ours: ours))
+    assert same.state == oracle.state
     with pytest.raises(UserError, match="labels: rank 1 has other answers there than rank 0"):
-        check_same_answers(oracle, BesideMadeUpRank(lambda ours: ({}, ours[1])))
+        read_copy(run, blind, BesideMadeUpRank(lambda ours: ({}, ours[1])))
     for damaged in ('{"images": 3}', '{"images": {"image.png": {}}}', "{"):
         (folder / "answers.json").write_text(damaged)
         with pytest.raises(UserError, match=r"answers\.json"):
