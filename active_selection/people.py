@@ -1,5 +1,6 @@
 """Rounds with people: their answers, which regions are still missing, and what to do next."""
 
+import filecmp
 import logging
 import shutil
 from argparse import Namespace
@@ -188,8 +189,7 @@ def tell_of_corrections(answers: Path, taken: Path) -> None:
     changed = [
         name
         for name in maps
-        if (answers / name).is_file()
-        and (answers / name).read_bytes() != (taken / name).read_bytes()
+        if (answers / name).is_file() and not filecmp.cmp(answers / name, taken / name)
     ]
     if changed:
         log.info(

@@ -93,11 +93,11 @@ def measure(
     """
     classes, world = model.classifier.final.out_channels, options.runtime.world
     check_same_regions(name, domain, world)
-    counts = [len(domain.regions[item.superpixel]) for item in domain.items]
-    facts = (_without_root(domain), _areas(domain), options.size, classes)
+    areas = _areas(domain)
+    facts = (_without_root(domain), areas, options.size, classes)
     facts += (options.batch_size, options.runtime.dtype)
     networks = nn.ModuleList(filter(None, [model, discriminator]))
-    first = np.cumsum([0, *counts])
+    first = np.cumsum([0, *map(len, areas)])
     files = ColumnFiles(
         options.folder,
         name,

@@ -172,7 +172,8 @@ def warn_of_pages(items: Sequence[Item], *columns: str) -> None:
         items: whose files can be opened.
         columns: to look at, as :func:`check_files` takes them.
     """
-    paths = dict.fromkeys(_path(item, column) for column in columns for item in items)
+    every = dict.fromkeys(_path(item, column) for column in columns for item in items)
+    paths = [path for path in every if path.lower().endswith((".tif", ".tiff"))]
     with ThreadPoolExecutor(8) as pool:
         pages = dict(zip(paths, pool.map(_pages, paths), strict=True))
     if found := [path for path, count in pages.items() if count > 1]:
@@ -184,10 +185,9 @@ def warn_of_pages(items: Sequence[Item], *columns: str) -> None:
 
 
 def _pages(path: str) -> int:
-    """How many pages a TIFF file has; 1 of other files, and where later pages are damaged."""
-    if Path(path).suffix.lower() in (".tif", ".tiff"):
-        with suppress(*READ_ERRORS), open_image(path) as image:
-            return count_pages(image)
+    """How many pages a TIFF file has; 1 where later ones are damaged."""
+    with suppress(*READ_ERRORS), open_image(path) as image:
+        return count_pages(image)
     return 1
 
 
