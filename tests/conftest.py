@@ -19,6 +19,15 @@ from tests.killing import run_forked
 
 TALLY: Counter[str] = Counter()
 
+# Modules of long tests that share what they look at, in two rows that take about as long.
+LONG = (
+    ("test_resume.py",),
+    (
+        *("test_ranks.py", "test_ranks_selection.py", "test_people.py", "test_active_methods.py"),
+        *("test_pipeline.py", "test_report.py", "test_power_loss.py"),
+    ),
+)
+
 
 def run_script(
     command: str, fails: bool = False, process: bool = False, forked: bool = False
@@ -60,6 +69,26 @@ def _process():
     """No test leaves a log, a signal handler or a random state behind, also by calling a main."""
     with restored_process():
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have each worker of pytest-xdist begin with a row of long tests, so that short ones are last.
+
+    Under ``--dist worksteal`` each begins with an equal share of all tests, in their order, and
+    whoever has none left takes the last ones of another.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    if workers == 1:
+        return
+    rows = [[item for item in items if item.path.name in names] for names in LONG]
+    short = [item for item in items if not any(item.path.name in names for names in LONG)]
+    share, ordered = len(items) // workers, []
+    for worker in range(workers):
+        ordered += [item for row in rows[worker::workers] for item in row]
+        missing = max(0, (worker + 1) * share - len(ordered))
+        ordered += short[:missing]
+        del short[:missing]
+    items[:] = ordered + short
 
 
 def pytest_collection_finish() -> None:

@@ -232,7 +232,7 @@ def test_a_root_that_goes_up_and_down_is_the_same_root(dataset):
 
 def test_a_dead_worker_ends_it(dataset):
     """A worker that is killed is noticed and said."""
-    for folder, shape in (("images", (1500, 3000, 3)), ("labels", (1500, 3000))):
+    for folder, shape in (("images", (800, 1600, 3)), ("labels", (800, 1600))):
         write_png(dataset / folder / "00000.png", np.zeros(shape, np.uint8))
         for number in range(1, 40):  # enough to be at work for a while
             shutil.copy(dataset / folder / "00000.png", dataset / folder / f"{number:05d}.png")

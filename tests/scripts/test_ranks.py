@@ -86,7 +86,7 @@ WARMUPS = [
 
 @pytest.mark.parametrize(("warmup", "ranks", "one", "several"), WARMUPS)
 def test_warm_ups(city, start, script, tmp_path, warmup, ranks, one, several):
-    flags = f"--init_checkpoint {start} --total_itrs 3 --ramp_itrs 1 --train_lr 1e-2 --val_period 3"
+    flags = f"--init_checkpoint {start} --total_itrs 2 --ramp_itrs 1 --train_lr 1e-2 --val_period 2"
     flags += f" --warmup {warmup} --train_lr_D 1e-4"
     if warmup == "target_supervised":
         flags += " --loss_type focal_loss"

@@ -16,7 +16,7 @@ from utils.errors import UserError
 from utils.workers import worker_context
 
 SCRIPT = f"""
-import os, sys, time
+import multiprocessing, os, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from data_preprocessing.each_image import map_images
 
@@ -28,11 +28,15 @@ def work(item):
 def load():
     import torch
     from dataloader.loaders import evaluation_loader
-    print(*evaluation_loader([(0, torch.ones(1), None, None)], 1, 1))
+    return iter(evaluation_loader([(0, torch.ones(1), None, None)] * 2, 1, 1))
 
 if __name__ == "__main__":
+    batches = load()
     if sys.argv[1] == "0":
-        load()
+        print(*batches)
+    else:
+        next(batches)
+        print(*[worker.pid for worker in multiprocessing.active_children()], flush=True)
     map_images(work, [1, 2], 2, "numbers")
 """
 
@@ -66,7 +70,7 @@ def test_nothing_is_imported_from_the_working_directory(tmp_path, script):
 
 def test_workers_end_with_a_killed_main_process(script):
     process = subprocess.Popen([sys.executable, script, "600"], stdout=subprocess.PIPE, text=True)
-    workers = [int(process.stdout.readline().split()[0]) for _ in range(2)]
+    workers = [int(process.stdout.readline().split()[0]) for _ in range(3)]  # the loader's first
     process.send_signal(signal.SIGKILL)
     process.communicate()
     deadline = time.monotonic() + 60
