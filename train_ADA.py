@@ -203,7 +203,7 @@ def report(args: Namespace) -> None:
             log.warning("report: %s", problem)
         log.info("report: %s", out / "index.html")
     except Exception as error:
-        log.warning("the report could not be written, the run goes on: %s", one_line(str(error)))
+        log.warning("the report could not be written, the run goes on: %s", one_line(repr(error)))
 
 
 def tell_next_steps(folder: RunFolder, n: int, results: Sequence[PhaseResult]) -> None:

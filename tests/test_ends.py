@@ -36,7 +36,10 @@ def test_closed_and_full_streams(city, closed):
     assert len((city / "train.txt").read_text().splitlines()) == 1
 
 
-@pytest.mark.parametrize(("script", "rank"), [("warmup.py", "0"), ("inference.py", "1")])
+SCRIPTS = [("warmup.py", "0"), ("inference.py", "1"), ("annotation/import.py", "0")]
+
+
+@pytest.mark.parametrize(("script", "rank"), SCRIPTS)
 def test_ctrl_c_while_a_script_imports(script, rank):
     """Of several processes, which get the signal from torchrun, the first one says so."""
     process = subprocess.Popen(

@@ -60,11 +60,6 @@ class World:
     watch: Watch | None = None
 
     @classmethod
-    def single(cls) -> "World":
-        """Return the world of a process that was started without torchrun."""
-        return cls()
-
-    @classmethod
     def start(cls, timeout: float) -> "World":
         """Join the job that torchrun's environment variables describe; without them, be single.
 
@@ -75,7 +70,7 @@ class World:
             UserError: the variables are wrong, or not all ranks came in time.
         """
         if process_count() == 1:
-            return cls.single()
+            return SINGLE
         check_rank_variables()
         single = ""
         if not started_by_torchrun():
@@ -285,4 +280,4 @@ class World:
         self.watch.operations += 1
 
 
-SINGLE = World.single()
+SINGLE = World()  # a process that was started without torchrun

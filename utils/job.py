@@ -7,7 +7,7 @@ import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn, TextIO
+from typing import NoReturn
 
 import torch.distributed as dist
 
@@ -39,7 +39,7 @@ def joined(args: Namespace, parser: Callable[[], ArgumentParser] | None = None) 
     if "resume" not in args:
         world.watch.remedy = "start it again"
     if not world.is_main:
-        sys.stderr = _NoTerminal(sys.stderr)
+        sys.stderr.isatty = lambda: False  # tqdm asks, and shows no bar
     STOP.patience = PASSED_ON
     world.watch.take_sigterm()
     try:
@@ -50,19 +50,6 @@ def joined(args: Namespace, parser: Callable[[], ArgumentParser] | None = None) 
         _end_all(world, error, args.dist_timeout, parser)
     world.watch.leave()
     dist.destroy_process_group()
-
-
-class _NoTerminal:
-    """The standard error stream of a rank that shows no progress bars: tqdm asks for a terminal."""
-
-    def __init__(self, stream: TextIO):
-        self.stream = stream
-
-    def isatty(self) -> bool:
-        return False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
 
 
 def _check_flags(world: World, args: Namespace) -> None:

@@ -1,7 +1,7 @@
 """How the processes of one job learn that one of them has failed, was killed or is to stop.
 
 A collective operation waits for all processes, so one that is gone would make the others hang.
-A thread in each process therefore looks once a second at the key-value store that torchrun offers:
+A thread in each process therefore looks twice a second at the key-value store that torchrun offers:
 whoever ends first writes there how the job ends, and all others end in the same way.
 """
 

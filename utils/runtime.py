@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from utils.distributed import SINGLE, World
 from utils.errors import UserError
-from utils.parallel import parallel, share_layers
+from utils.parallel import share_layers
 
 COMPILERS = (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")
 AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -110,10 +110,6 @@ class Runtime:
             name = "forward_features" if hasattr(model, "forward_features") else "forward"
             setattr(model, name, torch.compile(getattr(model, name)))
         return model
-
-    def parallel(self, model: nn.Module) -> nn.Module:
-        """Return the network to call in training, see :func:`utils.parallel.parallel`."""
-        return parallel(model, self.world, self.device)
 
     def autocast(self) -> AbstractContextManager:
         """Return the autocast context that networks run in."""

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from utils.losses import LOSSES
 from utils.metrics import IGNORE
-from utils.parallel import without_averaging
+from utils.parallel import parallel, without_averaging
 from utils.runtime import Runtime
 from utils.stopping import Stopped
 
@@ -83,8 +83,9 @@ class SupervisedStep:
 
         Parameters that do not learn are frozen already.
         """
-        self.runtime.world.share_random_state(self.runtime.device)
-        self.parallel = {name: self.runtime.parallel(net) for name, net in self.networks.items()}
+        world, device = self.runtime.world, self.runtime.device
+        world.share_random_state(device)
+        self.parallel = {name: parallel(net, world, device) for name, net in self.networks.items()}
 
     def load(self) -> Iterator[tuple[Batch, ...]]:
         """Wait for the batches of a step; yield them on the device, one of each loader at a time.

@@ -45,10 +45,6 @@ BESIDES = {  # objects that other programs store beside the weights; they become
     ),
     "torch.Size": lambda sizes=(): sizes,
     "torch.device": lambda kind, *_: kind,
-    **dict.fromkeys(
-        (f"pathlib.{part}{kind}Path" for part in ("", "_local.") for kind in ("Posix", "Windows")),
-        lambda *parts: parts,
-    ),
     **{str(dtype): str(dtype) for dtype in STORAGES.values()},
 }
 LEGACY = [0x1950A86A20F9469CFC6C, 1001]  # the first two numbers in files before PyTorch 1.6

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -68,9 +69,7 @@ def maps(root):
 
 def test_maps_dictionary_and_previews(script, dataset):
     out = script(command(dataset, "--workers 2 --preview 2"))
-    assert (
-        "5 superpixel maps of 27 to 40 regions" in out or "of 40 to 40" in out or "regions" in out
-    )
+    assert re.search(r"5 superpixel maps of \d+ to 40 regions", out)
     regions = json.loads((dataset / "superpixel" / "train.dict").read_text())
     areas = json.loads((dataset / "superpixel" / "train.areas").read_text())
     assert list(regions) == [f"superpixel/{n:05d}.png" for n in range(5)]
