@@ -5,15 +5,18 @@
 #       python warmup.py -p exp/gta5
 #
 # The wheels of torch bring CUDA's libraries; the machine needs the driver and NVIDIA's container
-# toolkit. --shm-size is for the data loader's processes; exp must be writable for the user id 57439,
-# or give docker run --user "$(id -u):$(id -g)".
+# toolkit. --shm-size is for the data loader's processes; data (superpixels and lists are written
+# there) and exp must be writable for the user id 57439, or give docker run
+# --user "$(id -u):$(id -g)", and -p and --save_dir below exp.
 FROM mambaorg/micromamba:2.2.0-cuda12.9.0-ubuntu24.04
 
 # A compiler, for --compile.
 USER root
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ git make \
-    && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/* \
+    && mkdir /d2ada \
+    && chown $MAMBA_USER:$MAMBA_USER /d2ada
 USER $MAMBA_USER
 
 WORKDIR /d2ada

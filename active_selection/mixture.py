@@ -145,6 +145,9 @@ def fit_mixture(
         seed: seed of the k-means initialisation.
         device: device of the computation; it must support float64.
         covariance: one of :data:`COVARIANCES`.
+
+    Raises:
+        UserError: a covariance cannot be inverted with any regulariser.
     """
     components, device = min(components, len(features)), torch.device(device)
     labels = np.zeros(len(features), np.int64)

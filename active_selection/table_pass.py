@@ -284,6 +284,9 @@ def resize_superpixels(superpixels: Tensor, ids: np.ndarray, size: Sequence[int]
 
     Returns:
         (H, W) region ids of the same type.
+
+    Raises:
+        UserError: there are fewer pixels than regions.
     """
     source = superpixels if superpixels.dtype == torch.uint8 else superpixels.float()
     small = F.interpolate(source[None, None], tuple(size), mode="nearest-exact")[0, 0]

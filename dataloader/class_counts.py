@@ -37,5 +37,5 @@ def count_classes(regions: np.ndarray, label: np.ndarray, num_classes: int) -> n
 
 
 def majority(counts: np.ndarray) -> int | None:
-    """The class of most pixels of a region, of its (C + 1,) counts; None if all are void."""
+    """The most frequent class, void aside, of a region's (C + 1,) counts; None if all are void."""
     return int(counts[:-1].argmax()) if counts[:-1].any() else None

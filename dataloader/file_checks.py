@@ -195,8 +195,11 @@ def check_range(items: Sequence[Item]) -> None:
     """Look at those of some images that have more than 8 bits: do they use their range?
 
     Values of 8, 10, 12 or 14 bits that were stored in 16 look like a dark image, and temperatures
-    like a grey one, so this is a guess from several images. All of them within 8 bits cannot be
-    right; nearly all pixels within a quarter of the range are warned of.
+    like a grey one, so this is a guess from several images. Nearly all pixels within a quarter of
+    the range are warned of.
+
+    Raises:
+        UserError: all values are within 8 bits, which cannot be right.
     """
     deep = [item.image for item in spread(items, DEEP_IMAGES) if _is_deep(item.image)]
     if not deep:

@@ -15,7 +15,7 @@ for folder in train trainannot test testannot; do ln -sfn "$camvid/$folder" "$ro
 list() { "$python" data_preprocessing/make_datalist.py --dataset camvid --datadir "$root" "$@"; }
 list --filter '00[01]6*' --out "$root/day.txt"
 list --filter '0001TP*' --out "$root/dusk.txt"
-list --split val
+list --split val --filter '0001TP*'
 for part in day dusk; do
     "$python" data_preprocessing/superpixel_gen.py --dataset camvid --datadir "$root" \
         --datalist "$root/$part.txt"

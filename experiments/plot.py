@@ -100,9 +100,10 @@ def markdown(config: Config, results: Results) -> Iterator[str]:
     bounds = zip(percent.min(0), percent.max(0), strict=True)
     yield f"# {config.name}"
     yield ""
-    yield f"mIoU, mean ± standard deviation over seeds {', '.join(map(str, results.seeds))}."
-    yield "Strategies that are not done for all of these come last, with their own. The mean of"
-    yield "rounds leaves out round 0, which is the warm-up."
+    yield f"mIoU, mean ± sample standard deviation over seeds {', '.join(map(str, results.seeds))}."
+    yield "A round's mIoU is that of its best validation, on the images reported. Strategies that"
+    yield "are not done for all seeds come last, with their own. The mean of rounds leaves out the"
+    yield "warm-up, round 0."
     yield ""
     yield from header("strategy", *rounds, "mean of rounds")
     yield row("labelled, %", *(f"{low:.2f} to {high:.2f}" for low, high in bounds), "")
@@ -148,11 +149,12 @@ def against_first(results: Results) -> Iterator[str]:
     yield f"## Against {first}"
     yield ""
     yield f"mIoU less {first}'s of the same seed, and so from the same warm-up; mean ± its standard"
-    yield "error. The seeds' own differences are those of their means of rounds."
+    yield "error. The seeds' own differences are those of their means of rounds. The very last"
+    yield "validation is compared, too, as a round's best one depends on chance."
     yield ""
     rounds = [f"round {number}" for number in range(1, base.miou.shape[1])]
     seeds = [f"seed {seed}" for seed in results.seeds]
-    yield from header("strategy", *rounds, "mean of rounds", *seeds)
+    yield from header("strategy", *rounds, "mean of rounds", "last validation", *seeds)
     for name in others:
         curve = results.curves[name]
         both = [seed for seed in curve.seeds if seed in base.seeds]
@@ -161,12 +163,16 @@ def against_first(results: Results) -> Iterator[str]:
         ours, theirs = (of_seeds(each.miou, each.seeds, both) for each in (curve, base))
         by_round = (ours - theirs)[:, 1:]
         more = by_round.mean(1)
+        last, last_of_first = (
+            of_seeds(each.validated[:, -1, -1], each.seeds, both) for each in (curve, base)
+        )
         own = dict(zip(both, more, strict=True))
         cells = (f"{own[seed]:+.2f}" if seed in own else "" for seed in results.seeds)
         yield row(
             label(name, curve.seeds, results),
             *map(difference, by_round.T),
             difference(more),
+            difference(last - last_of_first),
             *cells,
         )
     yield ""

@@ -23,7 +23,8 @@ from utils.parser import (
 
 def add_model_arguments(parser: Parser, names: Sequence[str], default: str) -> None:
     """Add the flags that choose and configure one of the networks in ``names``."""
-    add = parser.add_argument_group("network").add_argument
+    told = "what is left out, and --image_size, is that of a checkpoint of this project"
+    add = parser.add_argument_group("network", told).add_argument
     add("-m", "--model", default=default, choices=names, help="head and backbone of the network")
     add(
         "--separable_conv",
@@ -126,7 +127,8 @@ def training_parser(description: str, model_names: Sequence[str], script: str) -
     add("--accept_changed_data", action="store_true", help=changed_help)
     board_help = "write curves and a few predictions for TensorBoard, to tensorboard in -p"
     add("--tensorboard", action="store_true", help=board_help)
-    add("--save_period", type=POSITIVE_INT, default=1000, help="iterations between saved states")
+    period_help = "iterations, or batches of a selection's pass, between saved states"
+    add("--save_period", type=POSITIVE_INT, default=1000, help=period_help)
     add_training_arguments(parser)
     add_machine_arguments(parser)
     add_rank_arguments(parser)

@@ -255,6 +255,9 @@ def read_json(path: str | Path, remedy: str) -> Any:
     """Read a JSON file of UTF-8; ``remedy`` ends the error line of one that cannot be read.
 
     NaN, Infinity and floats beyond the range of float64, which are no JSON, are refused.
+
+    Raises:
+        UserError: the file cannot be read, or is no JSON.
     """
     try:
         text = read_regular(path).decode("utf-8-sig")
