@@ -14,12 +14,12 @@ from torchvision.transforms import functional as TF
 from benchmarks.inputs import FULL, REGIONS, street
 from benchmarks.other_slics import Cut, by_fast_slic, by_scikit_image
 from benchmarks.stage import Work, stage
+from benchmarks.superpixel_quality import achievable_segmentation_accuracy
 from data_preprocessing.slic import slic
 from dataloader.dataset_info import load_dataset
 from dataloader.datasets import Sample, SeededIndex, TrainingSet
 from dataloader.images import read_image, read_label
 from dataloader.regions import load_regions
-from experiments.superpixel_quality import achievable_segmentation_accuracy
 
 
 def as_accurate(ours: np.ndarray, reference: np.ndarray) -> str:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage import segmentation
 
+from benchmarks.superpixel_quality import achievable_segmentation_accuracy
 from data_preprocessing.slic import COPY_PIXELS, _merge_smallest, slic
-from experiments.superpixel_quality import achievable_segmentation_accuracy
 
 
 def street(height, width, seed=0):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.superpixel_quality import METHODS, achievable_segmentation_accuracy
+from benchmarks.superpixel_quality import METHODS, achievable_segmentation_accuracy
 
 
 def test_accuracy_equals_brute_force():
