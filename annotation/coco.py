@@ -95,12 +95,14 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
     for entry in field(data, "images", list, source):
         name = field(entry, "file_name", str, f"{source}: an image")
         place = f"{source}: image {shown(name)}"
-        size = field(entry, "height", int, place), field(entry, "width", int, place)
         number = _id(entry, "id", place)
         if number in listed:
             raise UserError(f"{source}: two images have the id {shown(number)}; export it again")
         listed.add(number)
         drawn = shapes.pop(number, [])
+        if not drawn and entry.get("height") is None:  # Label Studio, of tasks without shapes
+            continue
+        size = field(entry, "height", int, place), field(entry, "width", int, place)
         image = collector.find(name)
         if image and collector.check_size(image, size, source):
             with collector.canvas(image, source) as canvas:
@@ -152,7 +154,8 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int], place: str) -> n
         return polygon_mask(segmentation, size, place)
     if not isinstance(segmentation, dict):
         raise UserError(
-            f"{place}: an annotation has no segmentation; draw polygons or masks, not boxes"
+            f"{place}: an annotation has no segmentation; draw polygons or masks, not boxes (in "
+            'CVAT, export them as "CVAT for images 1.1")'
         )
     if segmentation.get("size") != list(size):
         raise UserError(

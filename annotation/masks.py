@@ -12,15 +12,18 @@ from dataloader.walk import IMAGE_SUFFIXES
 from utils.errors import UserError
 
 FEWEST_REGIONS, FEWEST_CLASSES = 3, 2  # that tell label ids from codes
+WHITE = (255, 255, 255)
 OTHER_PICTURES = {*IMAGE_SUFFIXES, ".gif"} - {".png"}
 
 
 def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> None:
-    """Take the label maps of a folder or archive; pictures in it that are no PNG are left alone.
+    """Take the label maps of a folder or archive; photos, and what is no PNG, are left alone.
 
-    These are told of where they may be the label map of an image that has none.
+    They are told of where they may be the label map of an image that has none.
     """
     found: set[str] = set()
+    photos: dict[str, str] = {}
+    white: list[str] = []
     painted: dict[int, Counter[int]] = defaultdict(Counter)
     for entry in entries:
         if entry.suffix != ".png":
@@ -28,9 +31,13 @@ def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> N
         image = collector.find(entry.name)
         if image is None:
             continue
-        found.add(image.entry.key)
         place = f"{source}: {shown(entry.name)}"
-        picture = open_map(entry, image, place, collector)
+        data = entry.read()
+        if image.is_photo(data):
+            photos[image.entry.key] = entry.name
+            continue
+        found.add(image.entry.key)
+        picture = open_map(data, image, place, collector)
         if picture is None:
             continue
         if picture.values is not None and image.is_region_map(picture.values):
@@ -44,13 +51,26 @@ def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> N
                     _note_zeros(picture.values, canvas.region_ids >= 0, collector)
                     for guess, value in _guessed_and_painted(picture.values, canvas, collector):
                         painted[guess][value] += 1
+                elif canvas.is_around(_white(collector.classes)):
+                    white.append(entry.name)
     if _seem_label_ids(painted, collector.classes):
         collector.remarks.append(
             f"{source}: its numbers seem to be label ids of the data set, as which most regions "
             "have the class of the first guess, and not as the codes of classes.csv; if so, give "
             "them these codes, and import again"
         )
-
+    if white:
+        name = next(c.name for c in collector.classes.classes if c.color == WHITE)
+        collector.remarks.append(
+            f"{source}: {shown(white[0])} is white around the asked regions and in them "
+            f"({len(white)} such files), which is {name!r}; if white is what was not painted, "
+            "save that as black or transparent, and import again"
+        )
+    if unpainted := [name for key, name in photos.items() if key not in found]:
+        collector.remarks.append(
+            f"{source}: {shown(unpainted[0])} is the photo itself ({len(unpainted)} such files), "
+            "as it was when it was exported; name the folder of the label maps"
+        )
     others = [e for e in entries if e.suffix in OTHER_PICTURES and collector.knows(e.name)]
     left = [e.name for e in others if collector.find(e.name).entry.key not in found]
     if left:
@@ -60,9 +80,14 @@ def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> N
         )
 
 
-def open_map(entry: Entry, image: AskedImage, place: str, collector: Collector) -> Picture | None:
+def _white(classes: ClassList) -> int | None:
+    """The code of the class that is white; None if none is."""
+    return next((c.code for c in classes.classes if c.color == WHITE), None)
+
+
+def open_map(data: bytes, image: AskedImage, place: str, collector: Collector) -> Picture | None:
     """A label map; None, and a problem told, if it is of another size."""
-    picture = read_png(entry.read(), image.entry.size, place)
+    picture = read_png(data, image.entry.size, place)
     if isinstance(picture, Picture):
         return picture
     collector.check_size(image, picture, place)

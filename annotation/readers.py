@@ -1,13 +1,14 @@
 """Which format a file of answers has, and the reader of it."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 from annotation.answers import Collector
 from annotation.coco import read_coco
 from annotation.cvat import read_cvat_xml
-from annotation.cvat_masks import LABEL_MAP, read_mask_archive
+from annotation.cvat_masks import LABEL_MAP, read_mask_archives
 from annotation.label_studio import read_label_studio
 from annotation.masks import read_masks
 from annotation.package import MANIFEST
@@ -25,8 +26,16 @@ NO_ANSWERS = {
     "name the tool's export that they were made from",
     ("class_names", "finished"): "tells of predictions that inference.py wrote; if people painted "
     "over them, name a folder of these files alone",
+    (
+        "shapes",
+        "imagePath",
+    ): "is of labelme; convert its files with labelme2coco.py of that project, "
+    "and name the COCO file",
+    ("items", "categories"): 'is of Datumaro; export "CVAT for images 1.1" or "COCO 1.0"',
 }
-"""Keys of files that this project writes beside PNGs, and what they are."""
+"""Keys of JSON files that are no answers, or not in a form that is read, and what they are."""
+SUBSET = r"(^|/)instances_[^/]*\.json$"
+"""Names of the files of a project with several subsets in "COCO 1.0" of CVAT."""
 
 
 def read_answers(path: Path, collector: Collector) -> None:
@@ -51,22 +60,40 @@ def read_answers(path: Path, collector: Collector) -> None:
                 "name what was labelled: a tool's export, or the folder of its masks painted over"
             )
         if LABEL_MAP in names:
-            read_mask_archive(entries, str(path), collector)
-        elif len(whole) > 1:
-            listed = ", ".join(shown(entry.name) for entry in whole[:3])
-            raise UserError(
-                f"{path}: holds several files of answers ({listed}); name them one by one"
-            )
+            read_mask_archives(entries, str(path), collector)
+        elif len(whole) > 1 and not _are_subsets(whole):
+            _refuse_several(whole, path)
         elif whole:
-            name = whole[0].name
-            source = str(path) if name == path.name else f"{path}: {shown(name)}"
-            _read_file(whole[0], source, collector)
+            for entry in whole:
+                source = str(path) if entry.name == path.name else f"{path}: {shown(entry.name)}"
+                _read_file(entry, source, collector)
         elif any(entry.suffix == ".png" for entry in entries):
             read_masks(entries, str(path), collector)
         else:
+            packed = [entry for entry in entries if entry.suffix == ".zip" and path.is_dir()]
+            if packed:
+                raise UserError(
+                    f"{path}: holds archives ({shown(packed[0].name)}); name them one by one"
+                )
             lossy = [entry for entry in entries if entry.suffix in (".jpg", ".jpeg")]
             which = f" ({shown(lossy[0].name)} is JPEG, which changes labels)" if lossy else ""
             raise UserError(f"{path}: holds no answers{which}; {EXPECTED}")
+
+
+def _are_subsets(entries: Sequence[Entry]) -> bool:
+    """Whether files are what CVAT writes for each subset of a project in COCO."""
+    return all(re.search(SUBSET, entry.name) for entry in entries)
+
+
+def _refuse_several(entries: Sequence[Entry], path: Path) -> NoReturn:
+    """Say that answers lie in several files, or that none of them would be read."""
+    first, listed = entries[0], ", ".join(shown(entry.name) for entry in entries[:3])
+    source = f"{path}: {shown(first.name)}"
+    if first.suffix == ".xml" and b"<image" not in (data := first.read()) and b"<object" in data:
+        raise UserError(f'{source}: is of LabelMe or PASCAL VOC; export "CVAT for images 1.1"')
+    if first.suffix == ".json" and (other := _no_answers(parse_json(first.read(), source))):
+        raise UserError(f"{source}: {other}")
+    raise UserError(f"{path}: holds several files of answers ({listed}); name them one by one")
 
 
 def _read_file(entry: Entry, source: str, collector: Collector) -> None:

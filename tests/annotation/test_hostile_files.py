@@ -91,6 +91,8 @@ NO_ANSWERS = {
         b'{"images": [], "categories": [], "annotations": [{"image_id": 1, "segments_info": []}]}',
         "panoptic segmentation",
     ),
+    "labelme": (b'{"version": "5", "shapes": [], "imagePath": "a.png"}', "is of labelme"),
+    "Datumaro": (b'{"info": {}, "categories": {}, "items": []}', "is of Datumaro"),
     "results": (b'[{"image_id": 1, "category_id": 1, "score": 1}]', "a list of COCO results"),
 }
 
@@ -177,8 +179,26 @@ def test_archives_without_answers_or_with_several(package, refuse, tmp_path):
     refuse(archive(tmp_path / "two.zip", ("a.json", b"[]"), ("b.xml", b"<a/>")), "a.json, b.xml")
     members = (f"{package.images[0].name}.png", png()), ("palette.json", b"{}")
     refuse(archive(tmp_path / "masks.zip", *members), "masks.zip: palette.json: is no export")
+    packed = tmp_path / "packed" / "job 1.zip"
+    packed.parent.mkdir()
+    refuse(archive(packed, ("a.json", b"[]")).parent, "holds archives (job 1.zip)")
     refuse(package.folder, "is a labelling package, with the first guess")
     refuse(package.folder.parent, "is a labelling package, with the first guess")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("{}.json", b'{"shapes": [], "imagePath": "a.png"}', "a.json: is of labelme"),
+        ("{}.xml", b"<annotation><object/></annotation>", "a.xml: is of LabelMe or PASCAL VOC"),
+        ("{}.xml", b"<annotations><image/></annotations>", "several files of answers (a.xml, b"),
+    ],
+)
+def test_files_for_each_image_are_called_what_they_are(refuse, tmp_path, name, data, words):
+    (tmp_path / "answers").mkdir()
+    for stem in "ab":
+        (tmp_path / "answers" / name.format(stem)).write_bytes(data)
+    refuse(tmp_path / "answers", words)
 
 
 @pytest.mark.parametrize(

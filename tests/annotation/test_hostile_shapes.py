@@ -111,6 +111,7 @@ def test_brush_strokes(package, refuse, tmp_path, value):
         ("rectanglelabels", {"x": 1, "y": 1, "width": 9, "height": 9, "rotation": "30"}, ""),
         ("rectanglelabels", {"x": None, "y": 1, "width": 9, "height": 9}, ""),
         ("brush", {"rle": GOOD}, "(brush) without a class"),
+        ("brushlabels", {"rle": GOOD, "brushlabels": []}, "(brushlabels) without a class"),
         ("keypointlabels", {"x": 1, "y": 1}, ""),
     ],
 )

@@ -286,6 +286,37 @@ def test_the_last_changed_annotation_of_a_task_wins_and_cancelled_ones_are_none(
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 
+UNDONE = {
+    "skipped": ({"annotations": [{"was_cancelled": True, "result": []}]}, "were skipped"),
+    "untouched": ({"annotations": []}, "are not submitted"),
+    "changed": ({"drafts": [5]}, "have drafts beside what was submitted"),
+    "draft": ({"annotations": [], "drafts": [5]}, "have drafts alone"),
+    "done": ({}, None),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), UNDONE.values(), ids=UNDONE)
+def test_tasks_that_are_not_done_are_told_of(run, tmp_path, capsys, change, words):
+    package = run.export("--round", "0")
+    path = label_studio(package, answers(run, package), tmp_path / "a.json", "brushlabels")
+    first, second = json.loads(path.read_text())
+    path.write_text(json.dumps([first, second | change]))
+    run.take(path)
+    told = capsys.readouterr().out
+    assert f"1 of 2 tasks {words}" in told if words else "note: " not in told
+
+
+def test_results_that_draw_nothing_are_left_out(run, tmp_path):
+    package = run.export("--round", "0")
+    path = label_studio(package, answers(run, package), tmp_path / "a.json", "brushlabels")
+    tasks = json.loads(path.read_text())
+    for kind, value in (("number", {"number": 7}), ("taxonomy", {"taxonomy": [["a", "b"]]})):
+        tasks[0]["annotations"][0]["result"].append({"type": kind, "value": value})
+    path.write_text(json.dumps(tasks))
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
 def test_drafts_are_told_of_and_a_task_may_come_alone(run, tmp_path, capsys):
     package = run.export("--round", "0")
     path = label_studio(package, answers(run, package), tmp_path / "a.json", "brushlabels")
@@ -338,6 +369,33 @@ def test_a_region_is_skipped_where_skip_covers_more_than_classes_do(run, tmp_pat
     )
 
 
+def test_coco_files_of_a_project_with_subsets_are_read_together(run, tmp_path):
+    package = run.export("--round", "0")
+    path = coco(package, answers(run, package), tmp_path / "a.json", "runs")
+    content = json.loads(path.read_text())
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for subset, number in (("Train", 0), ("default", 1)):
+            part = content | {
+                "images": [i for i in content["images"] if i["id"] == number],
+                "annotations": [a for a in content["annotations"] if a["image_id"] == number],
+            }
+            archive.writestr(f"annotations/instances_{subset}.json", json.dumps(part))
+    run.take(tmp_path / "a.zip")
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+    assert np.array_equal(run.label(1), run.expected(1, [0, 11]))
+
+
+def test_images_without_size_and_shapes_are_left_out_of_coco(run, tmp_path):
+    """As Label Studio writes tasks without annotations whose images it does not find."""
+    package = run.export("--round", "0")
+    path = coco(package, answers(run, package), tmp_path / "a.json", "runs")
+    content = json.loads(path.read_text())
+    content["images"].append({"id": 9, "file_name": "x.png", "width": None, "height": None})
+    path.write_text(json.dumps(content))
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
 @pytest.mark.parametrize("changed", [("image_id",), ("category_id", "id"), ("image_id", "id")])
 def test_ids_of_coco_may_be_texts(run, tmp_path, changed):
     package = run.export("--round", "0")
@@ -346,6 +404,23 @@ def test_ids_of_coco_may_be_texts(run, tmp_path, changed):
     for entry in (entry for part in content.values() for entry in part):
         entry |= {key: str(entry[key]) for key in changed if key in entry}
     path.write_text(json.dumps(content))
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+RENAMED = {
+    "capitals": ("{}.png", str.upper),
+    "the image's suffix": ("{}.jpg.png", str),
+    "uploaded, then exported": ("0123abcd__4567abcd-{}.png", str),
+}
+
+
+@pytest.mark.parametrize(("form", "change"), RENAMED.values(), ids=RENAMED)
+def test_names_as_tools_and_systems_change_them(run, tmp_path, form, change):
+    package = run.export("--round", "0")
+    path = masks(package, answers(run, package), tmp_path / "a", "color")
+    for image in package.images:
+        (path / f"{image.name}.png").rename(path / change(form.format(image.name)))
     run.take(path)
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
@@ -397,6 +472,32 @@ def test_masks_of_cvat_may_lie_in_the_folders_of_a_task_of_its_file_share(run, t
             new.writestr(name.replace("/", "/round_00/images/"), old.read(name))
     run.take(tmp_path / "b.zip")
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+def test_unpacked_masks_of_cvat_are_read_in_the_colours_of_their_own_list(run, tmp_path, capsys):
+    package = run.export("--round", "0")
+    path = TOOLS["cvat segmentation mask"](package, answers(run, package), tmp_path)
+    for job, image in zip("ab", package.images, strict=True):
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path / "jobs" / job)
+        (tmp_path / "jobs" / job / "SegmentationClass" / f"{image.name}.png").unlink()
+    table = tmp_path / "jobs" / "a" / "labelmap.txt"
+    first, *rows = (line.rsplit(":", 3)[:2] for line in table.read_text().splitlines()[1:])
+    colors = [color for _, color in rows]
+    for file in (tmp_path / "jobs" / "a" / "SegmentationClass").iterdir():
+        values = np.asarray(Image.open(file)).copy()
+        moved = values.copy()
+        for old, new in zip(colors, colors[1:] + colors[:1], strict=True):
+            rgb = [int(v) for v in old.split(",")]
+            moved[(values == rgb).all(2)] = [int(v) for v in new.split(",")]
+        Image.fromarray(moved).save(file)
+    names = [name for name, _ in rows]
+    moved = zip(names, colors[1:] + colors[:1], strict=True)
+    table.write_text("\n".join(f"{name}:{color}::" for name, color in [first, *moved]))
+    run.take(tmp_path / "jobs")
+    assert "differs" not in capsys.readouterr().out
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+    assert np.array_equal(run.label(1), run.expected(1, [0, 11]))
 
 
 TURNED = {  # each covers region 1, which is x 8 to 16 and y 0 to 8
@@ -506,6 +607,37 @@ def test_transparent_pixels_are_not_labelled(run, tmp_path):
     Image.fromarray(rgba).save(tmp_path / "a" / f"{package.images[0].name}.png")
     run.take(tmp_path / "a")
     assert (run.label(0)[:8, 8:10] == 255).all() and (run.label(0)[:8, 10:16] == 7).all()
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_white_around_the_asked_regions_is_told_of_where_it_is_in_them(
+    run, tmp_path, capsys, inside
+):
+    """A layer that is saved without transparency lies on white, the colour of void."""
+    package = run.export("--round", "0")
+    path = masks(package, answers(run, package), tmp_path / "a", "color")
+    for file in path.iterdir():
+        values = np.array(Image.open(file))
+        values[(values == 0).all(2)] = 255
+        if inside:
+            values[:6] = 255
+        Image.fromarray(values).save(file)
+    run.take(path)
+    told = "is white around the asked regions and in them (2 such files), which is 'void'"
+    assert (told in capsys.readouterr().out) == inside
+
+
+def test_photos_beside_label_maps_are_left_alone(run, tmp_path, capsys):
+    package = run.export("--round", "0")
+    path = tmp_path / "export" / "images"
+    shutil.copytree(package.folder / "images", path)
+    masks(package, answers(run, package), tmp_path / "export" / "masks", "color")
+    with pytest.raises(UserError, match="no answers"):
+        run.take(path)
+    assert "is the photo itself (2 such files)" in capsys.readouterr().out
+    run.take(path.parent)
+    assert "note: " not in capsys.readouterr().out
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])
