@@ -266,8 +266,8 @@ class Collector:
             hint = f"did you mean {near!r}?" if near else "see classes.csv"
             if name.startswith("colour"):
                 hint = (
-                    "paint in the colours of classes.csv, without smoothed edges (anti-aliasing), "
-                    "or save numbers as 8-bit grey"
+                    "paint in the colours of classes.csv, opaque and without smoothed edges "
+                    "(anti-aliasing), or save numbers as 8-bit grey"
                 )
             self.problems.append(
                 f"{source}: {image.entry.name} has the unknown class {shown(name)!r} "

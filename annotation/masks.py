@@ -13,7 +13,9 @@ from utils.errors import UserError
 
 FEWEST_REGIONS, FEWEST_CLASSES = 3, 2  # that tell label ids from codes
 WHITE = (255, 255, 255)
-OTHER_PICTURES = {*IMAGE_SUFFIXES, ".gif"} - {".png"}
+PROJECTS = (".xcf", ".psd", ".psb", ".kra", ".ora", ".pdn")
+"""Suffixes of files in which drawing programs keep layers."""
+OTHER_PICTURES = {*IMAGE_SUFFIXES, ".gif", *PROJECTS} - {".png"}
 
 
 def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> None:

@@ -10,7 +10,7 @@ from annotation.coco import read_coco
 from annotation.cvat import read_cvat_xml
 from annotation.cvat_masks import LABEL_MAP, read_mask_archives
 from annotation.label_studio import read_label_studio
-from annotation.masks import read_masks
+from annotation.masks import OTHER_PICTURES, read_masks
 from annotation.package import MANIFEST
 from annotation.untrusted import Entry, open_entries, parse_json, shown
 from utils.errors import UserError
@@ -19,6 +19,9 @@ EXPECTED = (
     "expected a JSON export of Label Studio, a COCO JSON, an XML or mask archive of CVAT, or a "
     "folder or ZIP of label PNGs"
 )
+ARCHIVES = (".zip", ".rar", ".7z", ".gz", ".tgz", ".tar", ".bz2", ".xz")
+BACKUP = {"annotations.json", "task.json"}
+"""What CVAT writes for each task into a backup."""
 NAMELESS_STROKES = re.compile(r"task-\d+-annotation-\d+-")
 """Names in Label Studio's "Brush labels to PNG" and "to NumPy", which tell nothing of images."""
 NO_ANSWERS = {
@@ -70,14 +73,7 @@ def read_answers(path: Path, collector: Collector) -> None:
         elif any(entry.suffix == ".png" for entry in entries):
             read_masks(entries, str(path), collector)
         else:
-            packed = [entry for entry in entries if entry.suffix == ".zip" and path.is_dir()]
-            if packed:
-                raise UserError(
-                    f"{path}: holds archives ({shown(packed[0].name)}); name them one by one"
-                )
-            lossy = [entry for entry in entries if entry.suffix in (".jpg", ".jpeg")]
-            which = f" ({shown(lossy[0].name)} is JPEG, which changes labels)" if lossy else ""
-            raise UserError(f"{path}: holds no answers{which}; {EXPECTED}")
+            _refuse_without_answers(entries, path)
 
 
 def _are_subsets(entries: Sequence[Entry]) -> bool:
@@ -85,12 +81,32 @@ def _are_subsets(entries: Sequence[Entry]) -> bool:
     return all(re.search(SUBSET, entry.name) for entry in entries)
 
 
+def _refuse_without_answers(entries: Sequence[Entry], path: Path) -> NoReturn:
+    """Say what is there instead of answers."""
+    hint = ""
+    for entry in entries:
+        if entry.suffix in ARCHIVES:
+            hint = f" ({shown(entry.name)} is an archive: unpack it, or name a ZIP archive itself)"
+        elif entry.suffix in (".jpg", ".jpeg"):
+            hint = f" ({shown(entry.name)} is JPEG, which changes labels)"
+        elif entry.suffix in OTHER_PICTURES:
+            hint = f" ({shown(entry.name)} is no PNG; save label maps as PNG)"
+        if hint:
+            break
+    raise UserError(f"{path}: holds no answers{hint}; {EXPECTED}")
+
+
 def _refuse_several(entries: Sequence[Entry], path: Path) -> NoReturn:
     """Say that answers lie in several files, or that none of them would be read."""
+    if {PurePosixPath(entry.name).name for entry in entries} >= BACKUP:
+        raise UserError(f'{path}: is a backup of CVAT; export it as "CVAT for images 1.1"')
     first, listed = entries[0], ", ".join(shown(entry.name) for entry in entries[:3])
     source = f"{path}: {shown(first.name)}"
     if first.suffix == ".xml" and b"<image" not in (data := first.read()) and b"<object" in data:
-        raise UserError(f'{source}: is of LabelMe or PASCAL VOC; export "CVAT for images 1.1"')
+        raise UserError(
+            f'{source}: is of LabelMe or PASCAL VOC; export "CVAT for images 1.1" from CVAT, or '
+            '"JSON" from Label Studio'
+        )
     if first.suffix == ".json" and (other := _no_answers(parse_json(first.read(), source))):
         raise UserError(f"{source}: {other}")
     raise UserError(f"{path}: holds several files of answers ({listed}); name them one by one")

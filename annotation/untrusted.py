@@ -86,7 +86,7 @@ def _of_archive(path: Path, archive: zipfile.ZipFile) -> list[Entry]:
     if len(set(names)) < len(names):
         raise UserError(f"{path}: holds two files of one name; export it again")
     entries = [
-        Entry(m.filename, lambda m=m: _read_member(path, archive, m))
+        Entry(m.filename.replace("\\", "/"), lambda m=m: _read_member(path, archive, m))
         for m in sorted(members, key=lambda m: m.filename)
     ]
     return [entry for entry in entries if not _is_hidden(entry.name)]

@@ -181,7 +181,14 @@ def test_archives_without_answers_or_with_several(package, refuse, tmp_path):
     refuse(archive(tmp_path / "masks.zip", *members), "masks.zip: palette.json: is no export")
     packed = tmp_path / "packed" / "job 1.zip"
     packed.parent.mkdir()
-    refuse(archive(packed, ("a.json", b"[]")).parent, "holds archives (job 1.zip)")
+    refuse(archive(packed, ("a.json", b"[]")).parent, "job 1.zip is an archive")
+    refuse(archive(tmp_path / "tif.zip", ("a.tif", b"hello")), "(a.tif is no PNG; save label maps")
+    backup = (
+        ("task_0/annotations.json", b"[]"),
+        ("task_0/task.json", b"{}"),
+        ("project.json", b"{}"),
+    )
+    refuse(archive(tmp_path / "backup.zip", *backup), "is a backup of CVAT")
     refuse(package.folder, "is a labelling package, with the first guess")
     refuse(package.folder.parent, "is a labelling package, with the first guess")
 

@@ -464,12 +464,15 @@ def test_own_names_of_two_asked_images_are_told_apart_by_their_folders(run, tmp_
     assert (run.label(2)[run.superpixels == 2] == 26).all()
 
 
-def test_masks_of_cvat_may_lie_in_the_folders_of_a_task_of_its_file_share(run, tmp_path):
+@pytest.mark.parametrize("folders", ["/round_00/images/", "\\"])
+def test_masks_of_cvat_may_lie_in_folders_of_a_file_share_or_be_packed_by_windows(
+    run, tmp_path, folders
+):
     package = run.export("--round", "0")
     path = TOOLS["cvat segmentation mask"](package, answers(run, package), tmp_path)
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "b.zip", "w") as new:
         for name in old.namelist():
-            new.writestr(name.replace("/", "/round_00/images/"), old.read(name))
+            new.writestr(name.replace("/", folders), old.read(name))
     run.take(tmp_path / "b.zip")
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
@@ -640,7 +643,7 @@ def test_photos_beside_label_maps_are_left_alone(run, tmp_path, capsys):
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+@pytest.mark.parametrize("suffix", ["jpg", "tif", "xcf"])
 def test_label_maps_that_are_no_png_beside_others_are_told_of(run, tmp_path, capsys, suffix):
     package = run.export("--round", "0")
     path = masks(package, answers(run, package), tmp_path / "a", "color")
