@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,73 +19,100 @@ PROJECTS = (".xcf", ".psd", ".psb", ".kra", ".ora", ".pdn")
 OTHER_PICTURES = {*IMAGE_SUFFIXES, ".gif", *PROJECTS} - {".png"}
 
 
+@dataclass
+class _Folder:
+    """What the files of a folder or archive turn out to be.
+
+    Args:
+        maps: keys of images that have a label map.
+        photos: key -> name of the file that is the image itself.
+        white: names of label maps that are white around the asked regions and in them.
+        painted: code of the first guess -> value -> regions that mostly hold it.
+    """
+
+    maps: set[str] = field(default_factory=set)
+    photos: dict[str, str] = field(default_factory=dict)
+    white: list[str] = field(default_factory=list)
+    painted: dict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+
+
 def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> None:
     """Take the label maps of a folder or archive; photos, and what is no PNG, are left alone.
 
     They are told of where they may be the label map of an image that has none.
     """
-    found: set[str] = set()
-    photos: dict[str, str] = {}
-    white: list[str] = []
-    painted: dict[int, Counter[int]] = defaultdict(Counter)
+    folder = _Folder()
     for entry in entries:
-        if entry.suffix != ".png":
-            continue
-        image = collector.find(entry.name)
+        image = collector.find(entry.name) if entry.suffix == ".png" else None
         if image is None:
             continue
-        place = f"{source}: {shown(entry.name)}"
         data = entry.read()
         if image.is_photo(data):
-            photos[image.entry.key] = entry.name
-            continue
-        found.add(image.entry.key)
-        picture = open_map(data, image, place, collector)
-        if picture is None:
-            continue
-        if picture.values is not None and image.is_region_map(picture.values):
-            collector.problems.append(
-                f"{place}: holds the numbers of the asked regions, as the package's regions/ does, "
-                "not classes; if these are classes, save 255 where nothing was labelled"
-            )
+            folder.photos[image.entry.key] = entry.name
         else:
-            with collector.canvas(image, place) as canvas:
-                if paint_map(picture, canvas, collector.classes, place):
-                    _note_zeros(picture.values, canvas.region_ids >= 0, collector)
-                    for guess, value in _guessed_and_painted(picture.values, canvas, collector):
-                        painted[guess][value] += 1
-                elif canvas.is_around(_white(collector.classes)):
-                    white.append(entry.name)
-    if _seem_label_ids(painted, collector.classes):
-        collector.remarks.append(
-            f"{source}: its numbers seem to be label ids of the data set, as which most regions "
-            "have the class of the first guess, and not as the codes of classes.csv; if so, give "
-            "them these codes, and import again"
+            folder.maps.add(image.entry.key)
+            _read_map(data, entry.name, image, source, collector, folder)
+    others = [e.name for e in entries if e.suffix in OTHER_PICTURES and collector.knows(e.name)]
+    left = [name for name in others if collector.find(name).entry.key not in folder.maps]
+    remarks = _remarks(folder, left, collector.classes)
+    collector.remarks += [f"{source}: {remark}" for remark in remarks]
+
+
+def _read_map(
+    data: bytes, name: str, image: AskedImage, source: str, collector: Collector, folder: _Folder
+) -> None:
+    """Take one label map, and note what is strange about it."""
+    place = f"{source}: {shown(name)}"
+    picture = open_map(data, image, place, collector)
+    if picture is None:
+        return
+    if picture.values is not None and image.is_region_map(picture.values):
+        collector.problems.append(
+            f"{place}: holds the numbers of the asked regions, as the package's regions/ does, "
+            "not classes; if these are classes, save 255 where nothing was labelled"
         )
-    if white:
-        name = next(c.name for c in collector.classes.classes if c.color == WHITE)
-        collector.remarks.append(
-            f"{source}: {shown(white[0])} is white around the asked regions and in them "
-            f"({len(white)} such files), which is {name!r}; if white is what was not painted, "
-            "save that as black or transparent, and import again"
+        return
+    white = [c.code for c in collector.classes.classes if c.color == WHITE]
+    with collector.canvas(image, place) as canvas:
+        if paint_map(picture, canvas, collector.classes, place):
+            _note_zeros(picture.values, canvas.region_ids >= 0, collector)
+            for guess, value in _guessed_and_painted(picture.values, canvas, collector):
+                folder.painted[guess][value] += 1
+        elif white and canvas.is_around(white[0]):
+            folder.white.append(name)
+
+
+def _remarks(folder: _Folder, left: Sequence[str], classes: ClassList) -> Iterator[str]:
+    """Lines on files that perhaps do not hold what they seem to, or were not read.
+
+    Args:
+        folder: what its files are.
+        left: names of pictures that are no PNG, of images without a label map.
+        classes: that could be painted.
+    """
+    if _seem_label_ids(folder.painted, classes):
+        yield (
+            "its numbers seem to be label ids of the data set, as which most regions have the "
+            "class of the first guess, and not as the codes of classes.csv; if so, give them these "
+            "codes, and import again"
         )
-    if unpainted := [name for key, name in photos.items() if key not in found]:
-        collector.remarks.append(
-            f"{source}: {shown(unpainted[0])} is the photo itself ({len(unpainted)} such files), "
-            "as it was when it was exported; name the folder of the label maps"
+    if folder.white:
+        name = next(c.name for c in classes.classes if c.color == WHITE)
+        yield (
+            f"{shown(folder.white[0])} is white around the asked regions and in them "
+            f"({len(folder.white)} such files), which is {name!r}; if white is what was not "
+            "painted, save that as black or transparent, and import again"
         )
-    others = [e for e in entries if e.suffix in OTHER_PICTURES and collector.knows(e.name)]
-    left = [e.name for e in others if collector.find(e.name).entry.key not in found]
+    if photos := [name for key, name in folder.photos.items() if key not in folder.maps]:
+        yield (
+            f"{shown(photos[0])} is the photo itself ({len(photos)} such files), as it was "
+            "exported; name the folder of the label maps"
+        )
     if left:
-        collector.remarks.append(
-            f"{source}: {shown(left[0])} is no PNG ({len(left)} such files), and was not read; "
-            "if it is a label map, save it as PNG"
+        yield (
+            f"{shown(left[0])} is no PNG ({len(left)} such files), and was not read; if it is a "
+            "label map, save it as PNG"
         )
-
-
-def _white(classes: ClassList) -> int | None:
-    """The code of the class that is white; None if none is."""
-    return next((c.code for c in classes.classes if c.color == WHITE), None)
 
 
 def open_map(data: bytes, image: AskedImage, place: str, collector: Collector) -> Picture | None:
