@@ -72,8 +72,7 @@ def import_answers(
     loaded = load_packages(folder, packages)
     collector = Collector(loaded, min_share)
     labels = Labels(folder / "labels", collector.classes)
-    for path in files:
-        read_answers(path, collector)
+    read_answers(files, collector)
     for line in report(collector, labels):
         print(one_line(line))
     if collector.problems:

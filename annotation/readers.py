@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
@@ -41,39 +43,61 @@ SUBSET = r"(^|/)instances_[^/]*\.json$"
 """Names of the files of a project with several subsets in "COCO 1.0" of CVAT."""
 
 
-def read_answers(path: Path, collector: Collector) -> None:
-    """Take the answers of one file or folder, of any of the formats.
+def read_answers(paths: Sequence[Path], collector: Collector) -> None:
+    """Take the answers of files and folders, of any of the formats, one after the other.
 
-    An archive may hold the file, as those of CVAT and of COCO exports do.
+    An archive may hold the file, as those of CVAT and of COCO exports do. Pictures of one folder
+    that are named one by one are read together, as the folder is.
 
     Raises:
-        UserError: the file is of no format, or not as it should be.
+        UserError: a file is of no format, or not as it should be.
     """
-    with open_entries(path) as entries:
-        names = {PurePosixPath(entry.name).name for entry in entries}
-        whole = [entry for entry in entries if entry.suffix in (".json", ".xml")]
-        if any(map(NAMELESS_STROKES.match, names)):
-            raise UserError(
-                f"{path}: holds brush strokes without the names of their images; export from "
-                'Label Studio in the format "JSON"'
-            )
-        if MANIFEST in names:
-            raise UserError(
-                f"{path}: is a labelling package, with the first guess in each of its formats; "
-                "name what was labelled: a tool's export, or the folder of its masks painted over"
-            )
-        if LABEL_MAP in names:
-            read_mask_archives(entries, str(path), collector)
-        elif len(whole) > 1 and not _are_subsets(whole):
-            _refuse_several(whole, path)
-        elif whole:
-            for entry in whole:
-                source = str(path) if entry.name == path.name else f"{path}: {shown(entry.name)}"
-                _read_file(entry, source, collector)
-        elif any(entry.suffix == ".png" for entry in entries):
-            read_masks(entries, str(path), collector)
+
+    def folder(path: Path) -> tuple[bool, Path]:
+        is_picture = path.suffix.lower() in (".png", *OTHER_PICTURES) and path.is_file()
+        return is_picture, path.parent if is_picture else path
+
+    for (_, path), group in groupby(paths, folder):
+        files = list(group)
+        if len(files) > 1:
+            pictures = [Entry(file.name, partial(_read_picture, file)) for file in files]
+            _read_entries(pictures, path, collector)
         else:
-            _refuse_without_answers(entries, path)
+            with open_entries(files[0]) as entries:
+                _read_entries(entries, files[0], collector)
+
+
+def _read_picture(path: Path) -> bytes:
+    with open_entries(path) as (entry,):
+        return entry.read()
+
+
+def _read_entries(entries: Sequence[Entry], path: Path, collector: Collector) -> None:
+    """Take the answers of the files of one folder or archive."""
+    names = {PurePosixPath(entry.name).name for entry in entries}
+    whole = [entry for entry in entries if entry.suffix in (".json", ".xml")]
+    if any(map(NAMELESS_STROKES.match, names)):
+        raise UserError(
+            f"{path}: holds brush strokes without the names of their images; export from "
+            'Label Studio in the format "JSON"'
+        )
+    if MANIFEST in names:
+        raise UserError(
+            f"{path}: is a labelling package, with the first guess in each of its formats; "
+            "name what was labelled: a tool's export, or the folder of its masks painted over"
+        )
+    if LABEL_MAP in names:
+        read_mask_archives(entries, str(path), collector)
+    elif len(whole) > 1 and not _are_subsets(whole):
+        _refuse_several(whole, path)
+    elif whole:
+        for entry in whole:
+            source = str(path) if entry.name == path.name else f"{path}: {shown(entry.name)}"
+            _read_file(entry, source, collector)
+    elif any(entry.suffix == ".png" for entry in entries):
+        read_masks(entries, str(path), collector)
+    else:
+        _refuse_without_answers(entries, path)
 
 
 def _are_subsets(entries: Sequence[Entry]) -> bool:

@@ -45,11 +45,18 @@ def report(collector: Collector, labels: Labels) -> Iterator[str]:
     yield from _about_zeros(collector)
     yield from (f"note: {remark}" for remark in collector.remarks)
     for name in list(collector.strangers)[:10]:
-        yield f"{shown(name, 200)}: is in no labelling package; not taken"
+        yield f"{shown(name, 200)}: is in no labelling package; not taken{_meant(name, collector)}"
     if len(collector.strangers) > 10:
         yield f"... and {len(collector.strangers) - 10} more images that are in no package"
     for problem in collector.problems:
         yield f"problem: {problem}"
+
+
+def _meant(name: str, collector: Collector) -> str:
+    """A hint at the image whose name, which has a digest in it, is a part of a file's name."""
+    names = (image.entry.name for image in collector.images.values())
+    found = max((n for n in names if n in name), key=len, default="")
+    return f" (if it is of {found}, give it that name)" if found else ""
 
 
 def _about_zeros(collector: Collector) -> Iterator[str]:

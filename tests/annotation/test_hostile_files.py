@@ -318,6 +318,17 @@ def test_images_of_no_package_are_told_of_and_left(shared, package, refuse, tmp_
     refuse(tmp_path / "b.json", f"packages (such as {package.images[0].file}); nothing")
 
 
+def test_a_changed_name_is_told_with_the_one_that_is_meant(
+    shared, package, refuse, tmp_path, capsys
+):
+    name = package.images[0].name
+    (tmp_path / "answers").mkdir()
+    (tmp_path / "answers" / f"{name} copy.png").write_bytes(png())
+    refuse(tmp_path / "answers", "no answers for any image")
+    told = f"{name} copy.png: is in no labelling package; not taken (if it is of {name}, give"
+    assert told in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "name", ["a\nb.json", "a\x1b[31m.json", "\udcff.json", "a" * 200 + ".json"]
 )

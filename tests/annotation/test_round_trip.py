@@ -119,9 +119,11 @@ def test_the_first_guess_comes_back_from_every_file_of_the_package(run, tmp_path
 
 
 @pytest.mark.parametrize("guess", ["right", "one class", "other classes", "none"])
-@pytest.mark.parametrize("painted", ["label ids", "codes"])
+@pytest.mark.parametrize(
+    ("painted", "folder"), [("label ids", True), ("label ids", False), ("codes", True)]
+)
 def test_label_ids_instead_of_codes_are_told_by_the_first_guess(
-    run, tmp_path, capsys, guess, painted
+    run, tmp_path, capsys, guess, painted, folder
 ):
     """All of these ids are codes of another class; answers may correct every guess."""
     content = json.loads(run.info.path.read_text())
@@ -141,7 +143,8 @@ def test_label_ids_instead_of_codes_are_told_by_the_first_guess(
     drawn = answers(run, package)
     if painted == "label ids":
         drawn = {name: np.where(m < 255, m + 1, 255).astype("u1") for name, m in drawn.items()}
-    run.take(masks(package, drawn, tmp_path / "a", "grey"))
+    path = masks(package, drawn, tmp_path / "a", "grey")
+    run.take(*([path] if folder else sorted(path.iterdir())))
     told = capsys.readouterr().out
     assert ("a: its numbers seem to be label ids" in told) == (
         (guess, painted) == ("right", "label ids")
@@ -654,8 +657,9 @@ def test_label_maps_that_are_no_png_beside_others_are_told_of(run, tmp_path, cap
     name = package.images[1].name
     (path / f"{name}.JPG").unlink()
     (path / f"{name}.png").rename(path / f"{name}.{suffix}")
-    run.take(path)
-    assert f"{name}.{suffix} is no PNG" in capsys.readouterr().out
+    for files in ([path], sorted(path.iterdir())):
+        run.take(*files)
+        assert f"{name}.{suffix} is no PNG" in capsys.readouterr().out
 
 
 def low_bits(codes: np.ndarray, bits: int) -> bytes:
