@@ -101,7 +101,7 @@ def _remarks(folder: _Folder, left: Sequence[str], classes: ClassList) -> Iterat
         yield (
             f"{shown(folder.white[0])} is white around the asked regions and in them "
             f"({len(folder.white)} such files), which is {name!r}; if white is what was not "
-            "painted, save that as black or transparent, and import again"
+            "painted, save that as black or transparent, and import again with --withdraw"
         )
     if photos := [name for key, name in folder.photos.items() if key not in folder.maps]:
         yield (

@@ -180,6 +180,24 @@ def test_partial_answers_leave_regions_missing_and_later_imports_add_to_them(run
     assert run.files() == before
 
 
+def test_answers_are_withdrawn_from_the_last_round_on_request(run, tmp_path, capsys):
+    """As after maps in which what nobody painted was white, the colour of void."""
+    first, last = run.export("--round", "0"), run.export()
+    run.take(masks(first, answers(run, first), tmp_path / "first", "grey"))
+    before = run.files()
+    for name, code in (("white", last.classes.void), ("mended", 255)):
+        drawn = {image.name: np.full((HEIGHT, WIDTH), code, np.uint8) for image in last.images}
+        masks(last, drawn, tmp_path / name, "grey")
+    run.take(tmp_path / "white", "--package", last.folder)
+    run.take(tmp_path / "mended")
+    assert "4 answered, 3 void, 0 skipped, 0 missing" in capsys.readouterr().out
+    run.take(tmp_path / "mended", "--withdraw")
+    told = capsys.readouterr().out
+    assert "2 not in these files, but answered before; earlier answers withdrawn: round_01" in told
+    assert "4 answered, 0 void, 0 skipped, 3 missing" in told
+    assert run.files() == before
+
+
 def test_rounds_add_up_and_one_file_may_answer_both(run, tmp_path):
     packages = [run.export("--round", "0"), run.export()]
     assert [p.name for p in packages] == ["round_00", "round_01"]
