@@ -622,11 +622,14 @@ def test_names_and_addresses_of_images_in_label_studio(run, tmp_path, data):
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 
-def test_transparent_pixels_are_not_labelled(run, tmp_path):
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_pixels_are_not_labelled(run, tmp_path, mode):
     package = run.export("--round", "0")
     rgba = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
     rgba[...] = (128, 64, 128, 255)
     rgba[:, :10] = (9, 9, 9, 0)
+    if mode == "LA":
+        rgba = rgba[..., 2:] * np.uint8([0, 1])
     (tmp_path / "a").mkdir()
     Image.fromarray(rgba).save(tmp_path / "a" / f"{package.images[0].name}.png")
     run.take(tmp_path / "a")
@@ -668,14 +671,15 @@ def test_photos_beside_label_maps_are_left_alone(run, tmp_path, capsys):
 def test_label_maps_that_are_no_png_beside_others_are_told_of(run, tmp_path, capsys, suffix):
     package = run.export("--round", "0")
     path = masks(package, answers(run, package), tmp_path / "a", "color")
-    for image in package.images:  # photos beside their label maps
+    for image in package.images:  # photos beside their label maps, and what GDAL writes
         (path / f"{image.name}.JPG").touch()
+        (path / f"{image.name}.png.aux.xml").touch()
     run.take(path)
     assert "note: " not in capsys.readouterr().out
     name = package.images[1].name
     (path / f"{name}.JPG").unlink()
     (path / f"{name}.png").rename(path / f"{name}.{suffix}")
-    for files in ([path], sorted(path.iterdir())):
+    for files in ([path], sorted(f for f in path.iterdir() if f.suffix != ".xml")):
         run.take(*files)
         assert f"{name}.{suffix} is no PNG" in capsys.readouterr().out
 
