@@ -124,7 +124,7 @@ class Canvas:
         outside = self.region_ids < 0
         alike = self._codes == code
         return (
-            bool(alike[outside].mean() > 0.5 and alike[~outside].any()) if outside.any() else False
+            bool(alike[outside].mean() > 0.8 and alike[~outside].any()) if outside.any() else False
         )
 
     def outside(self) -> int:
