@@ -151,7 +151,8 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int], place: str) -> n
         UserError: it is something else, or of another size.
     """
     if isinstance(segmentation, list) and segmentation:
-        return polygon_mask(segmentation, size, place)
+        flat = all(type(v) in (int, float) for v in segmentation)  # as some tools write one
+        return polygon_mask([segmentation] if flat else segmentation, size, place)
     if not isinstance(segmentation, dict):
         raise UserError(
             f"{place}: an annotation has no segmentation; draw polygons or masks, not boxes (in "

@@ -233,8 +233,10 @@ def _mask(shape: ElementTree.Element, canvas: Canvas, place: str) -> np.ndarray:
     rows, columns = canvas.size
     if min(left, top) < 0 or not 0 < width <= columns - left or not 0 < height <= rows - top:
         raise UserError(f"{place}: a mask does not lie within the image; export it again")
-    counts = [int(v) if v.is_integer() else -1 for v in _numbers(shape.get("rle"), place)]
     mask = np.zeros(canvas.size, bool)
+    if shape.get("rle") in ("", "0"):  # all of it was removed, by "Remove underlying pixels"
+        return mask
+    counts = [int(v) if v.is_integer() else -1 for v in _numbers(shape.get("rle"), place)]
     mask[top : top + height, left : left + width] = runs_to_mask(
         counts, (height, width), "C", place
     )

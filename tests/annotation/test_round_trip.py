@@ -277,6 +277,21 @@ def test_void_and_skip(run, tool, tmp_path, capsys):
     assert "All 4 regions are answered" in page and "skipped" in page
 
 
+@pytest.mark.parametrize("rle", ["", "0"])
+def test_masks_of_cvat_may_be_empty(run, tmp_path, rle):
+    """As those that others were drawn over, with "Remove underlying pixels"."""
+    package = run.export("--round", "0")
+    (tmp_path / "a.xml").write_text(
+        one_cvat(
+            package,
+            f'<mask label="sky" rle="{rle}" left="0" top="0" width="1" height="1" z_order="0"/>'
+            '<box label="car" xtl="8" ytl="0" xbr="16" ybr="8" z_order="0"/>',
+        )
+    )
+    run.take(tmp_path / "a.xml")
+    assert (run.label(0)[run.superpixels == 1] == 26).all()
+
+
 def test_a_skip_tag_of_cvat_skips_all_regions_of_its_image(run, tmp_path):
     package = run.export("--round", "0")
     (tmp_path / "a.xml").write_text(
@@ -745,6 +760,13 @@ def test_palettes_of_other_colours_are_read_by_number(run, tmp_path, kind):
     expected = run.expected(0, [1, 6])
     expected[:, ::8] = 255
     assert np.array_equal(run.label(0), expected)
+
+
+def test_a_polygon_of_coco_may_come_without_a_list_around_it(run, tmp_path):
+    package = run.export("--round", "0")
+    (tmp_path / "a.json").write_text(one_coco(package, [8, 0, 16.0, 0, 16, 8, 8, 8]))
+    run.take(tmp_path / "a.json")
+    assert (run.label(0)[run.superpixels == 1] == 7).all()
 
 
 @pytest.mark.parametrize("stray", [[[3, 3]], [[3, 3, 9, 9]]])
