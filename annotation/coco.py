@@ -203,7 +203,7 @@ def turned(corners: Sequence[float], degrees: float, center: tuple[float, float]
 def polygon_mask(parts: Sequence[Any], size: tuple[int, int], place: str) -> np.ndarray:
     """(H, W) bool mask of polygons, each [x0, y0, x1, y1, ...] in pixels, all filled.
 
-    One or two corners enclose nothing, and are warned of.
+    Fewer than three corners enclose nothing, and are warned of.
 
     Raises:
         UserError: corners are no numbers, too many, or far outside of the image.
@@ -214,11 +214,11 @@ def polygon_mask(parts: Sequence[Any], size: tuple[int, int], place: str) -> np.
         if isinstance(part, list) and len(part) > 2 * MAX_POINTS:
             raise UserError(f"{place}: a polygon has more than {MAX_POINTS} corners; simplify it")
         corners = np.array(finite(part, place), float)
-        if len(corners) in (2, 4):  # of a stray click
+        if len(corners) in (0, 2, 4):  # of a stray click, or all removed
             log.warning("%s: a polygon of fewer than three corners is left out", place)
             continue
-        if len(corners) % 2 or not len(corners):
-            raise UserError(f"{place}: a polygon has no corners, or half a one; remove it")
+        if len(corners) % 2:
+            raise UserError(f"{place}: a polygon has half a corner; remove it")
         corners = corners.reshape(-1, 2)
         outside = max(-corners.min(), (corners - (width, height)).max(), 0)
         if outside > max(size):

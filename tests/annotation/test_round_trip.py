@@ -769,7 +769,14 @@ def test_a_polygon_of_coco_may_come_without_a_list_around_it(run, tmp_path):
     assert (run.label(0)[run.superpixels == 1] == 7).all()
 
 
-@pytest.mark.parametrize("stray", [[[3, 3]], [[3, 3, 9, 9]]])
+def test_a_polygon_of_label_studio_may_have_lost_its_corners(run, tmp_path, caplog):
+    package = run.export("--round", "0")
+    (tmp_path / "a.json").write_text(one_task(package, {"points": []}, "polygonlabels"))
+    run.take(tmp_path / "a.json")
+    assert "a polygon of fewer than three corners is left out" in caplog.text
+
+
+@pytest.mark.parametrize("stray", [[[]], [[3, 3]], [[3, 3, 9, 9]]])
 def test_a_stray_click_ends_no_import(run, tmp_path, caplog, stray):
     package = run.export("--round", "0")
     square = [0, 0, WIDTH, 0, WIDTH, HEIGHT, 0, HEIGHT]
