@@ -150,10 +150,7 @@ def _read_image(element: ElementTree.Element, source: str, collector: Collector)
     if image is None or not collector.check_size(image, size, source):
         return
     with collector.canvas(image, source) as canvas:
-        # a tag is of the whole image, so it goes over all shapes
-        for shape in sorted(
-            element, key=lambda shape: (shape.tag == "tag", _whole(shape, "z_order", place, 0))
-        ):
+        for shape in sorted(element, key=lambda shape: _layer(shape, place)):
             code = canvas.code_of(shape.get("label", ""))
             if code is None:
                 continue
@@ -166,6 +163,15 @@ def _read_image(element: ElementTree.Element, source: str, collector: Collector)
                 raise UserError(
                     f"{place}: has a {shown(shape.tag)}; draw polygons, masks, boxes or ellipses"
                 )
+
+
+def _layer(shape: ElementTree.Element, place: str) -> tuple[bool, int, bool]:
+    """How high a shape lies; the file's order alone decides between shapes of one layer.
+
+    A tag is of the whole image, so it goes over all shapes. Of one layer, CVAT may write the first
+    guess, of which the source is "auto" until somebody changes it, after what was drawn over it.
+    """
+    return shape.tag == "tag", _whole(shape, "z_order", place, 0), shape.get("source") != "auto"
 
 
 def _whole(element: ElementTree.Element, key: str, place: str, default: int | None = None) -> int:

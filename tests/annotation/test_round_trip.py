@@ -257,6 +257,18 @@ def test_cvat_shapes_lie_in_the_order_of_z_order(run, tmp_path):
     assert (run.label(0)[run.superpixels == 1] == 26).all()
 
 
+@pytest.mark.parametrize(("source", "expected"), [("auto", 26), ("semi-auto", 7)])
+def test_cvat_shapes_of_people_lie_over_the_first_guess_of_their_layer(
+    run, tmp_path, source, expected
+):
+    package = run.export("--round", "0")
+    box = 'xtl="8" ytl="0" xbr="16" ybr="8" z_order="0"'
+    drawn = f'<box label="car" source="manual" {box}/><box label="road" source="{source}" {box}/>'
+    (tmp_path / "a.xml").write_text(one_cvat(package, drawn))
+    run.take(tmp_path / "a.xml")
+    assert (run.label(0)[run.superpixels == 1] == expected).all()
+
+
 @pytest.mark.parametrize("tool", TOOLS)
 def test_void_and_skip(run, tool, tmp_path, capsys):
     package = run.export("--round", "0")
