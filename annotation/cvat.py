@@ -18,6 +18,9 @@ from annotation.package import PackageImage
 from annotation.untrusted import finite, mask_to_runs, runs_to_mask, shown
 from utils.errors import UserError
 
+UNTOUCHED = ("auto", "file")
+"""Sources of shapes that were uploaded, until somebody changes them, in older and newer CVAT."""
+
 
 def cvat_labels(classes: ClassList) -> list[dict[str, Any]]:
     """The labels of a CVAT task, as its "Raw" label editor takes them."""
@@ -169,9 +172,10 @@ def _layer(shape: ElementTree.Element, place: str) -> tuple[bool, int, bool]:
     """How high a shape lies; the file's order alone decides between shapes of one layer.
 
     A tag is of the whole image, so it goes over all shapes. Of one layer, CVAT may write the first
-    guess, of which the source is "auto" until somebody changes it, after what was drawn over it.
+    guess after what was drawn over it; its source is one of :data:`UNTOUCHED`.
     """
-    return shape.tag == "tag", _whole(shape, "z_order", place, 0), shape.get("source") != "auto"
+    drawn = shape.get("source") not in UNTOUCHED
+    return shape.tag == "tag", _whole(shape, "z_order", place, 0), drawn
 
 
 def _whole(element: ElementTree.Element, key: str, place: str, default: int | None = None) -> int:

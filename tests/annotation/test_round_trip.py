@@ -257,7 +257,7 @@ def test_cvat_shapes_lie_in_the_order_of_z_order(run, tmp_path):
     assert (run.label(0)[run.superpixels == 1] == 26).all()
 
 
-@pytest.mark.parametrize(("source", "expected"), [("auto", 26), ("semi-auto", 7)])
+@pytest.mark.parametrize(("source", "expected"), [("auto", 26), ("file", 26), ("manual", 7)])
 def test_cvat_shapes_of_people_lie_over_the_first_guess_of_their_layer(
     run, tmp_path, source, expected
 ):
