@@ -119,13 +119,11 @@ class Canvas:
         ids, codes = self.region_ids.ravel()[places], self._codes.ravel()[places]
         return {region: codes[ids == region] for region in self.image.regions}
 
-    def is_around(self, code: int | None) -> bool:
+    def is_around(self, code: int) -> bool:
         """Whether most pixels that nobody asked for have a code, and some that were asked for."""
-        outside = self.region_ids < 0
-        alike = self._codes == code
-        return (
-            bool(alike[outside].mean() > 0.8 and alike[~outside].any()) if outside.any() else False
-        )
+        outside, alike = self.region_ids < 0, self._codes == code
+        most = np.count_nonzero(alike & outside) > 0.8 * np.count_nonzero(outside)
+        return bool(most and alike[~outside].any())
 
     def outside(self) -> int:
         """How many pixels are answered that nobody asked for."""

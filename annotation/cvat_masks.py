@@ -59,9 +59,12 @@ def read_mask_archives(entries: Sequence[Entry], source: str, collector: Collect
     """
     paths = {PurePosixPath(entry.name): entry for entry in entries}
     maps = {path.parent: entry for path, entry in paths.items() if path.name == LABEL_MAP}
+    first = next(iter(maps))
+    inside: dict[PurePosixPath, list[Entry]] = {folder: [] for folder in maps}
+    for path, entry in paths.items():
+        inside[next((p for p in path.parents if p in maps), first)].append(entry)
     for folder, label_map in maps.items():
-        inside = [e for p, e in paths.items() if len(maps) == 1 or folder in p.parents]
-        _read_mask_archive(label_map, inside, source, collector)
+        _read_mask_archive(label_map, inside[folder], source, collector)
 
 
 def _read_mask_archive(

@@ -31,11 +31,8 @@ NO_ANSWERS = {
     "name the tool's export that they were made from",
     ("class_names", "finished"): "tells of predictions that inference.py wrote; if people painted "
     "over them, name a folder of these files alone",
-    (
-        "shapes",
-        "imagePath",
-    ): "is of labelme; convert its files with labelme2coco.py of that project, "
-    "and name the COCO file",
+    ("shapes", "imagePath"): "is of labelme; convert its files with labelme2coco.py, which comes "
+    "with it, and name the COCO file",
     ("items", "categories"): 'is of Datumaro; export "CVAT for images 1.1" or "COCO 1.0"',
 }
 """Keys of JSON files that are no answers, or not in a form that is read, and what they are."""
