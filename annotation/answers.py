@@ -288,8 +288,11 @@ class Collector:
                 notes.answers[region] = answer
         elif answer.status != MISSING:
             if not np.array_equal(before.codes, codes):
-                label = region_label(image, region)
-                notes.changed.append(f"{label}: {shown(source)} differs from {before.source}")
+                line = (
+                    f"{region_label(image, region)}: {shown(source)} differs from {before.source}"
+                )
+                guessed = digest(codes) == image.regions[region][1].first_guess
+                notes.changed.append(line + " and is just the first guess" * guessed)
             notes.answers[region] = answer
 
 

@@ -118,6 +118,22 @@ def test_the_first_guess_comes_back_from_every_file_of_the_package(run, tmp_path
         shutil.rmtree(run.folder / "annotation" / "labels")
 
 
+def test_a_first_guess_that_replaces_an_answer_is_called_so(run, tmp_path, capsys):
+    """As when somebody submits a task as it is, after another one corrected it."""
+    (tmp_path / "pred").mkdir()
+    for n, item in enumerate(run.items[:2]):
+        Image.fromarray(run.truth[n]).save(tmp_path / "pred" / f"{Path(item.image).stem}.png")
+    package = run.export("--round", "0", "--pred_dir", str(tmp_path / "pred"))
+    drawn = {image.name: np.full((HEIGHT, WIDTH), 4, np.uint8) for image in package.images}
+    corrected = masks(package, drawn, tmp_path / "a", "grey")
+    run.take(corrected, package.folder / "coco.json")
+    told = capsys.readouterr().out
+    assert told.count("and is just the first guess, the later one taken") == 4
+    run.take(package.folder / "coco.json", corrected)
+    told = capsys.readouterr().out
+    assert told.count("differs from") == 4 and "is just the first" not in told
+
+
 @pytest.mark.parametrize("guess", ["right", "one class", "other classes", "none"])
 @pytest.mark.parametrize(
     ("painted", "folder"), [("label ids", True), ("label ids", False), ("codes", True)]
