@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 from xml.etree import ElementTree
@@ -124,6 +125,7 @@ def read_cvat_xml(data: bytes, source: str, collector: Collector) -> None:
         UserError: it is no such file, or holds shapes that are no areas.
     """
     images, depth = 0, 0
+    tags: Counter[str] = Counter()
     try:
         for event, element in iterparse(io.BytesIO(data), ("start", "end"), forbid_dtd=True):
             depth += 1 if event == "start" else -1
@@ -131,7 +133,7 @@ def read_cvat_xml(data: bytes, source: str, collector: Collector) -> None:
                 raise UserError(f"{source}: is nested too deeply; no labelling tool writes that")
             if event == "end" and element.tag == "image":
                 images += 1
-                _read_image(element, source, collector)
+                _read_image(element, source, collector, tags)
                 element.clear()
             elif event == "start" and element.tag == "track":
                 raise UserError(f'{source}: is of a video; export "CVAT for images 1.1" instead')
@@ -143,24 +145,36 @@ def read_cvat_xml(data: bytes, source: str, collector: Collector) -> None:
         raise UserError(f"{source}: is no XML that can be read ({shown(str(error))})") from error
     if not images:
         raise UserError(f'{source}: has no images; export "CVAT for images 1.1" from CVAT')
+    for name, count in tags.items():
+        collector.remarks.append(
+            f"{source}: tag {shown(name)!r} of {count} images is no answer; only the tag "
+            f"{collector.classes.classes[-1].name!r} is, which skips all regions of an image"
+        )
 
 
-def _read_image(element: ElementTree.Element, source: str, collector: Collector) -> None:
-    name = element.get("name", "")
-    place = f"{source}: image {shown(name)}"
-    image = collector.find(name)
+def _read_image(
+    element: ElementTree.Element, source: str, collector: Collector, tags: Counter[str]
+) -> None:
+    """Take the shapes of an image; tags that are no answers are counted."""
+    file = element.get("name", "")
+    place = f"{source}: image {shown(file)}"
+    image = collector.find(file)
     size = tuple(_whole(element, key, place) for key in ("height", "width"))
     if image is None or not collector.check_size(image, size, source):
         return
     with collector.canvas(image, source) as canvas:
         for shape in sorted(element, key=lambda shape: _layer(shape, place)):
-            code = canvas.code_of(shape.get("label", ""))
+            name = shape.get("label", "")
+            if shape.tag == "tag":
+                if collector.classes.code_of(name) == collector.classes.skip:
+                    canvas.skip_all()
+                else:
+                    tags[name] += 1
+                continue
+            code = canvas.code_of(name)
             if code is None:
                 continue
-            if shape.tag == "tag":
-                if code == collector.classes.skip:
-                    canvas.skip_all()
-            elif shape.tag in SHAPES:
+            if shape.tag in SHAPES:
                 canvas.paint(code, SHAPES[shape.tag](shape, canvas, place))
             else:
                 raise UserError(

@@ -305,6 +305,16 @@ def test_void_and_skip(run, tool, tmp_path, capsys):
     assert "All 4 regions are answered" in page and "skipped" in page
 
 
+@pytest.mark.parametrize("tag", ["checked", "void"])
+def test_other_tags_of_cvat_are_told_of_and_left(run, tmp_path, capsys, tag):
+    package = run.export("--round", "0")
+    shapes = f'<tag label="{tag}"/><box label="car" xtl="8" ytl="0" xbr="16" ybr="8" z_order="0"/>'
+    (tmp_path / "a.xml").write_text(one_cvat(package, shapes))
+    run.take(tmp_path / "a.xml")
+    assert f"tag '{tag}' of 1 images is no answer; only the tag 'skip'" in capsys.readouterr().out
+    assert (run.label(0)[run.superpixels == 1] == 26).all()
+
+
 @pytest.mark.parametrize("rle", ["", "0"])
 def test_masks_of_cvat_may_be_empty(run, tmp_path, rle):
     """As those that others were drawn over, with "Remove underlying pixels"."""
