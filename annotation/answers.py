@@ -18,11 +18,12 @@ from annotation.classes import NO_ANSWER, ClassList
 from annotation.package import Package, PackageImage, Region, digest
 from annotation.untrusted import shown
 from dataloader.images import read_superpixels
+from dataloader.walk import IMAGE_SUFFIXES
 from utils.errors import UserError
 
 ANSWERED, VOID, SKIPPED, MISSING = "answered", "void", "skipped", "missing"
 UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}(-|__)")
-"""What Label Studio puts before the names of files that are uploaded, or in an export."""
+"""What Label Studio puts before the names of files that are uploaded, and again in an export."""
 
 
 class AskedImage:
@@ -50,6 +51,11 @@ class AskedImage:
             np.array_equal(values, package.read_numbers(entry))
             for package, entry in self._maps.values()
         )
+
+    def is_photo(self, data: bytes) -> bool:
+        """Whether a file is the image itself, as it lies in a package for people to label."""
+        path = next(reversed(self._maps.values()))[0].folder / "images" / self.entry.file
+        return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
     def region_ids(self) -> np.ndarray:
         """(H, W) int16: the id of the asked region of each pixel, -1 outside of all.
@@ -112,6 +118,12 @@ class Canvas:
         places = np.flatnonzero(self.region_ids >= 0)
         ids, codes = self.region_ids.ravel()[places], self._codes.ravel()[places]
         return {region: codes[ids == region] for region in self.image.regions}
+
+    def is_around(self, code: int) -> bool:
+        """Whether most pixels that nobody asked for have a code, and some that were asked for."""
+        outside, alike = self.region_ids < 0, self._codes == code
+        most = np.count_nonzero(alike & outside) > 0.8 * np.count_nonzero(outside)
+        return bool(most and alike[~outside].any())
 
     def outside(self) -> int:
         """How many pixels are answered that nobody asked for."""
@@ -188,6 +200,7 @@ class Collector:
             for entry in package.images:
                 self.images.setdefault(entry.key, AskedImage(entry)).add(package, entry)
         self._keys = {image.entry.name: key for key, image in self.images.items()}
+        self._folded = {name.casefold(): key for name, key in self._keys.items()}
         self._own: dict[str, list[str]] = {}  # people may label the data set's own files
         for key in dict.fromkeys([*self.images, *(k for p in packages for k in p.namesakes)]):
             self._own.setdefault(_composed(PurePosixPath(key).stem), []).append(key)
@@ -205,12 +218,15 @@ class Collector:
 
     def _key(self, name: str) -> str | None:
         folder, _, base = name.replace("\\", "/").rpartition("/")
-        for tried in (base, UPLOAD_PREFIX.sub("", base)):
-            for stem in (tried, tried.rpartition(".")[0]):
+        once = UPLOAD_PREFIX.sub("", base)
+        for tried in (base, once, UPLOAD_PREFIX.sub("", once)):
+            for stem in _stems(tried):
                 if stem in self._keys:
                     return self._keys[stem]
                 if own := self._own.get(_composed(stem)):
                     return self._nearest(own, _composed(folder))
+                if stem.casefold() in self._folded:  # names hold a digest: no two differ by case
+                    return self._folded[stem.casefold()]
         return None
 
     def _nearest(self, keys: Sequence[str], folder: str) -> str | None:
@@ -247,7 +263,10 @@ class Collector:
             near = self.classes.nearest(name)
             hint = f"did you mean {near!r}?" if near else "see classes.csv"
             if name.startswith("colour"):
-                hint = "paint in the colours of classes.csv, without smoothed edges (anti-aliasing)"
+                hint = (
+                    "paint in the colours of classes.csv, opaque and without smoothed edges "
+                    "(anti-aliasing), or save numbers as 8-bit grey"
+                )
             self.problems.append(
                 f"{source}: {image.entry.name} has the unknown class {shown(name)!r} "
                 f"({count} times); {hint}"
@@ -269,9 +288,19 @@ class Collector:
                 notes.answers[region] = answer
         elif answer.status != MISSING:
             if not np.array_equal(before.codes, codes):
-                label = region_label(image, region)
-                notes.changed.append(f"{label}: {shown(source)} differs from {before.source}")
+                line = (
+                    f"{region_label(image, region)}: {shown(source)} differs from {before.source}"
+                )
+                guessed = digest(codes) == image.regions[region][1].first_guess
+                notes.changed.append(line + " and is just the first guess" * guessed)
             notes.answers[region] = answer
+
+
+def _stems(name: str) -> list[str]:
+    """A file name, the same without its suffix, and without the image's before it (a.jpg.png)."""
+    stem = name.rpartition(".")[0]
+    inner = PurePosixPath(stem)
+    return [name, stem, *([inner.stem] if inner.suffix.lower() in IMAGE_SUFFIXES else [])]
 
 
 def _composed(text: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -82,13 +83,18 @@ class ClassList:
         region = LabelClass(free_name(REGION_NAMES[0], info.class_names), NO_ANSWER, colors[-1])
         return cls(tuple(classes), region, free[0])
 
-    def agrees(self, other: "ClassList") -> bool:
-        """Whether another list says the same of all but the colours."""
+    def difference(self, other: "ClassList") -> str:
+        """What another list says otherwise of classes, but for their colours; "" if nothing."""
         ours, theirs = (
-            [(c.name, c.code, c.label_id) for c in (*one.classes, one.region)]
+            [f"{c.name!r}, id {c.code}, label id {c.label_id}" for c in (*one.classes, one.region)]
             for one in (self, other)
         )
-        return ours == theirs and self.unanswered_id == other.unanswered_id
+        for mine, its in zip_longest(ours, theirs, fillvalue="nothing"):
+            if mine != its:
+                return f"{mine}, is {its} there"
+        if self.unanswered_id != other.unanswered_id:
+            return f"no answer, label id {self.unanswered_id}, is {other.unanswered_id} there"
+        return ""
 
     @property
     def void(self) -> int:

@@ -95,12 +95,14 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
     for entry in field(data, "images", list, source):
         name = field(entry, "file_name", str, f"{source}: an image")
         place = f"{source}: image {shown(name)}"
-        size = field(entry, "height", int, place), field(entry, "width", int, place)
         number = _id(entry, "id", place)
         if number in listed:
             raise UserError(f"{source}: two images have the id {shown(number)}; export it again")
         listed.add(number)
         drawn = shapes.pop(number, [])
+        if not drawn and entry.get("height") is None:  # Label Studio, of tasks without shapes
+            continue
+        size = field(entry, "height", int, place), field(entry, "width", int, place)
         image = collector.find(name)
         if image and collector.check_size(image, size, source):
             with collector.canvas(image, source) as canvas:
@@ -149,10 +151,12 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int], place: str) -> n
         UserError: it is something else, or of another size.
     """
     if isinstance(segmentation, list) and segmentation:
-        return polygon_mask(segmentation, size, place)
+        flat = all(type(v) in (int, float) for v in segmentation)  # as some tools write one
+        return polygon_mask([segmentation] if flat else segmentation, size, place)
     if not isinstance(segmentation, dict):
         raise UserError(
-            f"{place}: an annotation has no segmentation; draw polygons or masks, not boxes"
+            f"{place}: an annotation has no segmentation; draw polygons or masks, not boxes (in "
+            'CVAT, export them as "CVAT for images 1.1")'
         )
     if segmentation.get("size") != list(size):
         raise UserError(
@@ -199,7 +203,7 @@ def turned(corners: Sequence[float], degrees: float, center: tuple[float, float]
 def polygon_mask(parts: Sequence[Any], size: tuple[int, int], place: str) -> np.ndarray:
     """(H, W) bool mask of polygons, each [x0, y0, x1, y1, ...] in pixels, all filled.
 
-    One or two corners enclose nothing, and are warned of.
+    Fewer than three corners enclose nothing, and are warned of.
 
     Raises:
         UserError: corners are no numbers, too many, or far outside of the image.
@@ -210,11 +214,11 @@ def polygon_mask(parts: Sequence[Any], size: tuple[int, int], place: str) -> np.
         if isinstance(part, list) and len(part) > 2 * MAX_POINTS:
             raise UserError(f"{place}: a polygon has more than {MAX_POINTS} corners; simplify it")
         corners = np.array(finite(part, place), float)
-        if len(corners) in (2, 4):  # of a stray click
+        if len(corners) in (0, 2, 4):  # of a stray click, or all removed
             log.warning("%s: a polygon of fewer than three corners is left out", place)
             continue
-        if len(corners) % 2 or not len(corners):
-            raise UserError(f"{place}: a polygon has no corners, or half a one; remove it")
+        if len(corners) % 2:
+            raise UserError(f"{place}: a polygon has half a corner; remove it")
         corners = corners.reshape(-1, 2)
         outside = max(-corners.min(), (corners - (width, height)).max(), 0)
         if outside > max(size):

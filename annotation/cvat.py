@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 from xml.etree import ElementTree
@@ -17,6 +18,9 @@ from annotation.drawing import polygons
 from annotation.package import PackageImage
 from annotation.untrusted import finite, mask_to_runs, runs_to_mask, shown
 from utils.errors import UserError
+
+UNTOUCHED = ("auto", "file")
+"""Sources of shapes that were uploaded, until somebody changes them, in older and newer CVAT."""
 
 
 def cvat_labels(classes: ClassList) -> list[dict[str, Any]]:
@@ -121,6 +125,7 @@ def read_cvat_xml(data: bytes, source: str, collector: Collector) -> None:
         UserError: it is no such file, or holds shapes that are no areas.
     """
     images, depth = 0, 0
+    tags: Counter[str] = Counter()
     try:
         for event, element in iterparse(io.BytesIO(data), ("start", "end"), forbid_dtd=True):
             depth += 1 if event == "start" else -1
@@ -128,7 +133,7 @@ def read_cvat_xml(data: bytes, source: str, collector: Collector) -> None:
                 raise UserError(f"{source}: is nested too deeply; no labelling tool writes that")
             if event == "end" and element.tag == "image":
                 images += 1
-                _read_image(element, source, collector)
+                _read_image(element, source, collector, tags)
                 element.clear()
             elif event == "start" and element.tag == "track":
                 raise UserError(f'{source}: is of a video; export "CVAT for images 1.1" instead')
@@ -140,32 +145,51 @@ def read_cvat_xml(data: bytes, source: str, collector: Collector) -> None:
         raise UserError(f"{source}: is no XML that can be read ({shown(str(error))})") from error
     if not images:
         raise UserError(f'{source}: has no images; export "CVAT for images 1.1" from CVAT')
+    for name, count in tags.items():
+        collector.remarks.append(
+            f"{source}: tag {shown(name)!r} of {count} images is no answer; only the tag "
+            f"{collector.classes.classes[-1].name!r} is, which skips all regions of an image"
+        )
 
 
-def _read_image(element: ElementTree.Element, source: str, collector: Collector) -> None:
-    name = element.get("name", "")
-    place = f"{source}: image {shown(name)}"
-    image = collector.find(name)
+def _read_image(
+    element: ElementTree.Element, source: str, collector: Collector, tags: Counter[str]
+) -> None:
+    """Take the shapes of an image; tags that are no answers are counted."""
+    file = element.get("name", "")
+    place = f"{source}: image {shown(file)}"
+    image = collector.find(file)
     size = tuple(_whole(element, key, place) for key in ("height", "width"))
     if image is None or not collector.check_size(image, size, source):
         return
     with collector.canvas(image, source) as canvas:
-        # a tag is of the whole image, so it goes over all shapes
-        for shape in sorted(
-            element, key=lambda shape: (shape.tag == "tag", _whole(shape, "z_order", place, 0))
-        ):
-            code = canvas.code_of(shape.get("label", ""))
+        for shape in sorted(element, key=lambda shape: _layer(shape, place)):
+            name = shape.get("label", "")
+            if shape.tag == "tag":
+                if collector.classes.code_of(name) == collector.classes.skip:
+                    canvas.skip_all()
+                else:
+                    tags[name] += 1
+                continue
+            code = canvas.code_of(name)
             if code is None:
                 continue
-            if shape.tag == "tag":
-                if code == collector.classes.skip:
-                    canvas.skip_all()
-            elif shape.tag in SHAPES:
+            if shape.tag in SHAPES:
                 canvas.paint(code, SHAPES[shape.tag](shape, canvas, place))
             else:
                 raise UserError(
                     f"{place}: has a {shown(shape.tag)}; draw polygons, masks, boxes or ellipses"
                 )
+
+
+def _layer(shape: ElementTree.Element, place: str) -> tuple[bool, int, bool]:
+    """How high a shape lies; the file's order alone decides between shapes of one layer.
+
+    A tag is of the whole image, so it goes over all shapes. Of one layer, CVAT may write the first
+    guess after what was drawn over it; its source is one of :data:`UNTOUCHED`.
+    """
+    drawn = shape.get("source") not in UNTOUCHED
+    return shape.tag == "tag", _whole(shape, "z_order", place, 0), drawn
 
 
 def _whole(element: ElementTree.Element, key: str, place: str, default: int | None = None) -> int:
@@ -233,8 +257,10 @@ def _mask(shape: ElementTree.Element, canvas: Canvas, place: str) -> np.ndarray:
     rows, columns = canvas.size
     if min(left, top) < 0 or not 0 < width <= columns - left or not 0 < height <= rows - top:
         raise UserError(f"{place}: a mask does not lie within the image; export it again")
-    counts = [int(v) if v.is_integer() else -1 for v in _numbers(shape.get("rle"), place)]
     mask = np.zeros(canvas.size, bool)
+    if shape.get("rle") in ("", "0"):  # all of it was removed, by "Remove underlying pixels"
+        return mask
+    counts = [int(v) if v.is_integer() else -1 for v in _numbers(shape.get("rle"), place)]
     mask[top : top + height, left : left + width] = runs_to_mask(
         counts, (height, width), "C", place
     )

@@ -52,10 +52,25 @@ class MaskArchiveWriter:
         return stream.getvalue()
 
 
-def read_mask_archive(entries: Sequence[Entry], source: str, collector: Collector) -> None:
-    """Take the coloured maps of "Segmentation mask 1.1"; colours are those of its labelmap.txt."""
-    (label_map,) = [e for e in entries if PurePosixPath(e.name).name == LABEL_MAP][:1]
-    colors = _read_label_map(label_map.read(), f"{source}: {LABEL_MAP}")
+def read_mask_archives(entries: Sequence[Entry], source: str, collector: Collector) -> None:
+    """Take the coloured maps of "Segmentation mask 1.1"; colours are those of its labelmap.txt.
+
+    A folder may hold several unpacked archives, each with its own colours.
+    """
+    paths = {PurePosixPath(entry.name): entry for entry in entries}
+    maps = {path.parent: entry for path, entry in paths.items() if path.name == LABEL_MAP}
+    first = next(iter(maps))
+    inside: dict[PurePosixPath, list[Entry]] = {folder: [] for folder in maps}
+    for path, entry in paths.items():
+        inside[next((p for p in path.parents if p in maps), first)].append(entry)
+    for folder, label_map in maps.items():
+        _read_mask_archive(label_map, inside[folder], source, collector)
+
+
+def _read_mask_archive(
+    label_map: Entry, entries: Sequence[Entry], source: str, collector: Collector
+) -> None:
+    colors = _read_label_map(label_map.read(), f"{source}: {shown(label_map.name)}")
     nothing = _unpainted(colors, source, collector)
     for entry in entries:
         if MASK_FOLDER not in PurePosixPath(entry.name).parts or entry.suffix != ".png":
@@ -64,7 +79,7 @@ def read_mask_archive(entries: Sequence[Entry], source: str, collector: Collecto
         if image is None:
             continue
         place = f"{source}: {shown(entry.name)}"
-        picture = open_map(entry, image, place, collector)
+        picture = open_map(entry.read(), image, place, collector)
         if picture is None:
             continue
         with collector.canvas(image, place) as canvas:

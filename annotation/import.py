@@ -45,6 +45,11 @@ def parser() -> Parser:
         default=0.5,
         help="part of a region's pixels that must be labelled, so that it counts as answered",
     )
+    add(
+        "--withdraw",
+        action="store_true",
+        help="drop earlier answers to regions of the latest package that FILES show without one",
+    )
     return result
 
 
@@ -57,11 +62,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             "annotation/export.py"
         )
     with locked_folder(folder, "-p"):
-        import_answers(folder, args.files, args.min_share, args.package)
+        import_answers(folder, args.files, args.min_share, args.package, args.withdraw)
 
 
 def import_answers(
-    folder: Path, files: Sequence[Path], min_share: float, packages: Sequence[Path] | None = None
+    folder: Path,
+    files: Sequence[Path],
+    min_share: float,
+    packages: Sequence[Path] | None = None,
+    withdraw: bool = False,
 ) -> None:
     """Read all files, tell what they hold, and write it if all is well.
 
@@ -70,6 +79,8 @@ def import_answers(
         files: what people labelled; later ones go before earlier ones.
         min_share: part of a region that must be labelled.
         packages: folders of packages (default: all below ``folder``).
+        withdraw: drop earlier answers to regions of the last package that the files leave
+            unanswered in the images that they show.
 
     Raises:
         UserError: something is wrong with any file; then nothing is written.
@@ -77,9 +88,9 @@ def import_answers(
     loaded = load_packages(folder, packages)
     collector = Collector(loaded, min_share)
     labels = Labels(folder / "labels", collector.classes)
-    for path in files:
-        read_answers(path, collector)
-    for line in report(collector, labels):
+    read_answers(files, collector)
+    last = loaded[-1] if withdraw else None
+    for line in report(collector, labels, last):
         print(one_line(line))
     if collector.problems:
         raise UserError(
@@ -93,7 +104,7 @@ def import_answers(
             f"{names}: no answers for any image of the labelling packages (such as {first}); "
             "nothing was imported"
         )
-    labels.store(collector)
+    labels.store(collector, last)
     for package in loaded:
         write_page(package, labels.all_statuses())
     print(totals(labels.all_statuses(), collector))

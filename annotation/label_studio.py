@@ -4,6 +4,7 @@ Asked regions are shown as polygons of a label of their own; what is drawn with 
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -26,6 +27,18 @@ NAME = "package_image"
 """The field of a task that names its image, whatever becomes of the picture's address."""
 KINDS = ("brushlabels", "polygonlabels", "rectanglelabels")
 TIMES = ("updated_at", "created_at")
+NO_SHAPES = (
+    *("choices", "textarea", "relation", "rating"),
+    *("number", "datetime", "taxonomy", "pairwise", "ranker"),
+)
+"""Results about an image or a region, that draw nothing."""
+DRAFT = "have drafts alone, which are no answers: submit them, and export again"
+CHANGED = (
+    "have drafts beside what was submitted, which alone is taken: if these are later changes, "
+    "update the tasks, and export again"
+)
+SKIPPED = "were skipped, which is no answer; to leave regions out for good, paint them 'skip'"
+UNTOUCHED = "are not submitted, and a first guess is no answer: submit them, and export again"
 
 
 def labelling_interface(classes: ClassList) -> str:
@@ -106,7 +119,7 @@ def read_label_studio(tasks: list[Any], source: str, collector: Collector) -> No
     Raises:
         UserError: the file is not as exports of Label Studio are.
     """
-    drafts = 0
+    undone = Counter()
     for number, task in enumerate(tasks, 1):
         place = f"{source}: task {number}"
         if not isinstance(task, dict) or "annotations" not in task:  # such as "JSON-MIN"
@@ -114,7 +127,10 @@ def read_label_studio(tasks: list[Any], source: str, collector: Collector) -> No
         data = field(task, "data", dict, place)
         annotations = field(task, "annotations", list, place)
         done = [a for a in annotations if not field_or(a, "was_cancelled", False, place)]
-        drafts += not done and bool(task.get("drafts"))
+        if task.get("drafts"):
+            undone[CHANGED if done else DRAFT] += 1
+        elif not done:
+            undone[SKIPPED if annotations else UNTOUCHED] += 1
         image = _image_of(data, collector) if done else None
         if image is None:
             continue
@@ -125,11 +141,8 @@ def read_label_studio(tasks: list[Any], source: str, collector: Collector) -> No
             with collector.canvas(image, place) as canvas:
                 for result in results:
                     _paint(result, canvas, place)
-    if drafts:
-        collector.remarks.append(
-            f"{source}: {drafts} of {len(tasks)} tasks have drafts alone, which are no answers: "
-            "submit them, and export again"
-        )
+    for what, count in undone.items():
+        collector.remarks.append(f"{source}: {count} of {len(tasks)} tasks {what}")
 
 
 def field_or(entry: Any, key: str, default: Any, place: str) -> Any:
@@ -179,15 +192,15 @@ def _check_sizes(results: list[Any], image: Any, collector: Collector, place: st
 def _paint(result: Mapping[str, Any], canvas: Canvas, place: str) -> None:
     """Draw one result: brush strokes, a polygon, or a rectangle."""
     kind = field(result, "type", str, place)
-    if kind in ("choices", "textarea", "relation", "rating"):
+    if kind in NO_SHAPES:
         return
-    if f"{kind}labels" in KINDS:
+    value = field(result, "value", dict, place)
+    if f"{kind}labels" in KINDS or (kind in KINDS and not value.get(kind)):
         raise UserError(f"{place}: has a shape ({kind}) without a class; give it one, or delete it")
     if kind not in KINDS:
         raise UserError(f"{place}: has {shown(kind)}; draw with brushes, polygons or rectangles")
     if field_or(result, "image_rotation", 0, place):
         raise UserError(f"{place}: the image was rotated while labelling; label it upright")
-    value = field(result, "value", dict, place)
     for name in field(value, kind, list, place):
         code = canvas.code_of(name if isinstance(name, str) else repr(name))
         if code is not None:

@@ -8,7 +8,7 @@ or skipped. The folder is replaced as a whole, so that maps and ``answers.json``
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,6 +25,7 @@ from annotation.answers import (
     ImageNotes,
 )
 from annotation.classes import ClassList
+from annotation.package import Package
 from dataloader.images import read_train_ids
 from dataloader.oracle import REMEDY
 from utils.errors import UserError
@@ -151,8 +152,23 @@ class Labels:
             return np.full_like(answer.codes, self.classes.unanswered_id)
         return self.classes.label_table[answer.codes]
 
-    def store(self, collector: Collector) -> None:
+    def withdrawn(self, image: AskedImage, notes: ImageNotes, package: Package | None) -> list[int]:
+        """Regions of a package that were answered before, and that the files leave unanswered."""
+        statuses = self.statuses(image.entry.key)
+        return [
+            region
+            for region, answer in sorted(notes.answers.items())
+            if answer.status == MISSING
+            and region in statuses
+            and image.regions[region][0] is package
+        ]
+
+    def store(self, collector: Collector, withdraw: Package | None = None) -> None:
         """Add all answers of a collector, those of regions answered before replaced.
+
+        Args:
+            collector: with all files read.
+            withdraw: whose regions lose earlier answers where the files have none.
 
         Raises:
             UserError: the disk refuses; then everything is as it was.
@@ -164,7 +180,8 @@ class Labels:
                 shutil.copytree(self.folder, new, copy_function=_link)
             new.mkdir(parents=True, exist_ok=True)
             for key, notes in collector.notes.items():
-                self._store_image(new, collector.images[key], notes)
+                image = collector.images[key]
+                self._store_image(new, image, notes, self.withdrawn(image, notes, withdraw))
             write_json(new / ANSWERS, self.content, indent=1, sort_keys=True)
             remove_folder(self._old)
             if self.folder.exists():
@@ -178,10 +195,12 @@ class Labels:
         finally:
             remove_folder(new)
 
-    def _store_image(self, folder: Path, image: AskedImage, notes: ImageNotes) -> None:
+    def _store_image(
+        self, folder: Path, image: AskedImage, notes: ImageNotes, withdrawn: Sequence[int]
+    ) -> None:
         """Write an image's label map, and enter its regions."""
         answers = {r: a for r, a in notes.answers.items() if a.status != MISSING}
-        if not answers:
+        if not answers and not withdrawn:
             return
         entry, ids = image.entry, image.region_ids()
         labels = self._read(image)
@@ -199,8 +218,16 @@ class Labels:
                 "labelled": int(np.count_nonzero(label_ids != self.classes.unanswered_id)),
                 "package": image.regions[region][0].name,
             }
-        write_png(folder / label_name(entry.key), labels)
-        self._statuses.setdefault(entry.key, {}).update({r: a.status for r, a in answers.items()})
+        statuses = self._statuses.setdefault(entry.key, {})
+        statuses.update({r: a.status for r, a in answers.items()})
+        for region in withdrawn:
+            labels[ids == region] = self.classes.unanswered_id
+            del stored["regions"][str(region)], statuses[region]
+        if statuses:
+            write_png(folder / label_name(entry.key), labels)
+        else:
+            del self.content["images"][entry.key], self._statuses[entry.key]
+            (folder / label_name(entry.key)).unlink()
 
 
 def _link(source: str, target: str) -> None:

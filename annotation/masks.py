@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,57 +13,111 @@ from dataloader.walk import IMAGE_SUFFIXES
 from utils.errors import UserError
 
 FEWEST_REGIONS, FEWEST_CLASSES = 3, 2  # that tell label ids from codes
-OTHER_PICTURES = {*IMAGE_SUFFIXES, ".gif"} - {".png"}
+WHITE = (255, 255, 255)
+PROJECTS = (".xcf", ".psd", ".psb", ".kra", ".ora", ".pdn")
+"""Suffixes of files in which drawing programs keep layers."""
+OTHER_PICTURES = {*IMAGE_SUFFIXES, ".gif", *PROJECTS} - {".png"}
+
+
+@dataclass
+class _Folder:
+    """What the files of a folder or archive turn out to be.
+
+    Args:
+        maps: keys of images that have a label map.
+        photos: key -> name of the file that is the image itself.
+        white: names of label maps that are white around the asked regions and in them.
+        painted: code of the first guess -> value -> regions that mostly hold it.
+    """
+
+    maps: set[str] = field(default_factory=set)
+    photos: dict[str, str] = field(default_factory=dict)
+    white: list[str] = field(default_factory=list)
+    painted: dict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
 
 
 def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> None:
-    """Take the label maps of a folder or archive; pictures in it that are no PNG are left alone.
+    """Take the label maps of a folder or archive; photos, and what is no PNG, are left alone.
 
-    These are told of where they may be the label map of an image that has none.
+    They are told of where they may be the label map of an image that has none.
     """
-    found: set[str] = set()
-    painted: dict[int, Counter[int]] = defaultdict(Counter)
+    folder = _Folder()
     for entry in entries:
-        if entry.suffix != ".png":
-            continue
-        image = collector.find(entry.name)
+        image = collector.find(entry.name) if entry.suffix == ".png" else None
         if image is None:
             continue
-        found.add(image.entry.key)
-        place = f"{source}: {shown(entry.name)}"
-        picture = open_map(entry, image, place, collector)
-        if picture is None:
-            continue
-        if picture.values is not None and image.is_region_map(picture.values):
-            collector.problems.append(
-                f"{place}: holds the numbers of the asked regions, as the package's regions/ does, "
-                "not classes; if these are classes, save 255 where nothing was labelled"
-            )
+        data = entry.read()
+        if image.is_photo(data):
+            folder.photos[image.entry.key] = entry.name
         else:
-            with collector.canvas(image, place) as canvas:
-                if paint_map(picture, canvas, collector.classes, place):
-                    _note_zeros(picture.values, canvas.region_ids >= 0, collector)
-                    for guess, value in _guessed_and_painted(picture.values, canvas, collector):
-                        painted[guess][value] += 1
-    if _seem_label_ids(painted, collector.classes):
-        collector.remarks.append(
-            f"{source}: its numbers seem to be label ids of the data set, as which most regions "
-            "have the class of the first guess, and not as the codes of classes.csv; if so, give "
-            "them these codes, and import again"
-        )
+            folder.maps.add(image.entry.key)
+            _read_map(data, entry.name, image, source, collector, folder)
+    others = [e.name for e in entries if e.suffix in OTHER_PICTURES and collector.knows(e.name)]
+    left = [name for name in others if collector.find(name).entry.key not in folder.maps]
+    remarks = _remarks(folder, left, collector.classes)
+    collector.remarks += [f"{source}: {remark}" for remark in remarks]
 
-    others = [e for e in entries if e.suffix in OTHER_PICTURES and collector.knows(e.name)]
-    left = [e.name for e in others if collector.find(e.name).entry.key not in found]
+
+def _read_map(
+    data: bytes, name: str, image: AskedImage, source: str, collector: Collector, folder: _Folder
+) -> None:
+    """Take one label map, and note what is strange about it."""
+    place = f"{source}: {shown(name)}"
+    picture = open_map(data, image, place, collector)
+    if picture is None:
+        return
+    if picture.values is not None and image.is_region_map(picture.values):
+        collector.problems.append(
+            f"{place}: holds the numbers of the asked regions, as the package's regions/ does, "
+            "not classes; if these are classes, save 255 where nothing was labelled"
+        )
+        return
+    white = [c.code for c in collector.classes.classes if c.color == WHITE]
+    with collector.canvas(image, place) as canvas:
+        if paint_map(picture, canvas, collector.classes, place):
+            _note_zeros(picture.values, canvas.region_ids >= 0, collector)
+            for guess, value in _guessed_and_painted(picture.values, canvas, collector):
+                folder.painted[guess][value] += 1
+        elif white and canvas.is_around(white[0]):
+            folder.white.append(name)
+
+
+def _remarks(folder: _Folder, left: Sequence[str], classes: ClassList) -> Iterator[str]:
+    """Lines on files that perhaps do not hold what they seem to, or were not read.
+
+    Args:
+        folder: what its files are.
+        left: names of pictures that are no PNG, of images without a label map.
+        classes: that could be painted.
+    """
+    if _seem_label_ids(folder.painted, classes):
+        yield (
+            "its numbers seem to be label ids of the data set, as which most regions have the "
+            "class of the first guess, and not as the codes of classes.csv; if so, give them these "
+            "codes, and import again"
+        )
+    if folder.white:
+        name = next(c.name for c in classes.classes if c.color == WHITE)
+        yield (
+            f"{shown(folder.white[0])} is white around the asked regions and in them "
+            f"({len(folder.white)} such files), which is {name!r}; if white is what was not "
+            "painted, save that as black or transparent, and import again with --withdraw"
+        )
+    if photos := [name for key, name in folder.photos.items() if key not in folder.maps]:
+        yield (
+            f"{shown(photos[0])} is the photo itself ({len(photos)} such files), as it was "
+            "exported; name the folder of the label maps"
+        )
     if left:
-        collector.remarks.append(
-            f"{source}: {shown(left[0])} is no PNG ({len(left)} such files), and was not read; "
-            "if it is a label map, save it as PNG"
+        yield (
+            f"{shown(left[0])} is no PNG ({len(left)} such files), and was not read; if it is a "
+            "label map, save it as PNG"
         )
 
 
-def open_map(entry: Entry, image: AskedImage, place: str, collector: Collector) -> Picture | None:
+def open_map(data: bytes, image: AskedImage, place: str, collector: Collector) -> Picture | None:
     """A label map; None, and a problem told, if it is of another size."""
-    picture = read_png(entry.read(), image.entry.size, place)
+    picture = read_png(data, image.entry.size, place)
     if isinstance(picture, Picture):
         return picture
     collector.check_size(image, picture, place)

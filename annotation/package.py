@@ -271,9 +271,11 @@ def load_packages(folder: Path, named: Sequence[Path] | None = None) -> list[Pac
     maps: dict[str, str] = {}
     for package in packages:
         if package.classes != packages[0].classes:
+            difference = package.classes.difference(packages[0].classes)
             raise UserError(
-                f"{package.folder}: its classes are not those of {packages[0].folder}; "
-                "remove the package that does not belong to this run"
+                f"{package.folder}: its classes are not those of {packages[0].folder}"
+                f"{difference and f' ({difference})'}; remove the package if it is of another run, "
+                "or give info.json the earlier classes, and export it again"
             )
         for image in package.images:
             if maps.setdefault(image.key, image.superpixel_sha256) != image.superpixel_sha256:

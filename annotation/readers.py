@@ -1,15 +1,18 @@
 """Which format a file of answers has, and the reader of it."""
 
 import re
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 from annotation.answers import Collector
 from annotation.coco import read_coco
 from annotation.cvat import read_cvat_xml
-from annotation.cvat_masks import LABEL_MAP, read_mask_archive
+from annotation.cvat_masks import LABEL_MAP, read_mask_archives
 from annotation.label_studio import read_label_studio
-from annotation.masks import read_masks
+from annotation.masks import OTHER_PICTURES, read_masks
 from annotation.package import MANIFEST
 from annotation.untrusted import Entry, open_entries, parse_json, shown
 from utils.errors import UserError
@@ -18,6 +21,9 @@ EXPECTED = (
     "expected a JSON export of Label Studio, a COCO JSON, an XML or mask archive of CVAT, or a "
     "folder or ZIP of label PNGs"
 )
+ARCHIVES = (".zip", ".rar", ".7z", ".gz", ".tgz", ".tar", ".bz2", ".xz")
+BACKUP = {"annotations.json", "task.json"}
+"""What CVAT writes for each task into a backup."""
 NAMELESS_STROKES = re.compile(r"task-\d+-annotation-\d+-")
 """Names in Label Studio's "Brush labels to PNG" and "to NumPy", which tell nothing of images."""
 NO_ANSWERS = {
@@ -25,48 +31,106 @@ NO_ANSWERS = {
     "name the tool's export that they were made from",
     ("class_names", "finished"): "tells of predictions that inference.py wrote; if people painted "
     "over them, name a folder of these files alone",
+    ("shapes", "imagePath"): "is of labelme; convert its files with labelme2coco.py, which comes "
+    "with it, and name the COCO file",
+    ("items", "categories"): 'is of Datumaro; export "CVAT for images 1.1" or "COCO 1.0"',
 }
-"""Keys of files that this project writes beside PNGs, and what they are."""
+"""Keys of JSON files that are no answers, or not in a form that is read, and what they are."""
+SUBSET = r"(^|/)instances_[^/]*\.json$"
+"""Names of the files of a project with several subsets in "COCO 1.0" of CVAT."""
 
 
-def read_answers(path: Path, collector: Collector) -> None:
-    """Take the answers of one file or folder, of any of the formats.
+def read_answers(paths: Sequence[Path], collector: Collector) -> None:
+    """Take the answers of files and folders, of any of the formats, one after the other.
 
-    An archive may hold the file, as those of CVAT and of COCO exports do.
+    An archive may hold the file, as those of CVAT and of COCO exports do. Pictures of one folder
+    that are named one by one are read together, as the folder is.
 
     Raises:
-        UserError: the file is of no format, or not as it should be.
+        UserError: a file is of no format, or not as it should be.
     """
-    with open_entries(path) as entries:
-        names = {PurePosixPath(entry.name).name for entry in entries}
-        whole = [entry for entry in entries if entry.suffix in (".json", ".xml")]
-        if any(map(NAMELESS_STROKES.match, names)):
-            raise UserError(
-                f"{path}: holds brush strokes without the names of their images; export from "
-                'Label Studio in the format "JSON"'
-            )
-        if MANIFEST in names:
-            raise UserError(
-                f"{path}: is a labelling package, with the first guess in each of its formats; "
-                "name what was labelled: a tool's export, or the folder of its masks painted over"
-            )
-        if LABEL_MAP in names:
-            read_mask_archive(entries, str(path), collector)
-        elif len(whole) > 1:
-            listed = ", ".join(shown(entry.name) for entry in whole[:3])
-            raise UserError(
-                f"{path}: holds several files of answers ({listed}); name them one by one"
-            )
-        elif whole:
-            name = whole[0].name
-            source = str(path) if name == path.name else f"{path}: {shown(name)}"
-            _read_file(whole[0], source, collector)
-        elif any(entry.suffix == ".png" for entry in entries):
-            read_masks(entries, str(path), collector)
+
+    def folder(path: Path) -> tuple[bool, Path]:
+        is_picture = path.suffix.lower() in (".png", *OTHER_PICTURES) and path.is_file()
+        return is_picture, path.parent if is_picture else path
+
+    for (_, path), group in groupby(paths, folder):
+        files = list(group)
+        if len(files) > 1:
+            pictures = [Entry(file.name, partial(_read_picture, file)) for file in files]
+            _read_entries(pictures, path, collector)
         else:
-            lossy = [entry for entry in entries if entry.suffix in (".jpg", ".jpeg")]
-            which = f" ({shown(lossy[0].name)} is JPEG, which changes labels)" if lossy else ""
-            raise UserError(f"{path}: holds no answers{which}; {EXPECTED}")
+            with open_entries(files[0]) as entries:
+                _read_entries(entries, files[0], collector)
+
+
+def _read_picture(path: Path) -> bytes:
+    with open_entries(path) as (entry,):
+        return entry.read()
+
+
+def _read_entries(entries: Sequence[Entry], path: Path, collector: Collector) -> None:
+    """Take the answers of the files of one folder or archive."""
+    names = {PurePosixPath(entry.name).name for entry in entries}
+    whole = [entry for entry in entries if entry.suffix in (".json", ".xml")]
+    if any(map(NAMELESS_STROKES.match, names)):
+        raise UserError(
+            f"{path}: holds brush strokes without the names of their images; export from "
+            'Label Studio in the format "JSON"'
+        )
+    if MANIFEST in names:
+        raise UserError(
+            f"{path}: is a labelling package, with the first guess in each of its formats; "
+            "name what was labelled: a tool's export, or the folder of its masks painted over"
+        )
+    if LABEL_MAP in names:
+        read_mask_archives(entries, str(path), collector)
+    elif len(whole) > 1 and not _are_subsets(whole):
+        _refuse_several(whole, path)
+    elif whole:
+        for entry in whole:
+            source = str(path) if entry.name == path.name else f"{path}: {shown(entry.name)}"
+            _read_file(entry, source, collector)
+    elif any(entry.suffix == ".png" for entry in entries):
+        read_masks(entries, str(path), collector)
+    else:
+        _refuse_without_answers(entries, path)
+
+
+def _are_subsets(entries: Sequence[Entry]) -> bool:
+    """Whether files are what CVAT writes for each subset of a project in COCO."""
+    return all(re.search(SUBSET, entry.name) for entry in entries)
+
+
+def _refuse_without_answers(entries: Sequence[Entry], path: Path) -> NoReturn:
+    """Say what is there instead of answers."""
+    hint = ""
+    for entry in entries:
+        if entry.suffix in ARCHIVES:
+            hint = f" ({shown(entry.name)} is an archive: unpack it, or name a ZIP archive itself)"
+        elif entry.suffix in (".jpg", ".jpeg"):
+            hint = f" ({shown(entry.name)} is JPEG, which changes labels)"
+        elif entry.suffix in OTHER_PICTURES:
+            hint = f" ({shown(entry.name)} is no PNG; save label maps as PNG)"
+        if hint:
+            break
+    raise UserError(f"{path}: holds no answers{hint}; {EXPECTED}")
+
+
+def _refuse_several(entries: Sequence[Entry], path: Path) -> NoReturn:
+    """Say that answers lie in several files, or that none of them would be read."""
+    if {PurePosixPath(entry.name).name for entry in entries} >= BACKUP:
+        raise UserError(f'{path}: is a backup of CVAT; export it as "CVAT for images 1.1"')
+    first, listed = entries[0], ", ".join(shown(entry.name) for entry in entries[:3])
+    source = f"{path}: {shown(first.name)}"
+    if first.suffix == ".xml" and b"<image" not in (data := first.read()) and b"<object" in data:
+        raise UserError(
+            f'{source}: is of LabelMe or PASCAL VOC; export "CVAT for images 1.1" from CVAT, or '
+            '"JSON" from Label Studio'
+        )
+    if first.suffix == ".json" and (other := _no_answers(parse_json(first.read(), source))):
+        raise UserError(f"{source}: {other}")
+    raise UserError(f"{path}: holds several files of answers ({listed}); name them one by one")
 
 
 def _read_file(entry: Entry, source: str, collector: Collector) -> None:

@@ -13,21 +13,22 @@ from annotation.answers import (
     region_label,
 )
 from annotation.labels import Labels
-from annotation.package import digest
+from annotation.package import Package, digest
 from annotation.untrusted import shown
 
 
-def report(collector: Collector, labels: Labels) -> Iterator[str]:
+def report(collector: Collector, labels: Labels, withdraw: Package | None = None) -> Iterator[str]:
     """Lines for people: what was found of each image, then of the whole.
 
     Args:
         collector: with all files read.
         labels: as they are before this import.
+        withdraw: see :meth:`Labels.store`.
     """
     for key in sorted(collector.notes):
         image, notes = collector.images[key], collector.notes[key]
         yield f"{image.entry.name} ({shown(key, 200)}): " + "; ".join(
-            _image_parts(image, notes, labels)
+            _image_parts(image, notes, labels, withdraw)
         )
     absent = [
         image.entry.name
@@ -45,11 +46,18 @@ def report(collector: Collector, labels: Labels) -> Iterator[str]:
     yield from _about_zeros(collector)
     yield from (f"note: {remark}" for remark in collector.remarks)
     for name in list(collector.strangers)[:10]:
-        yield f"{shown(name, 200)}: is in no labelling package; not taken"
+        yield f"{shown(name, 200)}: is in no labelling package; not taken{_meant(name, collector)}"
     if len(collector.strangers) > 10:
         yield f"... and {len(collector.strangers) - 10} more images that are in no package"
     for problem in collector.problems:
         yield f"problem: {problem}"
+
+
+def _meant(name: str, collector: Collector) -> str:
+    """A hint at the image whose name, which has a digest in it, is a part of a file's name."""
+    names = (image.entry.name for image in collector.images.values())
+    found = max((n for n in names if n in name), key=len, default="")
+    return f" (if it is of {found}, give it that name)" if found else ""
 
 
 def _about_zeros(collector: Collector) -> Iterator[str]:
@@ -60,7 +68,7 @@ def _about_zeros(collector: Collector) -> Iterator[str]:
     if any(inside for _, inside in collector.zeros):
         yield (
             f"note: all pixels outside of the asked regions are 0, which is class {names[0]!r}; "
-            "if 0 is what was not painted, save that as 255 and import again"
+            "if 0 is what was not painted, save that as 255 and import again with --withdraw"
         )
     else:
         yield (
@@ -69,7 +77,9 @@ def _about_zeros(collector: Collector) -> Iterator[str]:
         )
 
 
-def _image_parts(image: AskedImage, notes: ImageNotes, labels: Labels) -> Iterator[str]:
+def _image_parts(
+    image: AskedImage, notes: ImageNotes, labels: Labels, withdraw: Package | None
+) -> Iterator[str]:
     """The parts of one image's line."""
     known = labels.statuses(image.entry.key)
     counts = dict.fromkeys((ANSWERED, VOID, SKIPPED), 0)
@@ -85,8 +95,11 @@ def _image_parts(image: AskedImage, notes: ImageNotes, labels: Labels) -> Iterat
         yield f"{len(unknown)} missing: " + ", ".join(
             region_label(image, r) + _partly(missing[r].share) for r in sorted(unknown)
         )
-    if len(missing) > len(unknown):
-        yield f"{len(missing) - len(unknown)} not in these files, but answered before"
+    withdrawn = labels.withdrawn(image, notes, withdraw)
+    if kept := len(missing) - len(unknown) - len(withdrawn):
+        yield f"{kept} not in these files, but answered before"
+    if withdrawn:
+        yield "earlier answers withdrawn: " + ", ".join(region_label(image, r) for r in withdrawn)
     if guessed := _unchanged(image, notes):
         yield f"{guessed} of them just as the first guess"
     if notes.outside:

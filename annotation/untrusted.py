@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 def open_entries(path: Path) -> Iterator[list[Entry]]:
     """The files of a folder, a ZIP archive, or the one file that ``path`` is, sorted by name.
 
-    Hidden files and what macOS adds to archives are left out.
+    Hidden files, and what macOS adds to archives and GDAL to pictures, are left out.
 
     Raises:
         UserError: it cannot be read, or an archive holds what no labelling tool writes.
@@ -86,7 +86,7 @@ def _of_archive(path: Path, archive: zipfile.ZipFile) -> list[Entry]:
     if len(set(names)) < len(names):
         raise UserError(f"{path}: holds two files of one name; export it again")
     entries = [
-        Entry(m.filename, lambda m=m: _read_member(path, archive, m))
+        Entry(m.filename.replace("\\", "/"), lambda m=m: _read_member(path, archive, m))
         for m in sorted(members, key=lambda m: m.filename)
     ]
     return [entry for entry in entries if not _is_hidden(entry.name)]
@@ -120,7 +120,8 @@ def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+    added = name.lower().endswith(".aux.xml")
+    return added or any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
 def shown(value: Any, length: int = 60) -> str:
@@ -184,7 +185,8 @@ class Picture:
 
     Attributes:
         mode: in Pillow's words.
-        values: (H, W) grey values or palette numbers as the file holds them; None of colours.
+        values: (H, W) grey values or palette numbers as the file holds them, 255 where grey is
+            fully transparent; None of colours.
     """
 
     def __init__(self, image: Image.Image):
@@ -192,6 +194,9 @@ class Picture:
         self._image = image
         values = stored_values(image) if image.mode in ("L", "P") else None
         image.load()
+        if image.mode == "LA":
+            grey, alpha = np.moveaxis(np.asarray(image), 2, 0)
+            self.mode, values = "L", np.where(alpha, grey, np.uint8(255))
         self.values = None if values is None else upright(values, image)
 
     @property

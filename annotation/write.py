@@ -2,11 +2,13 @@
 
 import csv
 import io
+import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -33,6 +35,8 @@ from dataloader.images import read_image
 from dataloader.item import Item
 from utils.errors import UserError
 from utils.files import atomic_write, copy_file, remove_folder, write_json, write_png, write_text
+
+log = logging.getLogger(__name__)
 
 FORMATS = ("coco", "cvat", "label_studio", "masks")
 JPEG_QUALITY = 88
@@ -75,7 +79,7 @@ def write_package(
     new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     remove_folder(new)
     try:
-        writer = _Writer(new, _classes(folder.parent, info), formats, folder.name)
+        writer = _Writer(new, _classes(folder.parent, folder.name, info), formats, folder.name)
         for item in chosen:
             prediction = (predictions or {}).get(item.image)
             regions = read_regions(item.superpixel, mask_of(item, masks))
@@ -92,7 +96,7 @@ def write_package(
     return package
 
 
-def _classes(folder: Path, info: DatasetInfo) -> ClassList:
+def _classes(folder: Path, name: str, info: DatasetInfo) -> ClassList:
     """The classes for a new package below ``EXP/annotation``, in the colours of the first there.
 
     All packages of a run are read by one list; a palette may be changed between rounds.
@@ -100,7 +104,14 @@ def _classes(folder: Path, info: DatasetInfo) -> ClassList:
     classes = ClassList.of_dataset(info)
     for path in sorted(folder.glob(f"[!.]*/{MANIFEST}"))[:1]:
         earlier = Package.load(path.parent).classes
-        classes = earlier if earlier.agrees(classes) else classes
+        difference = classes.difference(earlier)
+        if difference:
+            log.warning(
+                "%s: its classes are not those of %s (%s), so that no answers can be imported; "
+                "give info.json the earlier classes, remove this package, and export it again",
+                *(name, path.parent, difference),
+            )
+        classes = classes if difference else earlier
     return classes
 
 
@@ -188,7 +199,8 @@ class _Writer:
             self.cvat_masks.add(image, guess)
         if "label_studio" in self.formats:
             # below LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT, which is EXP/annotation
-            address = f"/data/local-files/?d={self.name}/images/{image.file}"
+            path = quote(f"{self.name}/images/{image.file}")
+            address = f"/data/local-files/?d={path}"
             self.tasks.append(make_task(image, numbers, guess, self.classes, address))
         if "masks" in self.formats:
             write_png(self.folder / "masks" / f"{image.name}.png", guess)

@@ -91,6 +91,8 @@ NO_ANSWERS = {
         b'{"images": [], "categories": [], "annotations": [{"image_id": 1, "segments_info": []}]}',
         "panoptic segmentation",
     ),
+    "labelme": (b'{"version": "5", "shapes": [], "imagePath": "a.png"}', "is of labelme"),
+    "Datumaro": (b'{"info": {}, "categories": {}, "items": []}', "is of Datumaro"),
     "results": (b'[{"image_id": 1, "category_id": 1, "score": 1}]', "a list of COCO results"),
 }
 
@@ -177,8 +179,33 @@ def test_archives_without_answers_or_with_several(package, refuse, tmp_path):
     refuse(archive(tmp_path / "two.zip", ("a.json", b"[]"), ("b.xml", b"<a/>")), "a.json, b.xml")
     members = (f"{package.images[0].name}.png", png()), ("palette.json", b"{}")
     refuse(archive(tmp_path / "masks.zip", *members), "masks.zip: palette.json: is no export")
+    packed = tmp_path / "packed" / "job 1.zip"
+    packed.parent.mkdir()
+    refuse(archive(packed, ("a.json", b"[]")).parent, "job 1.zip is an archive")
+    refuse(archive(tmp_path / "tif.zip", ("a.tif", b"hello")), "(a.tif is no PNG; save label maps")
+    backup = (
+        ("task_0/annotations.json", b"[]"),
+        ("task_0/task.json", b"{}"),
+        ("project.json", b"{}"),
+    )
+    refuse(archive(tmp_path / "backup.zip", *backup), "is a backup of CVAT")
     refuse(package.folder, "is a labelling package, with the first guess")
     refuse(package.folder.parent, "is a labelling package, with the first guess")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("{}.json", b'{"shapes": [], "imagePath": "a.png"}', "a.json: is of labelme"),
+        ("{}.xml", b"<annotation><object/></annotation>", "a.xml: is of LabelMe or PASCAL VOC"),
+        ("{}.xml", b"<annotations><image/></annotations>", "several files of answers (a.xml, b"),
+    ],
+)
+def test_files_for_each_image_are_called_what_they_are(refuse, tmp_path, name, data, words):
+    (tmp_path / "answers").mkdir()
+    for stem in "ab":
+        (tmp_path / "answers" / name.format(stem)).write_bytes(data)
+    refuse(tmp_path / "answers", words)
 
 
 @pytest.mark.parametrize(
@@ -289,6 +316,17 @@ def test_images_of_no_package_are_told_of_and_left(shared, package, refuse, tmp_
     content["annotations"] = []
     (tmp_path / "b.json").write_text(json.dumps(content))
     refuse(tmp_path / "b.json", f"packages (such as {package.images[0].file}); nothing")
+
+
+def test_a_changed_name_is_told_with_the_one_that_is_meant(
+    shared, package, refuse, tmp_path, capsys
+):
+    name = package.images[0].name
+    (tmp_path / "answers").mkdir()
+    (tmp_path / "answers" / f"{name} copy.png").write_bytes(png())
+    refuse(tmp_path / "answers", "no answers for any image")
+    told = f"{name} copy.png: is in no labelling package; not taken (if it is of {name}, give"
+    assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

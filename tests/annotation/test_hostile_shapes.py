@@ -32,7 +32,6 @@ SEGMENTATIONS = {
     "polygon of huge numbers": [[0, 0, 10**400, 0, 5, 5]],
     "polygon far away": [[0, 0, 1e9, 0, 5, 5]],
     "polygon of a million points": [[0, 0] * 1_000_000],
-    "polygon of no point": [[]],
     "polygon of odd length": [[0, 0, 3, 3, 3, 0, 1]],
     "polygon of texts": [["a", "b", "c", "d", "e", "f"]],
     "polygon of lists": [[[0, 0], [3, 3], [3, 0]]],
@@ -104,13 +103,13 @@ def test_brush_strokes(package, refuse, tmp_path, value):
 @pytest.mark.parametrize(
     ("kind", "value", "words"),
     [
-        ("polygonlabels", {"points": []}, ""),
         ("polygonlabels", {"points": [[0, 0], [1, 1, 1], [4, 4]]}, ""),
         ("polygonlabels", {"points": [0, 1, 2]}, ""),
         ("polygonlabels", {"points": [[0, 0], [1e9, 1], [4, 4]]}, ""),
         ("rectanglelabels", {"x": 1, "y": 1, "width": 9, "height": 9, "rotation": "30"}, ""),
         ("rectanglelabels", {"x": None, "y": 1, "width": 9, "height": 9}, ""),
         ("brush", {"rle": GOOD}, "(brush) without a class"),
+        ("brushlabels", {"rle": GOOD, "brushlabels": []}, "(brushlabels) without a class"),
         ("keypointlabels", {"x": 1, "y": 1}, ""),
     ],
 )

@@ -124,7 +124,9 @@ def test_a_dataset_may_have_classes_called_void_and_skip(run):
     assert [classes.code_of(n) for n in ("VOID", "skip", "void_", "skip_")] == [0, 1, 3, 4]
 
 
-def test_a_palette_that_is_changed_between_rounds_leaves_the_colours_of_the_run(run, tmp_path):
+def test_a_palette_that_is_changed_between_rounds_leaves_the_colours_of_the_run(
+    run, tmp_path, caplog
+):
     first = run.export("--round", "0")
     content = json.loads(run.info.path.read_text())
     (tmp_path / "info.json").write_text(json.dumps(content | {"palette": content["palette"][::-1]}))
@@ -134,7 +136,9 @@ def test_a_palette_that_is_changed_between_rounds_leaves_the_colours_of_the_run(
     (tmp_path / "info.json").write_text(json.dumps(content))
     out = str(run.folder / "annotation" / "round_02")
     run.export("--trg_dataset", str(tmp_path / "info.json"), "--out", out)
-    refused(lambda: load_packages(run.folder / "annotation"), "its classes are not those of")
+    told = "'street', id 0, label id 7, is 'road', id 0, label id 7 there"
+    assert told in caplog.text
+    refused(lambda: load_packages(run.folder / "annotation"), "its classes are not those of", told)
 
 
 def test_colours_that_look_alike_or_black_are_replaced():
@@ -209,13 +213,15 @@ def test_a_run_of_another_machine(run, tmp_path, capsys):
 
 def test_a_package_elsewhere(run, tmp_path):
     export_main(
-        ["-p", str(run.folder), "--trg_data_dir", str(run.root), "--out", str(tmp_path / "out")]
+        ["-p", str(run.folder), "--trg_data_dir", str(run.root), "--out", str(tmp_path / "o #1")]
     )
-    package = Package.load(tmp_path / "out")
+    package = Package.load(tmp_path / "o #1")
+    task = json.loads((package.folder / "label_studio.json").read_text())[0]
+    assert task["data"]["image"].startswith("/data/local-files/?d=o%20%231/images/")
     drawn = {image.name: np.zeros(image.size, np.uint8) for image in package.images}
     answers = masks(package, drawn, tmp_path / "a", "grey")
     refused(lambda: run.take(answers), "no labelling package")
-    run.take(answers, "--package", tmp_path / "out")
+    run.take(answers, "--package", package.folder)
     assert (run.label(1)[run.superpixels == 5] == 7).all()
 
 

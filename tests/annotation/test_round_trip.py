@@ -118,10 +118,28 @@ def test_the_first_guess_comes_back_from_every_file_of_the_package(run, tmp_path
         shutil.rmtree(run.folder / "annotation" / "labels")
 
 
+def test_a_first_guess_that_replaces_an_answer_is_called_so(run, tmp_path, capsys):
+    """As when somebody submits a task as it is, after another one corrected it."""
+    (tmp_path / "pred").mkdir()
+    for n, item in enumerate(run.items[:2]):
+        Image.fromarray(run.truth[n]).save(tmp_path / "pred" / f"{Path(item.image).stem}.png")
+    package = run.export("--round", "0", "--pred_dir", str(tmp_path / "pred"))
+    drawn = {image.name: np.full((HEIGHT, WIDTH), 4, np.uint8) for image in package.images}
+    corrected = masks(package, drawn, tmp_path / "a", "grey")
+    run.take(corrected, package.folder / "coco.json")
+    told = capsys.readouterr().out
+    assert told.count("and is just the first guess, the later one taken") == 4
+    run.take(package.folder / "coco.json", corrected)
+    told = capsys.readouterr().out
+    assert told.count("differs from") == 4 and "is just the first" not in told
+
+
 @pytest.mark.parametrize("guess", ["right", "one class", "other classes", "none"])
-@pytest.mark.parametrize("painted", ["label ids", "codes"])
+@pytest.mark.parametrize(
+    ("painted", "folder"), [("label ids", True), ("label ids", False), ("codes", True)]
+)
 def test_label_ids_instead_of_codes_are_told_by_the_first_guess(
-    run, tmp_path, capsys, guess, painted
+    run, tmp_path, capsys, guess, painted, folder
 ):
     """All of these ids are codes of another class; answers may correct every guess."""
     content = json.loads(run.info.path.read_text())
@@ -141,7 +159,8 @@ def test_label_ids_instead_of_codes_are_told_by_the_first_guess(
     drawn = answers(run, package)
     if painted == "label ids":
         drawn = {name: np.where(m < 255, m + 1, 255).astype("u1") for name, m in drawn.items()}
-    run.take(masks(package, drawn, tmp_path / "a", "grey"))
+    path = masks(package, drawn, tmp_path / "a", "grey")
+    run.take(*([path] if folder else sorted(path.iterdir())))
     told = capsys.readouterr().out
     assert ("a: its numbers seem to be label ids" in told) == (
         (guess, painted) == ("right", "label ids")
@@ -174,6 +193,24 @@ def test_partial_answers_leave_regions_missing_and_later_imports_add_to_them(run
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
     before = run.files()
     run.take(tmp_path / "one", tmp_path / "two")
+    assert run.files() == before
+
+
+def test_answers_are_withdrawn_from_the_last_round_on_request(run, tmp_path, capsys):
+    """As after maps in which what nobody painted was white, the colour of void."""
+    first, last = run.export("--round", "0"), run.export()
+    run.take(masks(first, answers(run, first), tmp_path / "first", "grey"))
+    before = run.files()
+    for name, code in (("white", last.classes.void), ("mended", 255)):
+        drawn = {image.name: np.full((HEIGHT, WIDTH), code, np.uint8) for image in last.images}
+        masks(last, drawn, tmp_path / name, "grey")
+    run.take(tmp_path / "white", "--package", last.folder)
+    run.take(tmp_path / "mended")
+    assert "4 answered, 3 void, 0 skipped, 0 missing" in capsys.readouterr().out
+    run.take(tmp_path / "mended", "--withdraw")
+    told = capsys.readouterr().out
+    assert "2 not in these files, but answered before; earlier answers withdrawn: round_01" in told
+    assert "4 answered, 0 void, 0 skipped, 3 missing" in told
     assert run.files() == before
 
 
@@ -236,6 +273,18 @@ def test_cvat_shapes_lie_in_the_order_of_z_order(run, tmp_path):
     assert (run.label(0)[run.superpixels == 1] == 26).all()
 
 
+@pytest.mark.parametrize(("source", "expected"), [("auto", 26), ("file", 26), ("manual", 7)])
+def test_cvat_shapes_of_people_lie_over_the_first_guess_of_their_layer(
+    run, tmp_path, source, expected
+):
+    package = run.export("--round", "0")
+    box = 'xtl="8" ytl="0" xbr="16" ybr="8" z_order="0"'
+    drawn = f'<box label="car" source="manual" {box}/><box label="road" source="{source}" {box}/>'
+    (tmp_path / "a.xml").write_text(one_cvat(package, drawn))
+    run.take(tmp_path / "a.xml")
+    assert (run.label(0)[run.superpixels == 1] == expected).all()
+
+
 @pytest.mark.parametrize("tool", TOOLS)
 def test_void_and_skip(run, tool, tmp_path, capsys):
     package = run.export("--round", "0")
@@ -254,6 +303,31 @@ def test_void_and_skip(run, tool, tmp_path, capsys):
     assert (run.label(1)[:8, :4] == 255).all() and (run.label(1)[:8, 4:8] != 255).all()
     page = (package.folder / "index.html").read_text()
     assert "All 4 regions are answered" in page and "skipped" in page
+
+
+@pytest.mark.parametrize("tag", ["checked", "void"])
+def test_other_tags_of_cvat_are_told_of_and_left(run, tmp_path, capsys, tag):
+    package = run.export("--round", "0")
+    shapes = f'<tag label="{tag}"/><box label="car" xtl="8" ytl="0" xbr="16" ybr="8" z_order="0"/>'
+    (tmp_path / "a.xml").write_text(one_cvat(package, shapes))
+    run.take(tmp_path / "a.xml")
+    assert f"tag '{tag}' of 1 images is no answer; only the tag 'skip'" in capsys.readouterr().out
+    assert (run.label(0)[run.superpixels == 1] == 26).all()
+
+
+@pytest.mark.parametrize("rle", ["", "0"])
+def test_masks_of_cvat_may_be_empty(run, tmp_path, rle):
+    """As those that others were drawn over, with "Remove underlying pixels"."""
+    package = run.export("--round", "0")
+    (tmp_path / "a.xml").write_text(
+        one_cvat(
+            package,
+            f'<mask label="sky" rle="{rle}" left="0" top="0" width="1" height="1" z_order="0"/>'
+            '<box label="car" xtl="8" ytl="0" xbr="16" ybr="8" z_order="0"/>',
+        )
+    )
+    run.take(tmp_path / "a.xml")
+    assert (run.label(0)[run.superpixels == 1] == 26).all()
 
 
 def test_a_skip_tag_of_cvat_skips_all_regions_of_its_image(run, tmp_path):
@@ -281,6 +355,37 @@ def test_the_last_changed_annotation_of_a_task_wins_and_cancelled_ones_are_none(
             {**wrong, "created_at": "once"},
             {**wrong, "updated_at": "2026-03-03T09:00:00Z", "was_cancelled": True},
         ]
+    path.write_text(json.dumps(tasks))
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+UNDONE = {
+    "skipped": ({"annotations": [{"was_cancelled": True, "result": []}]}, "were skipped"),
+    "untouched": ({"annotations": []}, "are not submitted"),
+    "changed": ({"drafts": [5]}, "have drafts beside what was submitted"),
+    "draft": ({"annotations": [], "drafts": [5]}, "have drafts alone"),
+    "done": ({}, None),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), UNDONE.values(), ids=UNDONE)
+def test_tasks_that_are_not_done_are_told_of(run, tmp_path, capsys, change, words):
+    package = run.export("--round", "0")
+    path = label_studio(package, answers(run, package), tmp_path / "a.json", "brushlabels")
+    first, second = json.loads(path.read_text())
+    path.write_text(json.dumps([first, second | change]))
+    run.take(path)
+    told = capsys.readouterr().out
+    assert f"1 of 2 tasks {words}" in told if words else "note: " not in told
+
+
+def test_results_that_draw_nothing_are_left_out(run, tmp_path):
+    package = run.export("--round", "0")
+    path = label_studio(package, answers(run, package), tmp_path / "a.json", "brushlabels")
+    tasks = json.loads(path.read_text())
+    for kind, value in (("number", {"number": 7}), ("taxonomy", {"taxonomy": [["a", "b"]]})):
+        tasks[0]["annotations"][0]["result"].append({"type": kind, "value": value})
     path.write_text(json.dumps(tasks))
     run.take(path)
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
@@ -338,6 +443,33 @@ def test_a_region_is_skipped_where_skip_covers_more_than_classes_do(run, tmp_pat
     )
 
 
+def test_coco_files_of_a_project_with_subsets_are_read_together(run, tmp_path):
+    package = run.export("--round", "0")
+    path = coco(package, answers(run, package), tmp_path / "a.json", "runs")
+    content = json.loads(path.read_text())
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for subset, number in (("Train", 0), ("default", 1)):
+            part = content | {
+                "images": [i for i in content["images"] if i["id"] == number],
+                "annotations": [a for a in content["annotations"] if a["image_id"] == number],
+            }
+            archive.writestr(f"annotations/instances_{subset}.json", json.dumps(part))
+    run.take(tmp_path / "a.zip")
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+    assert np.array_equal(run.label(1), run.expected(1, [0, 11]))
+
+
+def test_images_without_size_and_shapes_are_left_out_of_coco(run, tmp_path):
+    """As Label Studio writes tasks without annotations whose images it does not find."""
+    package = run.export("--round", "0")
+    path = coco(package, answers(run, package), tmp_path / "a.json", "runs")
+    content = json.loads(path.read_text())
+    content["images"].append({"id": 9, "file_name": "x.png", "width": None, "height": None})
+    path.write_text(json.dumps(content))
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
 @pytest.mark.parametrize("changed", [("image_id",), ("category_id", "id"), ("image_id", "id")])
 def test_ids_of_coco_may_be_texts(run, tmp_path, changed):
     package = run.export("--round", "0")
@@ -346,6 +478,23 @@ def test_ids_of_coco_may_be_texts(run, tmp_path, changed):
     for entry in (entry for part in content.values() for entry in part):
         entry |= {key: str(entry[key]) for key in changed if key in entry}
     path.write_text(json.dumps(content))
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+RENAMED = {
+    "capitals": ("{}.png", str.upper),
+    "the image's suffix": ("{}.jpg.png", str),
+    "uploaded, then exported": ("0123abcd__4567abcd-{}.png", str),
+}
+
+
+@pytest.mark.parametrize(("form", "change"), RENAMED.values(), ids=RENAMED)
+def test_names_as_tools_and_systems_change_them(run, tmp_path, form, change):
+    package = run.export("--round", "0")
+    path = masks(package, answers(run, package), tmp_path / "a", "color")
+    for image in package.images:
+        (path / f"{image.name}.png").rename(path / change(form.format(image.name)))
     run.take(path)
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
@@ -389,14 +538,43 @@ def test_own_names_of_two_asked_images_are_told_apart_by_their_folders(run, tmp_
     assert (run.label(2)[run.superpixels == 2] == 26).all()
 
 
-def test_masks_of_cvat_may_lie_in_the_folders_of_a_task_of_its_file_share(run, tmp_path):
+@pytest.mark.parametrize("folders", ["/round_00/images/", "\\"])
+def test_masks_of_cvat_may_lie_in_folders_of_a_file_share_or_be_packed_by_windows(
+    run, tmp_path, folders
+):
     package = run.export("--round", "0")
     path = TOOLS["cvat segmentation mask"](package, answers(run, package), tmp_path)
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "b.zip", "w") as new:
         for name in old.namelist():
-            new.writestr(name.replace("/", "/round_00/images/"), old.read(name))
+            new.writestr(name.replace("/", folders), old.read(name))
     run.take(tmp_path / "b.zip")
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+def test_unpacked_masks_of_cvat_are_read_in_the_colours_of_their_own_list(run, tmp_path, capsys):
+    package = run.export("--round", "0")
+    path = TOOLS["cvat segmentation mask"](package, answers(run, package), tmp_path)
+    for job, image in zip(("", "b"), package.images, strict=True):
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path / "jobs" / job)
+        (tmp_path / "jobs" / job / "SegmentationClass" / f"{image.name}.png").unlink()
+    table = tmp_path / "jobs" / "labelmap.txt"
+    first, *rows = (line.rsplit(":", 3)[:2] for line in table.read_text().splitlines()[1:])
+    colors = [color for _, color in rows]
+    for file in (tmp_path / "jobs" / "SegmentationClass").iterdir():
+        values = np.asarray(Image.open(file)).copy()
+        moved = values.copy()
+        for old, new in zip(colors, colors[1:] + colors[:1], strict=True):
+            rgb = [int(v) for v in old.split(",")]
+            moved[(values == rgb).all(2)] = [int(v) for v in new.split(",")]
+        Image.fromarray(moved).save(file)
+    names = [name for name, _ in rows]
+    moved = zip(names, colors[1:] + colors[:1], strict=True)
+    table.write_text("\n".join(f"{name}:{color}::" for name, color in [first, *moved]))
+    run.take(tmp_path / "jobs")
+    assert "differs" not in capsys.readouterr().out
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+    assert np.array_equal(run.label(1), run.expected(1, [0, 11]))
 
 
 TURNED = {  # each covers region 1, which is x 8 to 16 and y 0 to 8
@@ -497,30 +675,66 @@ def test_names_and_addresses_of_images_in_label_studio(run, tmp_path, data):
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 
-def test_transparent_pixels_are_not_labelled(run, tmp_path):
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_pixels_are_not_labelled(run, tmp_path, mode):
     package = run.export("--round", "0")
     rgba = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
     rgba[...] = (128, 64, 128, 255)
     rgba[:, :10] = (9, 9, 9, 0)
+    if mode == "LA":
+        rgba = rgba[..., 2:] * np.uint8([0, 1])
     (tmp_path / "a").mkdir()
     Image.fromarray(rgba).save(tmp_path / "a" / f"{package.images[0].name}.png")
     run.take(tmp_path / "a")
     assert (run.label(0)[:8, 8:10] == 255).all() and (run.label(0)[:8, 10:16] == 7).all()
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_white_around_the_asked_regions_is_told_of_where_it_is_in_them(
+    run, tmp_path, capsys, inside
+):
+    """A layer that is saved without transparency lies on white, the colour of void."""
+    package = run.export("--round", "0")
+    path = masks(package, answers(run, package), tmp_path / "a", "color")
+    for file in path.iterdir():
+        values = np.array(Image.open(file))
+        values[(values == 0).all(2)] = 255
+        if inside:
+            values[:6] = 255
+        Image.fromarray(values).save(file)
+    run.take(path)
+    told = "is white around the asked regions and in them (2 such files), which is 'void'"
+    assert (told in capsys.readouterr().out) == inside
+
+
+def test_photos_beside_label_maps_are_left_alone(run, tmp_path, capsys):
+    package = run.export("--round", "0")
+    path = tmp_path / "export" / "images"
+    shutil.copytree(package.folder / "images", path)
+    masks(package, answers(run, package), tmp_path / "export" / "masks", "color")
+    with pytest.raises(UserError, match="no answers"):
+        run.take(path)
+    assert "is the photo itself (2 such files)" in capsys.readouterr().out
+    run.take(path.parent)
+    assert "note: " not in capsys.readouterr().out
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif", "xcf"])
 def test_label_maps_that_are_no_png_beside_others_are_told_of(run, tmp_path, capsys, suffix):
     package = run.export("--round", "0")
     path = masks(package, answers(run, package), tmp_path / "a", "color")
-    for image in package.images:  # photos beside their label maps
+    for image in package.images:  # photos beside their label maps, and what GDAL writes
         (path / f"{image.name}.JPG").touch()
+        (path / f"{image.name}.png.aux.xml").touch()
     run.take(path)
     assert "note: " not in capsys.readouterr().out
     name = package.images[1].name
     (path / f"{name}.JPG").unlink()
     (path / f"{name}.png").rename(path / f"{name}.{suffix}")
-    run.take(path)
-    assert f"{name}.{suffix} is no PNG" in capsys.readouterr().out
+    for files in ([path], sorted(f for f in path.iterdir() if f.suffix != ".xml")):
+        run.take(*files)
+        assert f"{name}.{suffix} is no PNG" in capsys.readouterr().out
 
 
 def low_bits(codes: np.ndarray, bits: int) -> bytes:
@@ -586,7 +800,21 @@ def test_palettes_of_other_colours_are_read_by_number(run, tmp_path, kind):
     assert np.array_equal(run.label(0), expected)
 
 
-@pytest.mark.parametrize("stray", [[[3, 3]], [[3, 3, 9, 9]]])
+def test_a_polygon_of_coco_may_come_without_a_list_around_it(run, tmp_path):
+    package = run.export("--round", "0")
+    (tmp_path / "a.json").write_text(one_coco(package, [8, 0, 16.0, 0, 16, 8, 8, 8]))
+    run.take(tmp_path / "a.json")
+    assert (run.label(0)[run.superpixels == 1] == 7).all()
+
+
+def test_a_polygon_of_label_studio_may_have_lost_its_corners(run, tmp_path, caplog):
+    package = run.export("--round", "0")
+    (tmp_path / "a.json").write_text(one_task(package, {"points": []}, "polygonlabels"))
+    run.take(tmp_path / "a.json")
+    assert "a polygon of fewer than three corners is left out" in caplog.text
+
+
+@pytest.mark.parametrize("stray", [[[]], [[3, 3]], [[3, 3, 9, 9]]])
 def test_a_stray_click_ends_no_import(run, tmp_path, caplog, stray):
     package = run.export("--round", "0")
     square = [0, 0, WIDTH, 0, WIDTH, HEIGHT, 0, HEIGHT]
