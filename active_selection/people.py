@@ -11,14 +11,14 @@ from active_selection.run_folder import RunFolder
 from dataloader.active_set import ActiveSet
 from dataloader.domain import Domain
 from dataloader.item import image_key, shown
-from dataloader.oracle import Annotations, GroundTruth
+from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID, Annotations, GroundTruth
 from utils.distributed import World
 from utils.errors import UserError
 from utils.files import locked_folder, remove_folder, write_json
 
 log = logging.getLogger(__name__)
 
-FATES = {"answered": "labelled", "void": "labelled", "skipped": "dropped", "missing": "pool"}
+FATES = {ANSWERED: "labelled", VOID: "labelled", SKIPPED: "dropped", MISSING: "pool"}
 """Where an answer puts its region; see :meth:`ActiveSet.settle`."""
 IMPORT_TAKES = 60.0  # seconds, at most
 
@@ -54,12 +54,12 @@ def settle_answers(
             "the pool with --accept_partial"
         )
     status = {(p, r): oracle.answers(p)[r].status for p, r in asked if r in oracle.answers(p)}
-    active_set.settle(lambda path, region: FATES[status.get((path, region), "missing")])
+    active_set.settle(lambda path, region: FATES[status.get((path, region), MISSING)])
     found = list(status.values())
-    skipped = [region for region, name in status.items() if name == "skipped"]
+    skipped = [region for region, name in status.items() if name == SKIPPED]
     answers = {
         "labelled": len(found) - len(skipped),
-        "void": found.count("void"),
+        "void": found.count(VOID),
         "skipped": len(skipped),
         "skipped_pixels": sum(oracle.domain.regions[path][region] for path, region in skipped),
         "unanswered": len(missing),

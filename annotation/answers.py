@@ -18,10 +18,10 @@ from annotation.classes import NO_ANSWER, ClassList
 from annotation.package import Package, PackageImage, Region, digest
 from annotation.untrusted import shown
 from dataloader.images import read_superpixels
+from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
 from dataloader.walk import IMAGE_SUFFIXES
 from utils.errors import UserError
 
-ANSWERED, VOID, SKIPPED, MISSING = "answered", "void", "skipped", "missing"
 UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}(-|__)")
 """What Label Studio puts before the names of files that are uploaded, and again in an export."""
 

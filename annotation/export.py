@@ -1,7 +1,7 @@
 """Export of regions: writes those that a round selected to a folder for people to label."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -15,7 +15,7 @@ import numpy as np
 
 from annotation.selected import latest_round, selected_regions
 from annotation.write import FORMATS, write_package
-from dataloader.dataset_info import load_dataset
+from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.file_checks import check_files
 from dataloader.ignore_mask import find_masks
 from dataloader.images import read_train_ids
@@ -49,23 +49,6 @@ def parser() -> Parser:
     return result
 
 
-class Predictions(Mapping[str, np.ndarray]):
-    """Image path -> (H, W) uint8 train ids, read when asked for."""
-
-    def __init__(self, items: Sequence[Item], folder: Path):
-        paths = find_predictions(items, folder)
-        self.paths = {item.image: path for item, path in zip(items, paths, strict=True)}
-
-    def __getitem__(self, image: str) -> np.ndarray:
-        return read_train_ids(self.paths[image])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.paths)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     if args.no_prefill and args.pred_dir:
@@ -75,18 +58,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     target, asked = selected_regions(args.model_save_dir, number, args.trg_data_dir, args.relocate)
     items = [item for item in target if item.superpixel in asked]
     check_files(items, info, "image", "superpixel")
-    predictions = Predictions(items, args.pred_dir) if args.pred_dir else None
-    if predictions:
-        check_predictions(args.pred_dir, list(predictions.paths.values()), items, info)
+    guess = prediction_of(items, args.pred_dir, info) if args.pred_dir else None
     folder = args.out or args.model_save_dir / "annotation" / f"round_{number:02d}"
     masks = find_masks(items, args.trg_data_dir, info)
     package = write_package(
-        folder, target, asked, info, predictions, args.format, args.trg_data_dir, masks
+        folder, target, asked, info, guess, args.format, args.trg_data_dir, masks
     )
     print(
         f"{package.regions} regions of {len(package.images)} images, {package.pixels} pixels: "
         f"open {folder / 'index.html'}"
     )
+
+
+def prediction_of(
+    items: Sequence[Item], folder: Path, info: DatasetInfo
+) -> Callable[[str], np.ndarray]:
+    """A function that reads the prediction of an image, by its path: (H, W) uint8 train ids.
+
+    Raises:
+        UserError: an image has none, or they are of other classes.
+    """
+    paths = find_predictions(items, folder)
+    check_predictions(folder, paths, items, info)
+    of_image = {item.image: path for item, path in zip(items, paths, strict=True)}
+    return lambda image: read_train_ids(of_image[image])
 
 
 if __name__ == "__main__":

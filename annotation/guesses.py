@@ -1,6 +1,6 @@
 """First guesses for people to correct: what a network predicts of the images."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ from utils.prediction import enlarged_argmax
 from utils.runtime import Runtime
 
 
-class NetworkGuesses(Mapping[str, np.ndarray]):
-    """Image path -> (H, W) uint8 predicted train ids at the image's own size, made when asked for.
+class NetworkGuesses:
+    """What a network predicts of some images, made when it is asked for.
 
     Args:
         model: the network, on its device.
@@ -39,15 +39,10 @@ class NetworkGuesses(Mapping[str, np.ndarray]):
         self.runtime = runtime
 
     @torch.inference_mode()
-    def __getitem__(self, image: str) -> np.ndarray:
+    def __call__(self, image: str) -> np.ndarray:
+        """The predicted train ids of an image, (H, W) uint8 at its own size, by its path."""
         _, pixels, _, _ = self.data[self.index[image]]
         self.model.eval()
         with self.runtime.autocast():
             logits = self.model(pixels[None].to(self.runtime.device))[0].float()
         return enlarged_argmax(logits, read_size(image)).cpu().numpy()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.index)
-
-    def __len__(self) -> int:
-        return len(self.index)

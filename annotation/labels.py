@@ -15,10 +15,6 @@ from typing import Any
 import numpy as np
 
 from annotation.answers import (
-    ANSWERED,
-    MISSING,
-    SKIPPED,
-    VOID,
     Answer,
     AskedImage,
     Collector,
@@ -27,7 +23,7 @@ from annotation.answers import (
 from annotation.classes import ClassList
 from annotation.package import Package
 from dataloader.images import read_train_ids
-from dataloader.oracle import REMEDY
+from dataloader.oracle import ANSWERED, MISSING, REMEDY, SKIPPED, VOID
 from utils.errors import UserError
 from utils.files import read_json, remove_folder, write_json, write_png
 

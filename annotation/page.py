@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from annotation.answers import MISSING
 from annotation.package import Package
 from annotation.untrusted import shown
+from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
 from utils import pages
 
 TEMPLATE = Path(__file__).parent / "templates" / "index.html"
-WORDS = {"answered": "done", "void": "done (void)", "skipped": "skipped", MISSING: "to label"}
+WORDS = {ANSWERED: "done", VOID: "done (void)", SKIPPED: "skipped", MISSING: "to label"}
 
 
 def write_page(package: Package, statuses: Mapping[str, Mapping[int, str]]) -> None:

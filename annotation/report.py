@@ -2,19 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 
-from annotation.answers import (
-    ANSWERED,
-    MISSING,
-    SKIPPED,
-    VOID,
-    AskedImage,
-    Collector,
-    ImageNotes,
-    region_label,
-)
+from annotation.answers import AskedImage, Collector, ImageNotes, region_label
 from annotation.labels import Labels
 from annotation.package import Package, digest
 from annotation.untrusted import shown
+from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
 
 
 def report(collector: Collector, labels: Labels, withdraw: Package | None = None) -> Iterator[str]:

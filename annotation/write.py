@@ -4,7 +4,7 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def write_package(
     items: Sequence[Item],
     asked: Mapping[str, Sequence[int]],
     info: DatasetInfo,
-    predictions: Mapping[str, np.ndarray] | None,
+    guess: Callable[[str], np.ndarray] | None,
     formats: Collection[str] = FORMATS,
     root: str | Path = ".",
     masks: Masks | None = None,
@@ -59,8 +59,8 @@ def write_package(
         items: images of the target, also those without asked regions.
         asked: superpixel path -> ids of the regions to be labelled.
         info: the target dataset.
-        predictions: image path -> (H, W) uint8 train ids at the image's own size, a first guess
-            to correct; images that it lacks, and None, have none.
+        guess: image path -> (H, W) uint8 train ids at the image's own size, to be corrected; None
+            for no first guess.
         formats: of :data:`FORMATS`.
         root: the data root; images are named by their path below it, the same in every round.
         masks: image path -> mask of pixels that are never asked for, if the dataset has masks.
@@ -81,7 +81,7 @@ def write_package(
     try:
         writer = _Writer(new, _classes(folder.parent, folder.name, info), formats, folder.name)
         for item in chosen:
-            prediction = (predictions or {}).get(item.image)
+            prediction = guess(item.image) if guess else None
             regions = read_regions(item.superpixel, mask_of(item, masks))
             writer.add(item, asked[item.superpixel], regions, prediction, root)
         writer.finish(info, find_namesakes(items, writer.images, root))

@@ -25,13 +25,15 @@ from utils.errors import UserError
 from utils.files import read_json
 
 REMEDY = "restore it, or remove the folder and import the answers again"
+ANSWERED, VOID, SKIPPED, MISSING = "answered", "void", "skipped", "missing"
+"""What became of a region: no class fits any of a void one, a skipped one is left out for good."""
 
 
 class Answer(NamedTuple):
     """What people said of a region.
 
     Attributes:
-        status: "answered", "void" (no class fits any of it) or "skipped" (leave it out for good).
+        status: :data:`ANSWERED`, :data:`VOID` or :data:`SKIPPED`.
         labelled: pixels that have a class.
     """
 
