@@ -19,6 +19,7 @@ from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.edges import check_edges
+from dataloader.exchanged import warn_if_labels_exchanged
 from dataloader.file_checks import check_files, warn_if_turned
 from dataloader.ignore_mask import Masks, find_masks, mask_of
 from dataloader.label_check import check_labels
@@ -155,7 +156,8 @@ def load_domain(
     if "label" in columns:
         check_pairing(items, info, root)
         check_labels(items, info, f"--{prefix}_dataset")
-        warn_if_labels_turned(items, info)
+        if not warn_if_labels_turned(items, info):
+            warn_if_labels_exchanged(items, info)
     asks = prefix == "trg" and len(columns) > 1  # adaptation without any label asks for nothing
     masks = find_masks(items, root, info) if asks else {}
     return Domain(info, root, list(items), columns=columns, masks=masks)

@@ -1,0 +1,135 @@
+"""Labels or predictions that are of other images than their names say, told by what is in them.
+
+Where images were renamed in another order than their labels (frame 10 after frame 1, or one frame
+dropped on one side), names and sizes agree, and a network learns noise.
+"""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+
+from dataloader.dataset_info import IGNORE, DatasetInfo
+from dataloader.images import fit_label, read_image, read_label, read_train_ids
+from dataloader.item import Item, shown
+from dataloader.turned_labels import BORDER, LOOKED_AT, THREADS, edge_steps
+from dataloader.turned_predictions import is_clearly_better
+
+log = logging.getLogger(__name__)
+
+SIDE = 256  # pixels of the shorter side, to which images are shrunk: so noise is no edge
+APART = 2  # rows, and columns, that are looked at
+BETTER = 1.3  # right labels of CamVid fit their images 2.6 times as well as others, coarse ones 1.5
+FEW = 0.25  # of the labels fit their own images best if they were exchanged
+
+
+def warn_if_labels_exchanged(items: Sequence[Item], info: DatasetInfo) -> None:
+    """Warn if the borders of some labels fit the edges of other images better than of their own.
+
+    Args:
+        items: images with labels, which can be read.
+        info: their dataset.
+    """
+    looked_at = _neighbours(items)
+    with ThreadPoolExecutor(THREADS) as pool:
+        edges = list(pool.map(lambda item: _edges(item.image), looked_at))
+        fits = np.array(list(pool.map(lambda item: _fits(item.label, info, edges), looked_at)))
+    own = np.diag(fits)[:, None]
+    better = (fits > BETTER * own) & (own > 0)
+    if found := _exchanged(fits, better, enough=FEW):
+        label, image, count = found
+        log.warning(
+            "%s: its borders fit the edges of %s better than those of its own image (%d of %d "
+            "labels looked at fit another image better); labels and images may be numbered in "
+            "different ways: pair them anew",
+            *(shown(looked_at[label].label), shown(looked_at[image].image), count, len(looked_at)),
+        )
+
+
+def warn_if_predictions_exchanged(pairs: Sequence[Item], info: DatasetInfo) -> None:
+    """Warn if most of some predictions are right where another image's label is theirs.
+
+    Args:
+        pairs: labels with predictions in place of their images, which can be read.
+        info: their dataset.
+    """
+    looked_at = _neighbours(pairs)
+    with ThreadPoolExecutor(THREADS) as pool:
+        predictions = list(pool.map(lambda pair: read_train_ids(pair.image), looked_at))
+        right = np.array(list(pool.map(lambda pair: _right(pair, info, predictions), looked_at)))
+    better = np.vectorize(is_clearly_better)(right, np.diag(right)[:, None])
+    if found := _exchanged(right, better, enough=0.5):
+        label, prediction, count = found
+        log.warning(
+            "%s: fits the prediction of another image, %s, better than its own (%d of %d labels "
+            "looked at are such); images may have been renamed since they were predicted, or not "
+            "as their labels were",
+            *(shown(looked_at[label].label), shown(looked_at[prediction].image)),
+            *(count, len(looked_at)),
+        )
+
+
+def _neighbours(items: Sequence[Item]) -> list[Item]:
+    """Some pairs of items that follow each other, from the first to the last, or all of a few."""
+    if len(items) <= LOOKED_AT:
+        return list(items)
+    pairs = LOOKED_AT // 2
+    firsts = [number * (len(items) - 2) // (pairs - 1) for number in range(pairs)]
+    return [items[index] for first in firsts for index in (first, first + 1)]
+
+
+def _exchanged(fits: np.ndarray, better: np.ndarray, enough: float) -> tuple[int, int, int] | None:
+    """A label, the image that it fits best, and how many labels are such; None if few are.
+
+    Args:
+        fits: (n, n), how well each label fits each image; its own is the one of the same number.
+        better: (n, n) bool, whether it fits clearly better than its own image.
+        enough: share of the labels that must be such.
+    """
+    others = np.flatnonzero(better.any(1))
+    at_home = np.count_nonzero(fits.argmax(1) == np.arange(len(fits)))
+    if len(others) < max(2, enough * len(fits)) or at_home > FEW * len(fits):
+        return None
+    return int(others[0]), int(fits[others[0]].argmax()), len(others)
+
+
+def _edges(path: str) -> tuple[list[np.ndarray], tuple[int, ...]]:
+    """Steps from pixel to pixel of an image that is shrunk, and its height and width."""
+    image = read_image(path)
+    scale = SIDE / min(image.shape[:2])
+    if scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return list(map(np.abs, edge_steps(grey, APART))), grey.shape
+
+
+def _fits(
+    path: str, info: DatasetInfo, edges: Sequence[tuple[list[np.ndarray], tuple[int, ...]]]
+) -> list[float]:
+    """How strong each image's edges are at a label's borders, beside all of the image's.
+
+    All are 0 where the label has too little of a border.
+    """
+    label, fits = read_label(path, info), []
+    for steps, shape in edges:
+        borders = [step != 0 for step in edge_steps(fit_label(label, shape), APART)]
+        pixels = sum(map(np.count_nonzero, borders))
+        if pixels < BORDER:
+            return [0.0] * len(edges)
+        there = sum(int(s[b].sum()) for s, b in zip(steps, borders, strict=True)) / pixels
+        everywhere = sum(int(s.sum()) for s in steps) / sum(s.size for s in steps)
+        fits.append(there / everywhere if everywhere else 0.0)
+    return fits
+
+
+def _right(pair: Item, info: DatasetInfo, predictions: Sequence[np.ndarray]) -> list[float]:
+    """Share of a label's pixels that are right in each prediction."""
+    label, right = read_label(pair.label, info), []
+    for prediction in predictions:
+        fitted = fit_label(label, prediction.shape)
+        labelled = fitted != IGNORE
+        pixels = max(np.count_nonzero(labelled), 1)
+        right.append(np.count_nonzero((fitted == prediction) & labelled) / pixels)
+    return right
