@@ -57,6 +57,17 @@ def test_the_command_line_wins_and_tables_count_for_one_script(config):
     assert "seed" not in train_ADA.parser().typed(words)
 
 
+def test_home_folders_that_a_shell_leaves_as_they_are(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config('model_save_dir = "~/exp"\ntrg_data_dir = "./~/a~/b"')
+    words = ["--config=~/own.toml", "--src_data_dir=~/x y", "--relocate", "/old=~/new"]
+    args = warmup.parser().parse_args(words)
+    home = str(tmp_path)
+    assert (args.model_save_dir, args.src_data_dir) == (tmp_path / "exp", f"{home}/x y")
+    assert (args.trg_data_dir, args.relocate) == ("./~/a~/b", [("/old", f"{home}/new")])
+    assert warmup.parser().given(words) >= {"model_save_dir", "trg_data_dir", "src_data_dir"}
+
+
 def test_flags_of_other_scripts_are_passed_over(config):
     words = config('finetune_itrs = 5\npred_dir = "x"')
     assert not hasattr(warmup.parser().parse_args(words), "finetune_itrs")
