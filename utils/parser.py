@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +20,7 @@ CONFIG_HELP = (
 )
 LONG_WORD = re.compile(r"(\S{40})\S{160,}")
 """A bad value of which an error line repeats the beginning alone."""
+EMPTY = re.compile(r"--\w+=")
 HOME = re.compile(r"(^|=)~(?=/|$)")
 """The home folder where a shell does not expand it: ``--flag=~/data``, or in a config file."""
 
@@ -214,9 +216,25 @@ class Parser(argparse.ArgumentParser):
 
 
 def _words(argv: Sequence[str] | None) -> list[str]:
-    """Return a command line, by default that of this process, with ``~/`` as the home folder."""
+    """Return a command line, by default that of this process, with ``~/`` as the home folder.
+
+    Raises:
+        UserError: a value is empty, which would stand for the working directory, or for none; or
+            ends as lines do on Windows, which would make a folder of that name.
+    """
     home = os.path.expanduser("~")  # noqa: PTH111 - an unknown one stays "~"
     words = sys.argv[1:] if argv is None else argv
+    for before, word in pairwise(["an argument", *words]):
+        if not word or EMPTY.fullmatch(word):
+            raise UserError(
+                f"{word[:-1] or before}: is empty; give a value, or leave it out (is a variable of "
+                "the shell not set?)"
+            )
+        if word.endswith("\r"):
+            raise UserError(
+                f"{word[:-1]}: a carriage return follows this word; save the file with the command "
+                "with Unix line ends (\\n)"
+            )
     return [HOME.sub(lambda found: found[1] + home, word) for word in words]
 
 

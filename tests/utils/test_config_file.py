@@ -100,11 +100,14 @@ def test_evaluation_evaluates_what_inference_predicts(config):
         ("--oracle=people", "--oracle is a flag of train_ADA.py"),
         ("--zzzz", "arguments: --zzzz; see"),
         ("own.toml", "arguments: own.toml; see"),
+        ("--init_checkpoint=", "^--init_checkpoint: is empty; give a value, or leave it out"),
+        ("-p exp\r --seed 1", "^exp: a carriage return follows this word; save the file"),
+        ("--seed 1 -p ", r"^-p: is empty; .*\(is a variable of the shell not set"),
     ],
 )
-def test_unknown_flags_are_told_the_nearest(words, line):
+def test_unknown_and_empty_flags_are_one_line(words, line):
     with pytest.raises(UserError, match=line):
-        warmup.parser().parse_args(words.split())
+        warmup.parser().parse_args(words.split(" "))
 
 
 @pytest.mark.parametrize(
@@ -127,6 +130,7 @@ def test_unknown_flags_are_told_the_nearest(words, line):
         ("resume = 1", "must be true or false"),
         ("src_dataset = 3", "must be text in quotes"),
         ('amp = "fp64"', "amp"),
+        ('val_datalist = ""', "val_datalist: is empty; give a value, or leave it out"),
     ],
 )
 def test_bad_files_are_one_line(config, text, line):
