@@ -597,6 +597,20 @@ def test_predictions_of_two_checkpoints_are_told_of(network, camvid, caplog):
         assert (said in caplog.text) == told
 
 
+def test_predictions_of_a_checkpoint_that_was_trained_since_are_told_of(network, camvid, caplog):
+    checkpoint = camvid.root / "checkpoint.tar"
+    data = ["--val_dataset", "camvid", "--val_data_dir", str(camvid.root)]
+    out = ["--save_dir", str(camvid.root / "pred"), "--trained_model_path", str(checkpoint)]
+    for weight, told in ((1, False), (2, True), (None, False)):
+        torch.save({"a": torch.tensor(weight)}, checkpoint) if weight else checkpoint.unlink()
+        if weight == 1:
+            inference.main([*data, *network, *out])
+        logging.getLogger().handlers = [caplog.handler]  # not those of inference.py
+        caplog.clear()
+        evaluation.main(f"--dataset camvid --root_dir {camvid.root} --pred_dir {out[1]}".split())
+        assert (f"pred: predicted by {checkpoint}, which has changed" in caplog.text) is told
+
+
 def test_two_runs_at_once_in_one_folder_are_refused(network, tmp_path):
     draw(tmp_path / "in", "a.png")
     out = tmp_path / "out"
