@@ -246,6 +246,12 @@ def test_predictions_of_a_list_are_found_where_they_were_written(tmp_path):
     ]
     with pytest.raises(UserError, match=r"no prediction of 4 of 4 images, the first .*inference"):
         find_predictions(items, save)
+    for name in ("0001_color.PNG", "0001.npy"):
+        write([save / name])
+        with pytest.raises(UserError, match=rf"{name}: predictions are PNG files, \.png, with the"):
+            find_predictions(items, save)
+    with pytest.raises(UserError, match=r"0001\.npy is no folder; run inference\.py with"):
+        find_predictions(items, save / "0001.npy")
     write(targets[:-1])
     with pytest.raises(UserError, match=r"no prediction of 1 of 4 images, the first .*0003\.png"):
         find_predictions(items, save)
