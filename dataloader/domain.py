@@ -19,7 +19,7 @@ from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.edges import check_edges
-from dataloader.exchanged import warn_if_labels_exchanged
+from dataloader.exchanged import warn_if_labels_exchanged, warn_if_maps_exchanged
 from dataloader.file_checks import check_files, warn_if_turned
 from dataloader.ignore_mask import Masks, find_masks, mask_of
 from dataloader.label_check import check_labels
@@ -69,6 +69,8 @@ class Domain:
         """
         domain = replace(self, regions=load_regions(self.items, self.root, split, self.masks))
         warn_of_other_maps(domain.regions)
+        if "image" in self.columns:
+            warn_if_maps_exchanged(self.items)
         if self.masks and not domain.pixels:
             raise UserError(f"{self.info.path}: ignore_mask leaves no region to select; mend it")
         return domain

@@ -1,19 +1,26 @@
-"""Labels or predictions that are of other images than their names say, told by what is in them.
+"""Labels, maps or predictions of other images than their names say, told by what is in them.
 
 Where images were renamed in another order than their labels (frame 10 after frame 1, or one frame
 dropped on one side), names and sizes agree, and a network learns noise.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 
 from dataloader.dataset_info import IGNORE, DatasetInfo
-from dataloader.images import fit_label, read_image, read_label, read_train_ids
+from dataloader.images import (
+    fit_label,
+    read_image,
+    read_label,
+    read_superpixels,
+    read_train_ids,
+)
 from dataloader.item import Item, shown
+from dataloader.provenance import is_made_here
 from dataloader.turned_labels import BORDER, LOOKED_AT, THREADS, edge_steps
 from dataloader.turned_predictions import is_clearly_better
 
@@ -33,18 +40,36 @@ def warn_if_labels_exchanged(items: Sequence[Item], info: DatasetInfo) -> None:
         info: their dataset.
     """
     looked_at = _neighbours(items)
-    with ThreadPoolExecutor(THREADS) as pool:
-        edges = list(pool.map(lambda item: _edges(item.image), looked_at))
-        fits = np.array(list(pool.map(lambda item: _fits(item.label, info, edges), looked_at)))
-    own = np.diag(fits)[:, None]
-    better = (fits > BETTER * own) & (own > 0)
-    if found := _exchanged(fits, better, enough=FEW):
+    if found := _exchanged_by_edges(looked_at, lambda item: read_label(item.label, info)):
         label, image, count = found
         log.warning(
             "%s: its borders fit the edges of %s better than those of its own image (%d of %d "
             "labels looked at fit another image better); labels and images may be numbered in "
             "different ways: pair them anew",
             *(shown(looked_at[label].label), shown(looked_at[image].image), count, len(looked_at)),
+        )
+
+
+def warn_if_maps_exchanged(items: Sequence[Item]) -> None:
+    """Warn if superpixel maps of other programs fit other images better than their own.
+
+    Maps that were made here know their image, and those that are all alike, as grids are, fit none.
+
+    Args:
+        items: images with superpixel maps, which can be read.
+    """
+    looked_at = [item for item in _neighbours(items) if not is_made_here(item.superpixel)]
+    maps = {item: read_superpixels(item.superpixel) for item in looked_at}
+    if not looked_at or all(np.array_equal(maps[looked_at[0]], ids) for ids in maps.values()):
+        return
+    if found := _exchanged_by_edges(looked_at, maps.__getitem__):
+        one, image, count = found
+        log.warning(
+            "%s: its borders fit the edges of %s better than those of its own image (%d of %d "
+            "superpixel maps looked at fit another image better); maps and images may be numbered "
+            "in different ways: pair them anew, or remove the maps and run superpixel_gen.py",
+            *(shown(looked_at[one].superpixel), shown(looked_at[image].image)),
+            *(count, len(looked_at)),
         )
 
 
@@ -80,6 +105,22 @@ def _neighbours(items: Sequence[Item]) -> list[Item]:
     return [items[index] for first in firsts for index in (first, first + 1)]
 
 
+def _exchanged_by_edges(
+    items: Sequence[Item], read: Callable[[Item], np.ndarray]
+) -> tuple[int, int, int] | None:
+    """:func:`_exchanged` of some items, by the borders of their labels or other maps.
+
+    Args:
+        items: whose images can be read.
+        read: returns the (H, W) map of an item.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        edges = list(pool.map(lambda item: _edges(item.image), items))
+        fits = np.array(list(pool.map(lambda item: _fits(read(item), edges), items)))
+    own = np.diag(fits)[:, None]
+    return _exchanged(fits, (fits > BETTER * own) & (own > 0), enough=FEW)
+
+
 def _exchanged(fits: np.ndarray, better: np.ndarray, enough: float) -> tuple[int, int, int] | None:
     """A label, the image that it fits best, and how many labels are such; None if few are.
 
@@ -106,15 +147,15 @@ def _edges(path: str) -> tuple[list[np.ndarray], tuple[int, ...]]:
 
 
 def _fits(
-    path: str, info: DatasetInfo, edges: Sequence[tuple[list[np.ndarray], tuple[int, ...]]]
+    values: np.ndarray, edges: Sequence[tuple[list[np.ndarray], tuple[int, ...]]]
 ) -> list[float]:
-    """How strong each image's edges are at a label's borders, beside all of the image's.
+    """How strong each image's edges are at the borders of a map, beside all of the image's.
 
-    All are 0 where the label has too little of a border.
+    All are 0 where the map has too little of a border.
     """
-    label, fits = read_label(path, info), []
+    fits = []
     for steps, shape in edges:
-        borders = [step != 0 for step in edge_steps(fit_label(label, shape), APART)]
+        borders = [step != 0 for step in edge_steps(fit_label(values, shape), APART)]
         pixels = sum(map(np.count_nonzero, borders))
         if pixels < BORDER:
             return [0.0] * len(edges)

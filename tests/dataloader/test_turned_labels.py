@@ -6,9 +6,15 @@ import pytest
 from PIL import Image
 
 from dataloader.dataset_info import load_dataset
-from dataloader.exchanged import warn_if_labels_exchanged, warn_if_predictions_exchanged
+from dataloader.exchanged import (
+    warn_if_labels_exchanged,
+    warn_if_maps_exchanged,
+    warn_if_predictions_exchanged,
+)
+from dataloader.images import read_superpixels
 from dataloader.item import Item
 from dataloader.turned_labels import warn_if_labels_turned
+from utils.files import write_png
 
 CITYSCAPES = load_dataset("cityscapes")
 IDS = np.array(list(CITYSCAPES.label_to_train), np.uint8)
@@ -141,6 +147,23 @@ def test_labels_and_predictions_of_other_images_are_told_of(streets, caplog, cou
     said = say([*numbers[1:], 0])
     assert "01l.png: its borders fit the edges of" in said
     assert "01l.png: fits the prediction of another image, " in said
+
+
+def test_superpixel_maps_of_other_images_are_told_of(streets, caplog):
+    own = [item._replace(superpixel=item.label) for item in streets]
+    shifted = [
+        i._replace(superpixel=k.superpixel) for i, k in zip(own, own[1:] + own, strict=False)
+    ]
+    warn_if_maps_exchanged(own)
+    warn_if_maps_exchanged([item._replace(superpixel=own[3].superpixel) for item in own])  # a grid
+    assert not caplog.records
+    warn_if_maps_exchanged(shifted)
+    assert "01l.png: its borders fit the edges of" in caplog.text
+    caplog.clear()
+    for item in own:
+        write_png(item.superpixel, read_superpixels(item.superpixel), f"SLIC, image={'0' * 16}")
+    warn_if_maps_exchanged(shifted)  # provenance tells of these
+    assert not caplog.records
 
 
 def test_labels_of_images_that_are_alike_or_without_edges_pass_quietly(streets, caplog):
