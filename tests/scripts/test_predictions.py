@@ -17,6 +17,7 @@ import inference
 from dataloader.dataset_info import load_dataset
 from dataloader.item import Item
 from dataloader.overlay import draw_overlay
+from dataloader.prediction_values import warn_if_labels_renumbered
 from dataloader.predictions import color_path, find_predictions, list_targets
 from dataloader.turned_predictions import warn_if_predictions_turned
 from experiments import pictures
@@ -464,6 +465,24 @@ def test_predictions_in_another_order_are_warned_of(camvid, caplog, how):
         camvid(predicted)
     assert (f"numbered in another way ({how})" in caplog.text) == bool(how)
     assert ("numbered" in caplog.text) == bool(how)
+
+
+def test_labels_that_are_numbered_unlike_the_network_are_told_of(caplog):
+    """By its confusion matrix in validation; a poor network, or one of few classes, is no sign."""
+    info, rng = load_dataset("camvid"), np.random.default_rng(0)
+    right = np.diag(rng.integers(100, 1000, 19)) + rng.integers(0, 20, (19, 19))
+    collapsed, inverted = np.zeros((2, 19, 19), int)
+    collapsed[:, 2] = inverted[0, 1] = 500
+    for quiet in (right, collapsed, inverted, np.zeros((19, 20), int)):
+        assert not warn_if_labels_renumbered(quiet, info)
+    assert not caplog.records
+    knows_five = np.diag([900] * 5 + [0] * 14)
+    knows_five[5:, 0] = 50
+    assert warn_if_labels_renumbered(knows_five[[1, 2, 3, 4, 0, *range(5, 19)]], info)
+    assert warn_if_labels_renumbered(right[[1, 0, 2, 4, 5, 6, 3, *range(18, 6, -1)]], info)
+    assert "exchanged (road is predicted as sidewalk, sidewalk is predicted as road, wall is " in (
+        caplog.text
+    )
 
 
 def test_predictions_whose_palette_was_renumbered_are_refused(camvid):
