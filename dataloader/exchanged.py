@@ -21,14 +21,17 @@ from dataloader.images import (
 )
 from dataloader.item import Item, shown
 from dataloader.provenance import is_made_here
-from dataloader.turned_labels import BORDER, LOOKED_AT, THREADS, edge_steps
+from dataloader.turned_labels import LOOKED_AT, THREADS, edge_steps
 from dataloader.turned_predictions import is_clearly_better
 
 log = logging.getLogger(__name__)
 
 SIDE = 256  # pixels of the shorter side, to which images are shrunk: so noise is no edge
 APART = 2  # rows, and columns, that are looked at
-BETTER = 1.3  # right labels of CamVid fit their images 2.6 times as well as others, coarse ones 1.5
+BETTER = 1.4  # right labels of CamVid fit their images 2.6 times as well as others, coarse ones 1.5
+FEWEST = 400  # pixels of border that tell something: single persons may be hidden in the dark
+RING = 11  # pixels; wider ignored areas are no rings
+MOST = 0.5  # of the labels that fit another image better tell enough, whatever the others do
 FEW = 0.25  # of the labels fit their own images best if they were exchanged
 
 
@@ -118,20 +121,27 @@ def _exchanged_by_edges(
         edges = list(pool.map(lambda item: _edges(item.image), items))
         fits = np.array(list(pool.map(lambda item: _fits(read(item), edges), items)))
     own = np.diag(fits)[:, None]
-    return _exchanged(fits, (fits > BETTER * own) & (own > 0), enough=FEW)
+    return _exchanged(fits, (fits > BETTER * own) & (own > 0), enough=FEW, surely=MOST)
 
 
-def _exchanged(fits: np.ndarray, better: np.ndarray, enough: float) -> tuple[int, int, int] | None:
+def _exchanged(
+    fits: np.ndarray, better: np.ndarray, enough: float, surely: float = 1
+) -> tuple[int, int, int] | None:
     """A label, the image that it fits best, and how many labels are such; None if few are.
 
     Args:
         fits: (n, n), how well each label fits each image; its own is the one of the same number.
         better: (n, n) bool, whether it fits clearly better than its own image.
-        enough: share of the labels that must be such.
+        enough: share of the labels that must be such, if few fit their own images best.
+        surely: share beyond which that does not matter. A network may fail in most images, and
+            predict no more than what is common to the others.
     """
-    others = np.flatnonzero(better.any(1))
-    at_home = np.count_nonzero(fits.argmax(1) == np.arange(len(fits)))
-    if len(others) < max(2, enough * len(fits)) or at_home > FEW * len(fits):
+    tells = fits.any(1)
+    others = np.flatnonzero(better.any(1) & tells)
+    at_home = np.count_nonzero((fits.argmax(1) == np.arange(len(fits))) & tells)
+    count = np.count_nonzero(tells)
+    told = len(others) >= max(2, enough * count) and at_home <= FEW * count
+    if not told and len(others) <= max(1, surely * count):
         return None
     return int(others[0]), int(fits[others[0]].argmax()), len(others)
 
@@ -155,14 +165,33 @@ def _fits(
     """
     fits = []
     for steps, shape in edges:
-        borders = [step != 0 for step in edge_steps(fit_label(values, shape), APART)]
+        placed = _without_rings(fit_label(values, shape))
+        borders = [step != 0 for step in edge_steps(placed, APART)]
         pixels = sum(map(np.count_nonzero, borders))
-        if pixels < BORDER:
+        if pixels < FEWEST:
             return [0.0] * len(edges)
         there = sum(int(s[b].sum()) for s, b in zip(steps, borders, strict=True)) / pixels
         everywhere = sum(int(s.sum()) for s in steps) / sum(s.size for s in steps)
         fits.append(there / everywhere if everywhere else 0.0)
     return fits
+
+
+def _without_rings(values: np.ndarray) -> np.ndarray:
+    """A map in which narrow ignored areas, as PASCAL VOC has around objects, belong to both sides.
+
+    The edge is in their middle, and their borders lie beside it.
+    """
+    ignored = (values == IGNORE).astype(np.uint8)
+    if not ignored.any() or ignored.all():
+        return values
+    wide = cv2.morphologyEx(ignored, cv2.MORPH_OPEN, np.ones((RING, RING), np.uint8))
+    nearest = cv2.distanceTransformWithLabels(
+        ignored, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )[1]
+    known = ignored == 0
+    of_number = np.zeros(int(nearest.max()) + 1, values.dtype)
+    of_number[nearest[known]] = values[known]
+    return np.where(known | (wide > 0), values, of_number[nearest])
 
 
 def _right(pair: Item, info: DatasetInfo, predictions: Sequence[np.ndarray]) -> list[float]:
