@@ -20,6 +20,7 @@ import numpy as np
 
 from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, INIT_DATA, DatasetInfo, load_dataset
+from dataloader.exchanged import warn_if_predictions_exchanged
 from dataloader.file_checks import check_files
 from dataloader.images import READ_ERRORS, fit_label, read_label, read_size, read_train_ids
 from dataloader.item import Item, shown
@@ -87,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_predictions(args.pred_dir, predictions, items, info)
     check_pairing(items, info, args.root_dir)
     as_described = check_labels(items, info, "--dataset")
-    warn_if_predictions_turned(pairs, info)
+    if not warn_if_predictions_turned(pairs, info):
+        warn_if_predictions_exchanged(pairs, info)
 
     values, odd = np.zeros((len(info.class_names), 256), np.int64), []
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -203,7 +203,8 @@ def tell_predictions(args: Namespace, work: Work, finished: bool) -> None:
     """Write beside the predictions what they are, and whether all of them are there."""
     classes = np.arange(len(work.info.class_names))
     label_ids = not np.array_equal(work.values[classes], classes)
-    write_notes(args.save_dir, work.info, images_by_target(work), label_ids, finished)
+    images, checkpoint = images_by_target(work), args.trained_model_path
+    write_notes(args.save_dir, work.info, images, checkpoint, label_ids, finished)
 
 
 def write_predictions(args: Namespace, work: Work, share: Sequence[int], world: World) -> None:

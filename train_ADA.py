@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from active_selection.listed import warn_of_other_data
 from active_selection.mixture import COVARIANCES
 from active_selection.people import next_steps
 from active_selection.phases import PhaseResult
@@ -169,6 +170,7 @@ def run_rounds(args: Namespace, folder: RunFolder, world: World) -> None:
     if world.is_main:
         if not continued:
             folder.forget_open_round()
+            warn_of_other_data(args, data)
         folder.remove_temporaries()
         folder.move_data(settings.moves)
         settings.write(data)

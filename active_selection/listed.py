@@ -1,10 +1,12 @@
-"""What a datalist that an experiment starts from says, beside the data that there are now."""
+"""What files that an experiment starts from say, beside the data that there are now."""
 
 import logging
 import os
 import re
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import read_datalist
@@ -13,6 +15,7 @@ from dataloader.item import shown
 from dataloader.oracle import Annotations
 from dataloader.relocation import Moves, moves_of
 from utils.errors import UserError
+from utils.files import read_json
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +62,50 @@ def warn_of_unlisted(datalist: Path, active_set: ActiveSet, target: Domain) -> N
             "ids mean other pixels: restore the old maps, or start without --datalist_path",
             *(datalist, len(unlisted), sum(map(len, target.regions.values())), region, shown(path)),
         )
+
+
+def warn_of_other_data(args: Namespace, data: Mapping[str, Mapping[str, Any]]) -> None:
+    """Warn if the data are not those of the runs that an experiment starts from.
+
+    Their settings lie beside --init_checkpoint and --datalist_path, unless these were moved.
+
+    Args:
+        args: the flags.
+        data: records of the domains, see :func:`dataloader.data_record.describe_data`.
+    """
+    checkpoint = Path(args.init_checkpoint)
+    script = "warmup" if checkpoint.name == "checkpoint.tar" else "train_ADA"
+    before, flags = _record_beside(checkpoint, script, "src")
+    same = flags.get("src_dataset") == args.src_dataset
+    if same and before.get("classes", data["src"]["classes"]) != data["src"]["classes"]:
+        log.warning(
+            "--init_checkpoint %s: its network was trained with other label ids or classes of "
+            "--src_dataset %s (info.json was altered since); train it anew if they were wrong",
+            *(checkpoint, args.src_dataset),
+        )
+    if not args.datalist_path:
+        return
+    before, flags = _record_beside(Path(args.datalist_path), "train_ADA", "trg")
+    same = flags.get("oracle") == args.oracle  # else the record is of other files
+    same &= len(str(before.get("each_data"))) == len(data["trg"]["each_data"])
+    if same and before.get("regions") != data["trg"]["regions"]:
+        log.warning(
+            "%s: the run that wrote it had other superpixel maps or ignore masks in "
+            "--trg_data_dir; if they were made anew, its region ids mean other pixels: restore "
+            "the old maps, or start without --datalist_path",
+            args.datalist_path,
+        )
+
+
+def _record_beside(path: Path, script: str, prefix: str) -> tuple[dict, dict]:
+    """A domain's record and the flags, by the settings beside a run's file; {} where none are."""
+    file = path.parent / f"{script}_settings.json"
+    try:
+        settings = read_json(file, "") if file.is_file() else {}
+        record, flags = settings["data"][prefix], settings["flags"]
+    except (UserError, LookupError, TypeError):
+        return {}, {}
+    return (record, flags) if isinstance(record, dict) and isinstance(flags, dict) else ({}, {})
 
 
 def warn_of_other_round(first_round: int, checkpoint: Path, datalist: Path) -> None:

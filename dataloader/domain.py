@@ -10,6 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 from torch.utils.data import Subset
 
@@ -19,12 +20,14 @@ from dataloader.datalist import Item, find_or_make_datalist
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.edges import check_edges
+from dataloader.exchanged import warn_if_labels_exchanged, warn_if_maps_exchanged
 from dataloader.file_checks import check_files, warn_if_turned
 from dataloader.ignore_mask import Masks, find_masks, mask_of
 from dataloader.label_check import check_labels
 from dataloader.loaders import evaluation_loader
 from dataloader.map_check import warn_of_other_maps
 from dataloader.pairing import check_apart, check_pairing
+from dataloader.prediction_values import warn_if_labels_renumbered
 from dataloader.regions import Regions, check_maps, load_regions
 from dataloader.relocation import moves_of
 from dataloader.turned_labels import warn_if_labels_turned
@@ -68,6 +71,8 @@ class Domain:
         """
         domain = replace(self, regions=load_regions(self.items, self.root, split, self.masks))
         warn_of_other_maps(domain.regions)
+        if "image" in self.columns:
+            warn_if_maps_exchanged(self.items)
         if self.masks and not domain.pixels:
             raise UserError(f"{self.info.path}: ignore_mask leaves no region to select; mend it")
         return domain
@@ -155,7 +160,8 @@ def load_domain(
     if "label" in columns:
         check_pairing(items, info, root)
         check_labels(items, info, f"--{prefix}_dataset")
-        warn_if_labels_turned(items, info)
+        if not warn_if_labels_turned(items, info):
+            warn_if_labels_exchanged(items, info)
     asks = prefix == "trg" and len(columns) > 1  # adaptation without any label asks for nothing
     masks = find_masks(items, root, info) if asks else {}
     return Domain(info, root, list(items), columns=columns, masks=masks)
@@ -205,6 +211,7 @@ def make_validator(
 ) -> Callable[[], Scores]:
     """A function that validates ``model`` on the validation images, at --image_size.
 
+    It warns, once, if the labels seem to be numbered in another way than the network's classes.
     Ranks divide the batches of one process, so that scores do not depend on their number.
     """
     warn_if_turned(domain.items, tuple(args.image_size))
@@ -213,7 +220,7 @@ def make_validator(
     loader = evaluation_loader(data, args.val_batch_size, args.num_workers, runtime.device)
     names = padded_names(domain.info.class_names, args.num_classes)
     source = load_dataset(args.src_dataset)
-    return partial(
+    measure = partial(
         validate,
         model,
         loader,
@@ -224,6 +231,15 @@ def make_validator(
         absent=set(range(args.num_classes)).difference(domain.info.present_classes),
         paths=[item.image for item in domain.items],
     )
+    warned = False
+
+    def run() -> Scores:
+        nonlocal warned
+        scores = measure()
+        warned = warned or warn_if_labels_renumbered(np.array(scores.confusion), domain.info)
+        return scores
+
+    return run
 
 
 def load_domains(

@@ -2,6 +2,8 @@
 
 import logging
 import math
+import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,6 +16,7 @@ from dataloader.dataset_info import DatasetInfo
 from dataloader.image_files import READ_ERRORS, count_pages, is_deep, open_image, reason
 from dataloader.images import read_head, read_image, read_size, stride
 from dataloader.item import Item, shown
+from dataloader.scan import same_name
 from utils.errors import NoLabels, UserError
 from utils.resources import resource_problem
 
@@ -61,8 +64,22 @@ def check_heads(items: Sequence[Item], info: DatasetInfo, *columns: str) -> None
         at_fault = {column for column, _ in problems.values()}
         remedy = REMEDIES.get("".join(at_fault), "mend the datalist or the data")
         unlabelled = at_fault == {"label"} and not any(Path(i.label).is_file() for i in items)
-        raise (NoLabels if unlabelled else UserError)(f"{path}: {problem}{more}; {remedy}")
+        near = "" if os.path.lexists(path) else _found_as(Path(path))
+        raise (NoLabels if unlabelled else UserError)(f"{path}: {problem}{near}{more}; {remedy}")
     _tell_scaled(looked_at, _reference(columns))
+
+
+def _found_as(path: Path) -> str:
+    """Say that an absent file, or a folder above it, is there by another case, suffix or accent."""
+    while path.parent != path and not path.parent.is_dir():
+        path = path.parent
+    with suppress(OSError):
+        for there in sorted(path.parent.iterdir()):
+            if same_name(there.name, path.name):
+                forms = {unicodedata.normalize("NFC", p.name) for p in (there, path)}
+                how = ", whose accents are in another Unicode form" if len(forms) == 1 else ""
+                return f" (there is {shown(there)}{how})"
+    return ""
 
 
 class _Found(NamedTuple):

@@ -6,6 +6,7 @@ and they tell of columns in another order. Domains that share images or labels a
 too.
 """
 
+import filecmp
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,11 @@ from utils.errors import UserError, WrongColumns
 log = logging.getLogger(__name__)
 
 LINES = 32  # of a list, whose columns are looked at
+PIECE = 4096  # bytes of an image in which it differs from others
+COMPARED = 4  # files that seem to be copies
+
+Files = dict[str, tuple[int, ...] | str]
+"""Image -> what tells its file from all others, see :func:`_file`."""
 
 
 def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) -> None:
@@ -113,23 +119,27 @@ def check_columns(
 def check_apart(domains: Mapping[str, Sequence[Item]]) -> None:
     """Warn of images of two domains, whose mIoU says nothing about new ones, and of their labels.
 
-    Links to an image are that image.
+    Links to an image are that image, and so are copies of its file.
 
     Args:
         domains: images by the prefix of their flags: src, trg or val.
     """
     with ThreadPoolExecutor(8) as pool:
         files = {
-            prefix: list(pool.map(_file, [item.image for item in items]))
-            for prefix, items in domains.items()
+            prefix: dict(zip(images, pool.map(_file, images), strict=True))
+            for prefix, images in ((p, [i.image for i in items]) for p, items in domains.items())
         }
     for one, other in combinations(domains, 2):
-        items, images = domains[other], set(files[one])
-        shared = [i.image for i, file in zip(items, files[other], strict=True) if file in images]
+        items, images = domains[other], set(files[one].values())
+        copies = _copies(files[one], files[other])
+        shared = [i for i, file in files[other].items() if file in images or i in copies]
         if shared:
+            first = shown(shared[0])
+            if files[other][shared[0]] not in images:
+                first += f", a copy of {shown(copies[shared[0]])}"
             log.warning(
                 "%d of %d images of --%s_data_dir are among those of --%s_data_dir, first %s: %s",
-                *(len(shared), len(items), other, one, shown(shared[0])),
+                *(len(shared), len(items), other, one, first),
                 "mIoU is measured on images that are trained on; name others for validation"
                 if other == "val"
                 else "there is nothing to adapt to, and their labels are known; name the camera's",
@@ -191,6 +201,44 @@ def _file(path: str) -> tuple[int, ...] | str:
         if found.st_ino:
             return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
     return path
+
+
+def _copies(files: Files, others: Files) -> dict[str, str]:
+    """Which of some other images are copies of images, or links to them: copy -> original.
+
+    Files of one size are compared by a piece of their middle, and some of those that agree as a
+    whole; if none of these does, there are no copies.
+    """
+    sizes = _sizes(files), _sizes(others)
+    both = {*sizes[0].values()} & {*sizes[1].values()}
+    images = [[image for image, size in those.items() if size in both] for those in sizes]
+    with ThreadPoolExecutor(8) as pool:
+        ours, theirs = (list(pool.map(_middle, those)) for those in images)
+    originals = dict(zip(ours, images[0], strict=True))
+    copies = {
+        image: originals[piece]
+        for image, piece in zip(images[1], theirs, strict=True)
+        if sizes[0].get(originals.get(piece)) == sizes[1][image]
+    }
+    with suppress(OSError):
+        if any(
+            filecmp.cmp(*pair, shallow=False) for pair in spread(list(copies.items()), COMPARED)
+        ):
+            return copies
+    return {}
+
+
+def _sizes(files: Files) -> dict[str, int]:
+    """The sizes of those files that are there."""
+    return {image: file[2] for image, file in files.items() if isinstance(file, tuple)}
+
+
+def _middle(path: str) -> bytes:
+    """Some bytes from the middle of a file; none if it cannot be read."""
+    with suppress(OSError), Path(path).open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) // 2 - PIECE // 2))
+        return file.read(PIECE)
+    return b""
 
 
 def _body(path: str) -> str:

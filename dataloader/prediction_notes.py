@@ -5,6 +5,7 @@ wrote there. The PNG comment of each prediction tells which network made it.
 """
 
 import filecmp
+import hashlib
 import logging
 import os
 import re
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 NOTES = "inference.json"
 TOLD = 32  # images that the notes name
+TAIL = 1 << 18  # bytes at the end of a checkpoint, where the check sums of its tensors are
 NETWORK = re.compile(r"^inference\.py, network=(\w+)$")
 
 
@@ -37,6 +39,7 @@ def write_notes(
     folder: Path,
     info: DatasetInfo,
     images: Mapping[Path, str],
+    checkpoint: str,
     label_ids: bool,
     finished: bool,
 ) -> None:
@@ -46,6 +49,7 @@ def write_notes(
         folder: of the predictions.
         info: whose classes are predicted.
         images: prediction -> its image; some, spread over all, are named.
+        checkpoint: path of the network that predicts.
         label_ids: whether predictions hold label ids, which are not the train ids.
         finished: False before the first is written, True after the last.
     """
@@ -54,6 +58,7 @@ def write_notes(
         "class_names": info.class_names,
         "values": "label ids" if label_ids else "train ids",
         "finished": finished,
+        "checkpoint": {"path": os.path.abspath(checkpoint), "state": _state(checkpoint)},
         "images": {
             os.path.relpath(path, folder): image
             for path, image in spread(list(images.items()), TOLD)
@@ -104,6 +109,7 @@ def check_predictions(
             "a run before; run it again",
             folder,
         )
+    _warn_of_newer_checkpoint(folder, notes.get("checkpoint"))
     if isinstance(notes.get("images"), dict):
         taken = {path: item.image for path, item in zip(paths, items, strict=True)}
         if other := _first_other(folder, notes["images"], taken):
@@ -153,6 +159,28 @@ def _warn_of_networks(paths: Sequence[Path]) -> None:
             "%s and %s were predicted by different checkpoints (as the second, %d of %d); run "
             "inference.py for all images again, or remove those of one",
             *(shown(one), shown(other), count, len(paths)),
+        )
+
+
+def _state(checkpoint: str) -> str:
+    """What tells a checkpoint from a later one in its place; "" if it cannot be read."""
+    with suppress(OSError), Path(checkpoint).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - TAIL))
+        return hashlib.blake2b(file.read(), digest_size=8).hexdigest()
+    return ""
+
+
+def _warn_of_newer_checkpoint(folder: Path, told: Any) -> None:
+    """Warn if the file of the network that predicted, as the notes tell it, has changed since."""
+    path, state = (told.get(k) for k in ("path", "state")) if isinstance(told, dict) else ("", "")
+    if not (isinstance(path, str) and state and Path(path).is_file()):
+        return  # on another machine, or moved
+    if _state(path) not in ("", state):
+        log.warning(
+            "%s: predicted by %s, which has changed since; run inference.py again if it was "
+            "trained anew",
+            *(folder, shown(path)),
         )
 
 

@@ -13,6 +13,9 @@ from utils.metrics import percent
 
 log = logging.getLogger(__name__)
 
+EXAMPLES = 3  # classes that a message names
+ENOUGH = 4  # classes that a network must know to tell how labels are numbered
+
 
 def check_values(
     values: np.ndarray, info: DatasetInfo, source: Path, as_described: bool = True
@@ -84,6 +87,35 @@ def other_numbers(values: np.ndarray, info: DatasetInfo) -> str:
     )
 
 
+def warn_if_labels_renumbered(values: np.ndarray, info: DatasetInfo) -> bool:
+    """Warn if a network is right for the most part once classes of the labels are exchanged.
+
+    Args:
+        values: (C, C + 1) or more, labelled pixels by class and predicted class.
+        info: the dataset of the labels.
+
+    Returns:
+        whether there was a warning.
+    """
+    classes = len(info.class_names)
+    values = np.pad(values[:classes, :classes], ((0, 0), (0, 256 - classes)))
+    train_ids, partners = _partners(values, enough=ENOUGH)
+    renumbered = int(values[train_ids, partners].sum())
+    if not _clearly_better(renumbered, values):
+        return False
+    pairs = [(t, p) for t, p in zip(train_ids, partners, strict=True) if t != p]
+    names = info.class_names
+    log.warning(
+        "validation: %s %% of the pixels are right, and %s %% would be if classes of the labels "
+        "were exchanged (%s); are these labels numbered in another way than those that the network "
+        "was trained on? See label_to_train in %s",
+        *(percent(pixels / values.sum()) for pixels in (values.trace(), renumbered)),
+        ", ".join(f"{names[t]} is predicted as {names[p]}" for t, p in pairs[:EXAMPLES]),
+        info.path,
+    )
+    return True
+
+
 def holds_label_ids(values: np.ndarray, info: DatasetInfo) -> bool:
     """Whether one prediction is right as label ids, in several classes, and not as train ids.
 
@@ -118,14 +150,15 @@ def warn_of_label_ids(odd: Sequence[Path], count: int) -> None:
         )
 
 
-def _partners(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _partners(values: np.ndarray, enough: int = IGNORE) -> tuple[np.ndarray, np.ndarray]:
     """Classes and predicted values of which each is the other's most frequent partner.
 
-    None, unless they are half of the labelled classes, and two at least: a poor network, too, can
-    take one class for another. 255 is no value of a class.
+    None, unless they are half of the labelled classes or ``enough``, and two at least: a poor
+    network, too, can take one class for another. 255 is no value of a class.
 
     Args:
         values: (C, 256), labelled pixels by class and predicted value.
+        enough: classes.
 
     Returns:
         (n,) classes and (n,) values.
@@ -134,6 +167,6 @@ def _partners(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     classes = np.flatnonzero(values.sum(1))
     partners = values[classes].argmax(1)
     mutual = values[:, partners].argmax(0) == classes
-    if mutual.sum() < max(2, len(classes) / 2):
+    if mutual.sum() < max(2, min(enough, len(classes) / 2)):
         mutual[:] = False
     return classes[mutual], partners[mutual]

@@ -13,9 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dataloader.item import Item, shown
+from dataloader.walk import IMAGE_SUFFIXES
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
+
+OTHER_SUFFIXES = (*IMAGE_SUFFIXES, ".npy", ".npz", ".mat", ".pt")
+"""Of files that may be predictions of other programs."""
 
 
 def color_path(target: Path) -> Path:
@@ -73,9 +77,10 @@ def find_predictions(items: Sequence[Item], folder: Path) -> list[Path]:
         elif len(missing) < fewest:
             best, fewest = missing, len(missing)
     if not complete:
+        hint = _other_files(folder) if fewest == len(items) else ""
         raise UserError(
             f"{folder}: no prediction of {fewest} of {len(items)} images, the first "
-            f"{shown(best[0])}; run inference.py with --save_dir {folder}"
+            f"{shown(best[0])}{hint}; run inference.py with --save_dir {folder}"
         )
     if len(complete) > 1:
         first, second = (shown(targets[0]) for targets in list(complete)[:2])
@@ -142,6 +147,17 @@ def _layouts(items: Sequence[Item], folder: Path) -> Iterator[list[Path]]:
         targets = [_at(place) for place in places]
         if len(set(targets)) == len(targets):
             yield targets
+
+
+def _other_files(folder: Path) -> str:
+    """Say what a folder without any prediction holds instead, such as files of other names."""
+    if not folder.is_dir():
+        return f"; {folder} is no folder"
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    other = next((name for name in names if Path(name).suffix.lower() in OTHER_SUFFIXES), "")
+    if not other:
+        return ""
+    return f"; there is {shown(other)}: predictions are PNG files, .png, with the names of images"
 
 
 def _at(place: Path) -> Path:

@@ -42,7 +42,7 @@ QUARTER_TURNS = {  # of a label whose rows have become its columns
 }
 
 
-def warn_if_labels_turned(items: Sequence[Item], info: DatasetInfo) -> None:
+def warn_if_labels_turned(items: Sequence[Item], info: DatasetInfo) -> bool:
     """Warn if most labels of some images fit better when they are turned, mirrored or transposed.
 
     Images that have an EXIF orientation are looked at apart from the others.
@@ -50,7 +50,11 @@ def warn_if_labels_turned(items: Sequence[Item], info: DatasetInfo) -> None:
     Args:
         items: images with labels, which can be read.
         info: their dataset.
+
+    Returns:
+        whether there was a warning.
     """
+    warned = False
     groups: dict[bool, list[Item]] = {False: [], True: []}
     for item in spread(items, HEADS):
         with open_image(item.image) as image:
@@ -62,6 +66,7 @@ def warn_if_labels_turned(items: Sequence[Item], info: DatasetInfo) -> None:
         turned = [(item, flip) for item, flip in zip(looked_at, found, strict=True) if flip]
         if 2 * len(turned) > len(looked_at):
             item, flip = turned[0]
+            warned = True
             log.warning(
                 "%s: fits %s better when it is %s (%d of %d labels looked at are such); %s",
                 *(shown(item.label), shown(item.image), flip, len(turned), len(looked_at)),
@@ -69,6 +74,7 @@ def warn_if_labels_turned(items: Sequence[Item], info: DatasetInfo) -> None:
                 if by_exif
                 else "save the labels as the images are",
             )
+    return warned
 
 
 def better_flip(item: Item, info: DatasetInfo) -> str:
@@ -79,10 +85,10 @@ def better_flip(item: Item, info: DatasetInfo) -> str:
     upside down; so the best is compared with each of the others.
     """
     grey = cv2.cvtColor(read_image(item.image), cv2.COLOR_RGB2GRAY)
-    edges = list(map(np.abs, _steps(grey)))
+    edges = list(map(np.abs, edge_steps(grey, APART)))
     strengths = {}
     for name, turned in placements(read_label(item.label, info), grey.shape).items():
-        borders = [step != 0 for step in _steps(turned)]
+        borders = [step != 0 for step in edge_steps(turned, APART)]
         if sum(map(np.count_nonzero, borders)) < BORDER:
             return AS_IT_IS
         strengths[name] = sum(int(e[b].sum()) for e, b in zip(edges, borders, strict=True))
@@ -107,7 +113,7 @@ def placements(values: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarr
     return placed
 
 
-def _steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Differences (int16) from pixel to pixel, along some rows and along some columns."""
-    rows, columns = values[::APART].astype(np.int16), values[:, ::APART].astype(np.int16)
+def edge_steps(values: np.ndarray, apart: int) -> tuple[np.ndarray, np.ndarray]:
+    """Differences (int16) from pixel to pixel, along every ``apart``-th row and column."""
+    rows, columns = values[::apart].astype(np.int16), values[:, ::apart].astype(np.int16)
     return np.diff(rows, axis=1), np.diff(columns, axis=0)

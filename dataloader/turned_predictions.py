@@ -21,12 +21,15 @@ GAIN = 0.05  # more of the pixels are right then
 RIGHT = 0.5  # of the pixels are right then
 
 
-def warn_if_predictions_turned(pairs: Sequence[Item], info: DatasetInfo) -> None:
+def warn_if_predictions_turned(pairs: Sequence[Item], info: DatasetInfo) -> bool:
     """Warn if most of some predictions are right only when they are turned or mirrored, all alike.
 
     Args:
         pairs: labels with predictions in place of their images, which can be read.
         info: their dataset.
+
+    Returns:
+        whether there was a warning.
     """
     looked_at = spread(pairs, LOOKED_AT)
     with ThreadPoolExecutor(THREADS) as pool:
@@ -34,7 +37,7 @@ def warn_if_predictions_turned(pairs: Sequence[Item], info: DatasetInfo) -> None
     better = [_better(right) for right in each]
     (flip, count), *_ = Counter(better).most_common(1)
     if flip == AS_IT_IS or 2 * count <= len(looked_at):
-        return
+        return False
     first = better.index(flip)
     log.warning(
         "%s: fits its label better when it is %s: %s %% of the pixels are right then, now %s %% "
@@ -42,6 +45,7 @@ def warn_if_predictions_turned(pairs: Sequence[Item], info: DatasetInfo) -> None
         *(shown(looked_at[first].image), flip, percent(each[first][flip])),
         *(percent(each[first][AS_IT_IS]), count, len(looked_at)),
     )
+    return True
 
 
 def _right(pair: Item, info: DatasetInfo) -> dict[str, float]:
@@ -56,6 +60,10 @@ def _right(pair: Item, info: DatasetInfo) -> dict[str, float]:
 
 def _better(right: dict[str, float]) -> str:
     """The way in which a prediction is clearly better than as it is; else that."""
-    best, now = max(right, key=right.__getitem__), right[AS_IT_IS]
-    clear = 1 - now > FEWER * (1 - right[best]) and right[best] > max(RIGHT, now + GAIN)
-    return best if clear else AS_IT_IS
+    best = max(right, key=right.__getitem__)
+    return best if is_clearly_better(right[best], right[AS_IT_IS]) else AS_IT_IS
+
+
+def is_clearly_better(right: float, now: float) -> bool:
+    """Whether this share of right pixels tells that a prediction belongs elsewhere than it is."""
+    return 1 - now > FEWER * (1 - right) and right > max(RIGHT, now + GAIN)

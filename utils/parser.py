@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +20,9 @@ CONFIG_HELP = (
 )
 LONG_WORD = re.compile(r"(\S{40})\S{160,}")
 """A bad value of which an error line repeats the beginning alone."""
+EMPTY = re.compile(r"--\w+=")
+HOME = re.compile(r"(^|=)~(?=/|$)")
+"""The home folder where a shell does not expand it: ``--flag=~/data``, or in a config file."""
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -118,7 +122,7 @@ class Parser(argparse.ArgumentParser):
 
     def typed(self, argv: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the flags that the command line itself sets, name -> value."""
-        argv = sys.argv[1:] if argv is None else argv
+        argv = _words(argv)
         unset = _Unset()
         required = [action for action in self._actions if action.required]
         namespace = argparse.Namespace(**{action.dest: unset for action in self._actions})
@@ -145,7 +149,7 @@ class Parser(argparse.ArgumentParser):
 
     def _with_config(self, argv: Sequence[str] | None) -> list[str]:
         """Return the command line, before it the flags that only the config file sets."""
-        argv = list(sys.argv[1:] if argv is None else argv)
+        argv = _words(argv)
         typed = self.typed(argv) if self.script and not {"-h", "--help"} & {*argv} else {}
         if "config" not in typed:
             return argv
@@ -155,7 +159,7 @@ class Parser(argparse.ArgumentParser):
         try:
             for name, value in values.items():
                 text_only = action_of[name].type in (None, Path, move)
-                words[name] = command_words(action_of[name], value, text_only)
+                words[name] = _words(command_words(action_of[name], value, text_only))
             self.typed([word for listed in words.values() for word in listed])
         except UserError as error:
             raise UserError(f"--config {path}: {error}") from error
@@ -209,6 +213,29 @@ class Parser(argparse.ArgumentParser):
         known = {_plain(flag): flag for flag in flags if flag.startswith("--")}
         near = get_close_matches(name, known, 1)
         return f"; the nearest is {known[near[0]]}" if near else ""
+
+
+def _words(argv: Sequence[str] | None) -> list[str]:
+    """Return a command line, by default that of this process, with ``~/`` as the home folder.
+
+    Raises:
+        UserError: a value is empty, which would stand for the working directory, or for none; or
+            ends as lines do on Windows, which would make a folder of that name.
+    """
+    home = os.path.expanduser("~")  # noqa: PTH111 - an unknown one stays "~"
+    words = sys.argv[1:] if argv is None else argv
+    for before, word in pairwise(["an argument", *words]):
+        if not word or EMPTY.fullmatch(word):
+            raise UserError(
+                f"{word[:-1] or before}: is empty; give a value, or leave it out (is a variable of "
+                "the shell not set?)"
+            )
+        if word.endswith("\r"):
+            raise UserError(
+                f"{word[:-1]}: a carriage return follows this word; save the file with the command "
+                "with Unix line ends (\\n)"
+            )
+    return [HOME.sub(lambda found: found[1] + home, word) for word in words]
 
 
 def _plain(flag: str) -> str:

@@ -1,18 +1,21 @@
 """A datalist to start from that does not fit the data is told of, and one that does is not."""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from active_selection.listed import (
+    warn_of_other_data,
     warn_of_other_list,
     warn_of_other_root,
     warn_of_other_round,
     warn_of_unlisted,
 )
 from dataloader.active_set import ActiveSet
+from dataloader.data_record import describe_data
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
 from dataloader.item import Item
@@ -35,6 +38,30 @@ def test_regions_that_a_list_does_not_know_are_counted(target, tmp_path, caplog)
     warn_of_unlisted(tmp_path / "l.pkl", ActiveSet([], target.items, {first: [0, 1, 2]}), target)
     assert "l.pkl: 5 of 8 regions" in caplog.text
     assert f"(the first is region 3 of {first})" in caplog.text
+
+
+def test_data_that_were_altered_since_the_run_before_are_told_of(target, tmp_path, caplog):
+    for item in target.items:
+        Image.new("L", (4, 2)).save(item.superpixel)
+    now = describe_data(target.items, target.root, target.info, "superpixel")
+    args = Namespace(src_dataset="own", oracle="files", datalist_path=f"{tmp_path}/l.pkl")
+    args.init_checkpoint = f"{tmp_path}/checkpoint.tar"
+
+    def say(script: str, content) -> str:
+        (tmp_path / f"{script}_settings.json").write_text(json.dumps(content))
+        caplog.clear()
+        warn_of_other_data(args, {"src": now, "trg": now})
+        return caplog.text
+
+    flags = {"src_dataset": "own", "oracle": "files"}
+    other = now | {"regions": "x", "classes": "x"}
+    for content in ("{", {"data": 3}, {"flags": flags, "data": {"src": now, "trg": now}}):
+        assert not say("train_ADA", content) + say("warmup", content)
+    free = {"flags": {"src_dataset": "GTA5", "oracle": "people"}, "data": {"src": other}}
+    assert not say("warmup", free) + say("train_ADA", free | {"data": {"trg": other}})
+    changed = {"flags": flags, "data": {"src": other, "trg": other}}
+    assert "l.pkl: the run that wrote it had other superpixel maps" in say("train_ADA", changed)
+    assert "checkpoint.tar: its network was trained with other label" in say("warmup", changed)
 
 
 def test_regions_that_people_skipped_explain_themselves(target, tmp_path, caplog):

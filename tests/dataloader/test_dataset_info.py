@@ -106,6 +106,25 @@ def test_unreadable_files_are_named(tmp_path):
     check_files([Item(str(good), "", "")], camvid, "image")
 
 
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        ("Images/gr\u00fcn.jpg", r"no such file \(there is .*/images\); mend"),
+        (
+            "images/gru\u0308n.jpg",
+            r" \(there is .*n\.jpg, whose accents are in another Unicode form",
+        ),
+        ("images/gr\u00fcn.PNG", r" \(there is .*/images/gr\u00fcn\.jpg\)"),
+        ("images/blau.jpg", "no such file; mend"),
+    ],
+)
+def test_absent_files_that_are_there_by_another_name_are_told_of(tmp_path, listed, told):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "gr\u00fcn.jpg")
+    with pytest.raises(UserError, match=told):
+        check_files([Item(str(tmp_path / listed), "", "")], load_dataset("camvid"), "image")
+
+
 def test_files_of_the_wrong_kind_are_named_before_training(tmp_path):
     """A colour label, an 8-bit label for SYNTHIA; bytes after a PNG's end are no fault."""
     color, grey = tmp_path / "color.png", tmp_path / "grey.png"

@@ -1,5 +1,6 @@
 """Lists in which an image has the label of another one."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -104,7 +105,7 @@ def test_domains_that_share_images_or_labels_are_told_of(caplog):
     assert [said in record.message for record in caplog.records] == [True]
 
 
-@pytest.mark.parametrize("link", ["folder", "symlink", "hard link"])
+@pytest.mark.parametrize("link", ["folder", "symlink", "hard link", "copy"])
 def test_links_to_images_of_another_domain_are_told_of(tmp_path, caplog, link):
     (tmp_path / "train").mkdir()
     for name in "123":
@@ -115,14 +116,16 @@ def test_links_to_images_of_another_domain_are_told_of(tmp_path, caplog, link):
         (tmp_path / "val").mkdir()
         for name in "123":
             path, image = tmp_path / "val" / f"0{name}", tmp_path / "train" / name
-            path.symlink_to(image) if link == "symlink" else path.hardlink_to(image)
+            make = {"symlink": path.symlink_to, "hard link": path.hardlink_to}
+            make.get(link, lambda image, path=path: shutil.copy(image, path))(image)
     images = {split: sorted((tmp_path / split).iterdir()) for split in ("train", "val")}
     items = {split: [Item(str(path), "", "") for path in paths] for split, paths in images.items()}
     check_apart({"src": items["train"][:1], "trg": items["train"][1:]})
     assert not caplog.records
     check_apart({"trg": items["train"][1:], "val": items["val"]})
     said = "2 of 3 images of --val_data_dir are among those of --trg_data_dir, first "
-    assert f"{said}{images['val'][1]}: mIoU" in caplog.text
+    copied = f", a copy of {images['train'][1]}" if link == "copy" else ""
+    assert f"{said}{images['val'][1]}{copied}: mIoU" in caplog.text
 
 
 @pytest.mark.parametrize("order", ["label image superpixel", "image superpixel label"])

@@ -1,4 +1,4 @@
-"""Labels that lie over their images turned or mirrored."""
+"""Labels that lie over their images turned or mirrored, or are those of other images."""
 
 import cv2
 import numpy as np
@@ -6,8 +6,15 @@ import pytest
 from PIL import Image
 
 from dataloader.dataset_info import load_dataset
+from dataloader.exchanged import (
+    warn_if_labels_exchanged,
+    warn_if_maps_exchanged,
+    warn_if_predictions_exchanged,
+)
+from dataloader.images import read_superpixels
 from dataloader.item import Item
 from dataloader.turned_labels import warn_if_labels_turned
+from utils.files import write_png
 
 CITYSCAPES = load_dataset("cityscapes")
 IDS = np.array(list(CITYSCAPES.label_to_train), np.uint8)
@@ -103,3 +110,79 @@ def test_quarter_turns_of_square_images_are_told_of(tmp_path, caplog, turn, name
 def test_labels_of_a_photo_as_its_camera_stored_it_are_told_of(look):
     said = look(np.s_[::-1, ::-1], exif=3, count=1)
     assert "(1 of 1 labels looked at are such); the image is shown as its EXIF" in said
+
+
+@pytest.fixture()
+def streets(tmp_path) -> list[Item]:
+    """Twelve images of streets that look alike, labels, and predictions that are half right."""
+    rng, items = np.random.default_rng(0), []
+    for number in range(12):
+        train_ids = np.zeros((144, 160), np.uint8)
+        train_ids[: 40 + rng.integers(5)] = 10
+        for _ in range(20):
+            left, top = rng.integers(0, 130), rng.integers(20, 110)
+            train_ids[top : top + 25, left : left + 25] = rng.integers(11, 19)
+        items.append(Item(*(str(tmp_path / f"{number:02}{kind}.png") for kind in "ilp")))
+        noise = rng.integers(0, 20, (144, 160), np.uint8)
+        pictures = 12 * train_ids + noise, IDS[train_ids], np.where(noise > 9, 0, train_ids)
+        for path, pixels in zip(items[-1], pictures, strict=True):
+            Image.fromarray(pixels).save(path)
+    return items
+
+
+@pytest.mark.parametrize("count", [2, 4, 12])
+def test_labels_and_predictions_of_other_images_are_told_of(streets, caplog, count):
+    def say(order: list[int]) -> str:
+        items = streets[:count]
+        labelled = [i._replace(label=items[k].label) for i, k in zip(items, order, strict=True)]
+        caplog.clear()
+        warn_if_labels_exchanged(labelled, CITYSCAPES)
+        predicted = [item._replace(image=item.superpixel) for item in labelled]
+        warn_if_predictions_exchanged(predicted, CITYSCAPES)
+        return caplog.text
+
+    numbers = list(range(count))
+    assert not say(numbers)
+    assert not say([*numbers[:-2], count - 1, count - 2]) or count == 2
+    said = say([*numbers[1:], 0])
+    assert "01l.png: its borders fit the edges of" in said
+    assert "01l.png: fits the prediction of another image, " in said
+
+
+def test_labels_with_rings_around_objects_pass_quietly(streets, caplog):
+    """As those of PASCAL VOC: each border of the label lies beside the edge of the image."""
+    for item in streets:
+        label = read_superpixels(item.label)
+        rings = cv2.morphologyEx(label, cv2.MORPH_GRADIENT, np.ones((7, 7), np.uint8)) > 0
+        Image.fromarray(np.where(rings, 255, label).astype(np.uint8)).save(item.label)
+    warn_if_labels_exchanged(streets, CITYSCAPES)
+    assert not caplog.records
+    shifted = [i._replace(label=streets[n - 1].label) for n, i in enumerate(streets)]
+    warn_if_labels_exchanged(shifted, CITYSCAPES)
+    assert "fit another image better" in caplog.text
+
+
+def test_superpixel_maps_of_other_images_are_told_of(streets, caplog):
+    own = [item._replace(superpixel=item.label) for item in streets]
+    shifted = [
+        i._replace(superpixel=k.superpixel) for i, k in zip(own, own[1:] + own, strict=False)
+    ]
+    warn_if_maps_exchanged(own)
+    warn_if_maps_exchanged([item._replace(superpixel=own[3].superpixel) for item in own])  # a grid
+    assert not caplog.records
+    warn_if_maps_exchanged(shifted)
+    assert "01l.png: its borders fit the edges of" in caplog.text
+    caplog.clear()
+    for item in own:
+        write_png(item.superpixel, read_superpixels(item.superpixel), f"SLIC, image={'0' * 16}")
+    warn_if_maps_exchanged(shifted)  # provenance tells of these
+    assert not caplog.records
+
+
+def test_labels_of_images_that_are_alike_or_without_edges_pass_quietly(streets, caplog):
+    first = streets[0].image
+    warn_if_labels_exchanged([item._replace(image=first) for item in streets], CITYSCAPES)
+    for item in streets:
+        Image.new("L", (160, 144), 90).save(item.image)
+    warn_if_labels_exchanged(streets, CITYSCAPES)
+    assert not caplog.records

@@ -17,6 +17,7 @@ import inference
 from dataloader.dataset_info import load_dataset
 from dataloader.item import Item
 from dataloader.overlay import draw_overlay
+from dataloader.prediction_values import warn_if_labels_renumbered
 from dataloader.predictions import color_path, find_predictions, list_targets
 from dataloader.turned_predictions import warn_if_predictions_turned
 from experiments import pictures
@@ -246,6 +247,12 @@ def test_predictions_of_a_list_are_found_where_they_were_written(tmp_path):
     ]
     with pytest.raises(UserError, match=r"no prediction of 4 of 4 images, the first .*inference"):
         find_predictions(items, save)
+    for name in ("0001_color.PNG", "0001.npy"):
+        write([save / name])
+        with pytest.raises(UserError, match=rf"{name}: predictions are PNG files, \.png, with the"):
+            find_predictions(items, save)
+    with pytest.raises(UserError, match=r"0001\.npy is no folder; run inference\.py with"):
+        find_predictions(items, save / "0001.npy")
     write(targets[:-1])
     with pytest.raises(UserError, match=r"no prediction of 1 of 4 images, the first .*0003\.png"):
         find_predictions(items, save)
@@ -460,6 +467,24 @@ def test_predictions_in_another_order_are_warned_of(camvid, caplog, how):
     assert ("numbered" in caplog.text) == bool(how)
 
 
+def test_labels_that_are_numbered_unlike_the_network_are_told_of(caplog):
+    """By its confusion matrix in validation; a poor network, or one of few classes, is no sign."""
+    info, rng = load_dataset("camvid"), np.random.default_rng(0)
+    right = np.diag(rng.integers(100, 1000, 19)) + rng.integers(0, 20, (19, 19))
+    collapsed, inverted = np.zeros((2, 19, 19), int)
+    collapsed[:, 2] = inverted[0, 1] = 500
+    for quiet in (right, collapsed, inverted, np.zeros((19, 20), int)):
+        assert not warn_if_labels_renumbered(quiet, info)
+    assert not caplog.records
+    knows_five = np.diag([900] * 5 + [0] * 14)
+    knows_five[5:, 0] = 50
+    assert warn_if_labels_renumbered(knows_five[[1, 2, 3, 4, 0, *range(5, 19)]], info)
+    assert warn_if_labels_renumbered(right[[1, 0, 2, 4, 5, 6, 3, *range(18, 6, -1)]], info)
+    assert "exchanged (road is predicted as sidewalk, sidewalk is predicted as road, wall is " in (
+        caplog.text
+    )
+
+
 def test_predictions_whose_palette_was_renumbered_are_refused(camvid):
     info = load_dataset("camvid")
     camvid(info.label_table[camvid.labels])
@@ -595,6 +620,20 @@ def test_predictions_of_two_checkpoints_are_told_of(network, camvid, caplog):
         evaluation.main(evaluate)
         said = "1.png were predicted by different checkpoints (as the second, 2 of 4)"
         assert (said in caplog.text) == told
+
+
+def test_predictions_of_a_checkpoint_that_was_trained_since_are_told_of(network, camvid, caplog):
+    checkpoint = camvid.root / "checkpoint.tar"
+    data = ["--val_dataset", "camvid", "--val_data_dir", str(camvid.root)]
+    out = ["--save_dir", str(camvid.root / "pred"), "--trained_model_path", str(checkpoint)]
+    for weight, told in ((1, False), (2, True), (None, False)):
+        torch.save({"a": torch.tensor(weight)}, checkpoint) if weight else checkpoint.unlink()
+        if weight == 1:
+            inference.main([*data, *network, *out])
+        logging.getLogger().handlers = [caplog.handler]  # not those of inference.py
+        caplog.clear()
+        evaluation.main(f"--dataset camvid --root_dir {camvid.root} --pred_dir {out[1]}".split())
+        assert (f"pred: predicted by {checkpoint}, which has changed" in caplog.text) is told
 
 
 def test_two_runs_at_once_in_one_folder_are_refused(network, tmp_path):

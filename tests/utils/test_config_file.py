@@ -57,6 +57,17 @@ def test_the_command_line_wins_and_tables_count_for_one_script(config):
     assert "seed" not in train_ADA.parser().typed(words)
 
 
+def test_home_folders_that_a_shell_leaves_as_they_are(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config('model_save_dir = "~/exp"\ntrg_data_dir = "./~/a~/b"')
+    words = ["--config=~/own.toml", "--src_data_dir=~/x y", "--relocate", "/old=~/new"]
+    args = warmup.parser().parse_args(words)
+    home = str(tmp_path)
+    assert (args.model_save_dir, args.src_data_dir) == (tmp_path / "exp", f"{home}/x y")
+    assert (args.trg_data_dir, args.relocate) == ("./~/a~/b", [("/old", f"{home}/new")])
+    assert warmup.parser().given(words) >= {"model_save_dir", "trg_data_dir", "src_data_dir"}
+
+
 def test_flags_of_other_scripts_are_passed_over(config):
     words = config('finetune_itrs = 5\npred_dir = "x"')
     assert not hasattr(warmup.parser().parse_args(words), "finetune_itrs")
@@ -89,11 +100,14 @@ def test_evaluation_evaluates_what_inference_predicts(config):
         ("--oracle=people", "--oracle is a flag of train_ADA.py"),
         ("--zzzz", "arguments: --zzzz; see"),
         ("own.toml", "arguments: own.toml; see"),
+        ("--init_checkpoint=", "^--init_checkpoint: is empty; give a value, or leave it out"),
+        ("-p exp\r --seed 1", "^exp: a carriage return follows this word; save the file"),
+        ("--seed 1 -p ", r"^-p: is empty; .*\(is a variable of the shell not set"),
     ],
 )
-def test_unknown_flags_are_told_the_nearest(words, line):
+def test_unknown_and_empty_flags_are_one_line(words, line):
     with pytest.raises(UserError, match=line):
-        warmup.parser().parse_args(words.split())
+        warmup.parser().parse_args(words.split(" "))
 
 
 @pytest.mark.parametrize(
@@ -116,6 +130,7 @@ def test_unknown_flags_are_told_the_nearest(words, line):
         ("resume = 1", "must be true or false"),
         ("src_dataset = 3", "must be text in quotes"),
         ('amp = "fp64"', "amp"),
+        ('val_datalist = ""', "val_datalist: is empty; give a value, or leave it out"),
     ],
 )
 def test_bad_files_are_one_line(config, text, line):

@@ -1,0 +1,205 @@
+"""Labels, maps or predictions of other images than their names say, told by what is in them.
+
+Where images were renamed in another order than their labels (frame 10 after frame 1, or one frame
+dropped on one side), names and sizes agree, and a network learns noise.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+
+from dataloader.dataset_info import IGNORE, DatasetInfo
+from dataloader.images import (
+    fit_label,
+    read_image,
+    read_label,
+    read_superpixels,
+    read_train_ids,
+)
+from dataloader.item import Item, shown
+from dataloader.provenance import is_made_here
+from dataloader.turned_labels import LOOKED_AT, THREADS, edge_steps
+from dataloader.turned_predictions import is_clearly_better
+
+log = logging.getLogger(__name__)
+
+SIDE = 256  # pixels of the shorter side, to which images are shrunk: so noise is no edge
+APART = 2  # rows, and columns, that are looked at
+BETTER = 1.4  # right labels of CamVid fit their images 2.6 times as well as others, coarse ones 1.5
+FEWEST = 400  # pixels of border that tell something: single persons may be hidden in the dark
+RING = 11  # pixels; wider ignored areas are no rings
+MOST = 0.5  # of the labels that fit another image better tell enough, whatever the others do
+FEW = 0.25  # of the labels fit their own images best if they were exchanged
+
+
+def warn_if_labels_exchanged(items: Sequence[Item], info: DatasetInfo) -> None:
+    """Warn if the borders of some labels fit the edges of other images better than of their own.
+
+    Args:
+        items: images with labels, which can be read.
+        info: their dataset.
+    """
+    looked_at = _neighbours(items)
+    if found := _exchanged_by_edges(looked_at, lambda item: read_label(item.label, info)):
+        label, image, count = found
+        log.warning(
+            "%s: its borders fit the edges of %s better than those of its own image (%d of %d "
+            "labels looked at fit another image better); labels and images may be numbered in "
+            "different ways: pair them anew",
+            *(shown(looked_at[label].label), shown(looked_at[image].image), count, len(looked_at)),
+        )
+
+
+def warn_if_maps_exchanged(items: Sequence[Item]) -> None:
+    """Warn if superpixel maps of other programs fit other images better than their own.
+
+    Maps that were made here know their image, and those that are all alike, as grids are, fit none.
+
+    Args:
+        items: images with superpixel maps, which can be read.
+    """
+    looked_at = [item for item in _neighbours(items) if not is_made_here(item.superpixel)]
+    maps = {item: read_superpixels(item.superpixel) for item in looked_at}
+    if not looked_at or all(np.array_equal(maps[looked_at[0]], ids) for ids in maps.values()):
+        return
+    if found := _exchanged_by_edges(looked_at, maps.__getitem__):
+        one, image, count = found
+        log.warning(
+            "%s: its borders fit the edges of %s better than those of its own image (%d of %d "
+            "superpixel maps looked at fit another image better); maps and images may be numbered "
+            "in different ways: pair them anew, or remove the maps and run superpixel_gen.py",
+            *(shown(looked_at[one].superpixel), shown(looked_at[image].image)),
+            *(count, len(looked_at)),
+        )
+
+
+def warn_if_predictions_exchanged(pairs: Sequence[Item], info: DatasetInfo) -> None:
+    """Warn if most of some predictions are right where another image's label is theirs.
+
+    Args:
+        pairs: labels with predictions in place of their images, which can be read.
+        info: their dataset.
+    """
+    looked_at = _neighbours(pairs)
+    with ThreadPoolExecutor(THREADS) as pool:
+        predictions = list(pool.map(lambda pair: read_train_ids(pair.image), looked_at))
+        right = np.array(list(pool.map(lambda pair: _right(pair, info, predictions), looked_at)))
+    better = np.vectorize(is_clearly_better)(right, np.diag(right)[:, None])
+    if found := _exchanged(right, better, enough=0.5):
+        label, prediction, count = found
+        log.warning(
+            "%s: fits the prediction of another image, %s, better than its own (%d of %d labels "
+            "looked at are such); images may have been renamed since they were predicted, or not "
+            "as their labels were",
+            *(shown(looked_at[label].label), shown(looked_at[prediction].image)),
+            *(count, len(looked_at)),
+        )
+
+
+def _neighbours(items: Sequence[Item]) -> list[Item]:
+    """Some pairs of items that follow each other, from the first to the last, or all of a few."""
+    if len(items) <= LOOKED_AT:
+        return list(items)
+    pairs = LOOKED_AT // 2
+    firsts = [number * (len(items) - 2) // (pairs - 1) for number in range(pairs)]
+    return [items[index] for first in firsts for index in (first, first + 1)]
+
+
+def _exchanged_by_edges(
+    items: Sequence[Item], read: Callable[[Item], np.ndarray]
+) -> tuple[int, int, int] | None:
+    """:func:`_exchanged` of some items, by the borders of their labels or other maps.
+
+    Args:
+        items: whose images can be read.
+        read: returns the (H, W) map of an item.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        edges = list(pool.map(lambda item: _edges(item.image), items))
+        fits = np.array(list(pool.map(lambda item: _fits(read(item), edges), items)))
+    own = np.diag(fits)[:, None]
+    return _exchanged(fits, (fits > BETTER * own) & (own > 0), enough=FEW, surely=MOST)
+
+
+def _exchanged(
+    fits: np.ndarray, better: np.ndarray, enough: float, surely: float = 1
+) -> tuple[int, int, int] | None:
+    """A label, the image that it fits best, and how many labels are such; None if few are.
+
+    Args:
+        fits: (n, n), how well each label fits each image; its own is the one of the same number.
+        better: (n, n) bool, whether it fits clearly better than its own image.
+        enough: share of the labels that must be such, if few fit their own images best.
+        surely: share beyond which that does not matter. A network may fail in most images, and
+            predict no more than what is common to the others.
+    """
+    tells = fits.any(1)
+    others = np.flatnonzero(better.any(1) & tells)
+    at_home = np.count_nonzero((fits.argmax(1) == np.arange(len(fits))) & tells)
+    count = np.count_nonzero(tells)
+    told = len(others) >= max(2, enough * count) and at_home <= FEW * count
+    if not told and len(others) <= max(1, surely * count):
+        return None
+    return int(others[0]), int(fits[others[0]].argmax()), len(others)
+
+
+def _edges(path: str) -> tuple[list[np.ndarray], tuple[int, ...]]:
+    """Steps from pixel to pixel of an image that is shrunk, and its height and width."""
+    image = read_image(path)
+    scale = SIDE / min(image.shape[:2])
+    if scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return list(map(np.abs, edge_steps(grey, APART))), grey.shape
+
+
+def _fits(
+    values: np.ndarray, edges: Sequence[tuple[list[np.ndarray], tuple[int, ...]]]
+) -> list[float]:
+    """How strong each image's edges are at the borders of a map, beside all of the image's.
+
+    All are 0 where the map has too little of a border.
+    """
+    fits = []
+    for steps, shape in edges:
+        placed = _without_rings(fit_label(values, shape))
+        borders = [step != 0 for step in edge_steps(placed, APART)]
+        pixels = sum(map(np.count_nonzero, borders))
+        if pixels < FEWEST:
+            return [0.0] * len(edges)
+        there = sum(int(s[b].sum()) for s, b in zip(steps, borders, strict=True)) / pixels
+        everywhere = sum(int(s.sum()) for s in steps) / sum(s.size for s in steps)
+        fits.append(there / everywhere if everywhere else 0.0)
+    return fits
+
+
+def _without_rings(values: np.ndarray) -> np.ndarray:
+    """A map in which narrow ignored areas, as PASCAL VOC has around objects, belong to both sides.
+
+    The edge is in their middle, and their borders lie beside it.
+    """
+    ignored = (values == IGNORE).astype(np.uint8)
+    if not ignored.any() or ignored.all():
+        return values
+    wide = cv2.morphologyEx(ignored, cv2.MORPH_OPEN, np.ones((RING, RING), np.uint8))
+    nearest = cv2.distanceTransformWithLabels(
+        ignored, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )[1]
+    known = ignored == 0
+    of_number = np.zeros(int(nearest.max()) + 1, values.dtype)
+    of_number[nearest[known]] = values[known]
+    return np.where(known | (wide > 0), values, of_number[nearest])
+
+
+def _right(pair: Item, info: DatasetInfo, predictions: Sequence[np.ndarray]) -> list[float]:
+    """Share of a label's pixels that are right in each prediction."""
+    label, right = read_label(pair.label, info), []
+    for prediction in predictions:
+        fitted = fit_label(label, prediction.shape)
+        labelled = fitted != IGNORE
+        pixels = max(np.count_nonzero(labelled), 1)
+        right.append(np.count_nonzero((fitted == prediction) & labelled) / pixels)
+    return right
