@@ -23,7 +23,7 @@ from dataloader.dataset_info import IGNORE, INIT_DATA, DatasetInfo, load_dataset
 from dataloader.exchanged import warn_if_predictions_exchanged
 from dataloader.file_checks import check_files
 from dataloader.images import READ_ERRORS, fit_label, read_label, read_size, read_train_ids
-from dataloader.item import Item, shown
+from dataloader.item import Item
 from dataloader.label_check import check_labels
 from dataloader.pairing import check_pairing
 from dataloader.prediction_notes import NOTES, check_predictions
@@ -31,7 +31,7 @@ from dataloader.prediction_values import check_values, holds_label_ids, warn_of_
 from dataloader.predictions import find_predictions
 from dataloader.turned_predictions import warn_if_predictions_turned
 from utils.common import add_relocation_argument
-from utils.errors import UserError, run
+from utils.errors import UserError, run, shown
 from utils.files import write_json
 from utils.metrics import ConfusionMatrix
 from utils.parser import Parser

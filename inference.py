@@ -39,7 +39,7 @@ from dataloader.file_checks import (
     warn_of_scale,
 )
 from dataloader.images import read_image, read_size
-from dataloader.item import Item, check_name, shown
+from dataloader.item import Item, check_name
 from dataloader.loaders import evaluation_loader
 from dataloader.overlay import draw_overlay
 from dataloader.prediction_notes import note_of_network, warn_of_replaced, write_notes
@@ -66,7 +66,7 @@ from utils.common import (
     add_relocation_argument,
 )
 from utils.distributed import World
-from utils.errors import UserError, run
+from utils.errors import UserError, run, shown
 from utils.files import locked_folder, remove_temporaries, write_png
 from utils.job import joined
 from utils.logs import start_log

@@ -35,7 +35,7 @@ from models import MODEL_NAMES
 from models.facts import take_facts
 from utils.common import check_training, training_parser
 from utils.distributed import World
-from utils.errors import UserError, one_line, run
+from utils.errors import UserError, run, shown
 from utils.files import locked_folder
 from utils.job import joined
 from utils.logs import start_log
@@ -205,7 +205,8 @@ def report(args: Namespace) -> None:
             log.warning("report: %s", problem)
         log.info("report: %s", out / "index.html")
     except Exception as error:
-        log.warning("the report could not be written, the run goes on: %s", one_line(repr(error)))
+        why = shown(error if isinstance(error, UserError) else repr(error))
+        log.warning("the report could not be written, the run goes on: %s", why)
 
 
 def tell_next_steps(folder: RunFolder, n: int, results: Sequence[PhaseResult]) -> None:

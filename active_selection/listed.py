@@ -11,10 +11,9 @@ from typing import Any
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import read_datalist
 from dataloader.domain import Domain
-from dataloader.item import shown
 from dataloader.oracle import Annotations
 from dataloader.relocation import Moves, moves_of
-from utils.errors import UserError
+from utils.errors import UserError, shown
 from utils.files import read_json
 
 log = logging.getLogger(__name__)

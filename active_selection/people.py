@@ -10,10 +10,10 @@ from pathlib import Path
 from active_selection.run_folder import RunFolder
 from dataloader.active_set import ActiveSet
 from dataloader.domain import Domain
-from dataloader.item import image_key, shown
+from dataloader.item import image_key
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID, Annotations, GroundTruth
 from utils.distributed import World
-from utils.errors import UserError
+from utils.errors import UserError, shown
 from utils.files import locked_folder, remove_folder, write_json
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from annotation.package import MANIFEST, load_packages
 from annotation.page import write_page
 from annotation.readers import read_answers
 from annotation.report import report, totals
-from utils.errors import UserError, one_line, run
+from utils.errors import UserError, run, shown
 from utils.files import locked_folder
 from utils.parser import Parser, number
 
@@ -91,7 +91,7 @@ def import_answers(
     read_answers(files, collector)
     last = loaded[-1] if withdraw else None
     for line in report(collector, labels, last):
-        print(one_line(line))
+        print(shown(line))
     if collector.problems:
         raise UserError(
             f"{collector.problems[0]} ({len(collector.problems)} problems in all); "

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dataloader.active_set import ActiveSet, is_region_id
-from dataloader.item import Item, shown
+from dataloader.item import Item
 from dataloader.relocation import Locator, Moves
-from utils.errors import UserError
+from utils.errors import UserError, shown
 from utils.files import read_json
 from utils.safe_pickle import load_pickle
 

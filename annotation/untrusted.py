@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from dataloader.image_files import ON_ITS_SIDE, orientation, stored_values, upright
-from utils.errors import UserError, one_line
+from utils.errors import UserError
 
 MAX_BYTES = 256 * 2**20
 """The largest file that is read whole, in an archive or beside it."""
@@ -230,7 +230,7 @@ def read_png(data: bytes, size: tuple[int, int], source: str) -> Picture | tuple
     except UserError:
         raise
     except Exception as error:  # a damaged PNG may raise anything
-        reason = one_line(str(error)).replace(str(io.BytesIO), "")
+        reason = str(error).replace(str(io.BytesIO), "")
         raise UserError(f"{source}: is no PNG that can be read ({shown(reason, 80)})") from error
     return picture if picture.size == size else picture.size
 

@@ -3,7 +3,6 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from dataloader.image_files import open_image
 from dataloader.images import INDEX_MODES, READ_ERRORS, read_head, read_image
 from dataloader.provenance import make_note, note_of
 from utils.errors import UserError
-from utils.files import remove_temporaries, write_png
+from utils.files import map_files, remove_temporaries, write_png
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -60,8 +59,7 @@ class MapWriter:
         folder, uses = os.path.abspath(root), Counter(paths)
         inputs = {Path(path) for item in items for path in (item.image, item.label)}
         paths, images = paths[share], [item.image for item in items[share]]
-        with ThreadPoolExecutor(8) as pool:
-            foreign = list(pool.map(self._is_foreign, paths, images))
+        foreign = map_files(self._is_foreign, paths, images)
         for path, is_foreign in zip(paths, foreign, strict=True):
             if not path.is_relative_to(folder):
                 raise UserError(f"{path}: {self.what} would lie outside --datadir {root}")

@@ -43,7 +43,7 @@ from dataloader.ignore_mask import (
 from dataloader.images import read_image, read_superpixels
 from dataloader.map_check import warn_of_other_maps
 from dataloader.regions import dictionary_path, regions_of_maps
-from utils.errors import UserError, one_line, run
+from utils.errors import UserError, run, shown
 from utils.files import write_png
 from utils.parser import COUNT, POSITIVE, Parser, number
 from utils.progress import progress
@@ -128,7 +128,7 @@ def masks_if_good(items: Sequence[Item], root: Path, info: DatasetInfo) -> Masks
         return find_masks(items, root, info)
     except UserError as error:
         note = f"warning: {error} (a source needs no mask; as a target, train_ADA.py refuses it)"
-        print(one_line(note), file=sys.stderr)
+        print(shown(note), file=sys.stderr)
         return {}
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dataloader.datalist import check_listed_once
-from dataloader.item import ABSENT, Item, shown
+from dataloader.item import ABSENT, Item
 from dataloader.relocation import Locator, Moves, moves_of
-from utils.errors import UserError
+from utils.errors import UserError, shown
 from utils.safe_pickle import load_pickle, save_pickle
 
 log = logging.getLogger(__name__)

@@ -15,15 +15,15 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from dataloader.dataset_info import DatasetInfo
 from dataloader.ignore_mask import Masks
-from dataloader.item import Item, shown
-from utils.errors import UserError
+from dataloader.item import Item
+from utils.errors import UserError, shown
+from utils.files import map_files
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +81,7 @@ def describe_data(
                 raise UserError(f"{path}: cannot be read ({error.strerror})") from error
         return data.hexdigest(), times.hexdigest(), regions.hexdigest()
 
-    with ThreadPoolExecutor(8) as pool:
-        data, times, regions = zip(*pool.map(of_image, range(len(items))), strict=True)
+    data, times, regions = zip(*map_files(of_image, range(len(items))), strict=True)
     labels = [info.class_names, sorted(info.label_to_train.items()), info.random_scale]
     labels += [info.label_reader, sorted(info.label_colors.items())]
     return {

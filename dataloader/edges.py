@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from dataloader.images import READ_ERRORS, read_edges, read_head, reason
 from dataloader.provenance import check_provenance
 from dataloader.regions import Regions, region_areas
 from utils.errors import UserError
+from utils.files import map_files
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,7 @@ def check_edges(items: Sequence[Item], root: str | Path) -> None:
             raise UserError(f"{path}: edge map for ReDAL: {problem}; run edge_detection.py")
         check_provenance(path, item.image, script="edge_detection.py")
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(check, items))
+    map_files(check, items)
 
 
 def region_edges(
@@ -69,8 +68,7 @@ def region_edges(
         counts, areas = region_areas(ids[edges > 0]), regions[item.superpixel]
         return np.array([counts.get(region, 0) / area for region, area in areas.items()])
 
-    with ThreadPoolExecutor(8) as pool:
-        shares = np.concatenate(list(pool.map(edge_shares, items)))
+    shares = np.concatenate(map_files(edge_shares, items))
     areas = [area for item in items for area in regions[item.superpixel].values()]
     if areas and (mean := np.average(shares, weights=areas)) > MANY:
         log.warning(

@@ -13,7 +13,7 @@ from torch import nn
 from dataloader.datasets import EvaluationSet
 from dataloader.domain import Domain
 from dataloader.images import read_image
-from dataloader.item import shown
+from utils.errors import shown
 from utils.event_files import EventFiles
 from utils.recorder import Recorder
 from utils.runtime import Runtime

@@ -6,7 +6,6 @@ dropped on one side), names and sizes agree, and a network learns noise.
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -19,10 +18,12 @@ from dataloader.images import (
     read_superpixels,
     read_train_ids,
 )
-from dataloader.item import Item, shown
+from dataloader.item import Item
 from dataloader.provenance import is_made_here
 from dataloader.turned_labels import LOOKED_AT, THREADS, edge_steps
 from dataloader.turned_predictions import is_clearly_better
+from utils.errors import shown
+from utils.files import map_files
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +85,10 @@ def warn_if_predictions_exchanged(pairs: Sequence[Item], info: DatasetInfo) -> N
         info: their dataset.
     """
     looked_at = _neighbours(pairs)
-    with ThreadPoolExecutor(THREADS) as pool:
-        predictions = list(pool.map(lambda pair: read_train_ids(pair.image), looked_at))
-        right = np.array(list(pool.map(lambda pair: _right(pair, info, predictions), looked_at)))
+    images = [pair.image for pair in looked_at]
+    predictions = map_files(read_train_ids, images, threads=THREADS)
+    right = map_files(lambda pair: _right(pair, info, predictions), looked_at, threads=THREADS)
+    right = np.array(right)
     better = np.vectorize(is_clearly_better)(right, np.diag(right)[:, None])
     if found := _exchanged(right, better, enough=0.5):
         label, prediction, count = found
@@ -117,9 +119,8 @@ def _exchanged_by_edges(
         items: whose images can be read.
         read: returns the (H, W) map of an item.
     """
-    with ThreadPoolExecutor(THREADS) as pool:
-        edges = list(pool.map(lambda item: _edges(item.image), items))
-        fits = np.array(list(pool.map(lambda item: _fits(read(item), edges), items)))
+    edges = map_files(_edges, [item.image for item in items], threads=THREADS)
+    fits = np.array(map_files(lambda item: _fits(read(item), edges), items, threads=THREADS))
     own = np.diag(fits)[:, None]
     return _exchanged(fits, (fits > BETTER * own) & (own > 0), enough=FEW, surely=MOST)
 

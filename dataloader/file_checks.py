@@ -5,7 +5,6 @@ import math
 import os
 import unicodedata
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +14,10 @@ import numpy as np
 from dataloader.dataset_info import DatasetInfo
 from dataloader.image_files import READ_ERRORS, count_pages, is_deep, open_image, reason
 from dataloader.images import read_head, read_image, read_size, stride
-from dataloader.item import Item, shown
+from dataloader.item import Item
 from dataloader.scan import same_name
-from utils.errors import NoLabels, UserError
+from utils.errors import NoLabels, UserError, shown
+from utils.files import map_files
 from utils.resources import resource_problem
 
 log = logging.getLogger(__name__)
@@ -55,8 +55,7 @@ def check_files(items: Iterable[Item], info: DatasetInfo, *columns: str) -> None
 
 def check_heads(items: Sequence[Item], info: DatasetInfo, *columns: str) -> None:
     """:func:`check_files` without a look at the range of images, which depends on all of them."""
-    with ThreadPoolExecutor(8) as pool:
-        looked_at = list(pool.map(lambda item: _look_at(item, info, columns), items))
+    looked_at = map_files(lambda item: _look_at(item, info, columns), items)
     problems = {path: entry for one in looked_at for path, *entry in one.problems}
     if problems:
         path, (_, problem) = next(iter(problems.items()))
@@ -191,8 +190,7 @@ def warn_of_pages(items: Sequence[Item], *columns: str) -> None:
     """
     every = dict.fromkeys(_path(item, column) for column in columns for item in items)
     paths = [path for path in every if path.lower().endswith((".tif", ".tiff"))]
-    with ThreadPoolExecutor(8) as pool:
-        pages = dict(zip(paths, pool.map(_pages, paths), strict=True))
+    pages = dict(zip(paths, map_files(_pages, paths), strict=True))
     if found := [path for path, count in pages.items() if count > 1]:
         log.warning(
             "%s: the first of its %d pages is used, the others are not (%d files have several); "

@@ -7,7 +7,6 @@ so that masked pixels, and regions of which more than half is masked, belong to 
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,9 @@ from dataloader.dataset_info import DatasetInfo
 from dataloader.file_checks import spread
 from dataloader.image_files import READ_ERRORS, reason
 from dataloader.images import count_values, read_head, read_mask, read_superpixels
-from dataloader.item import Item, image_key, shown
-from utils.errors import UserError
+from dataloader.item import Item, image_key
+from utils.errors import UserError, shown
+from utils.files import map_files
 from utils.resources import resource_problem
 
 log = logging.getLogger(__name__)
@@ -94,8 +94,7 @@ def _check_heads(masks: Masks) -> None:
             f"{image_size[0]} x {image_size[1]}"
         )
 
-    with ThreadPoolExecutor(8) as pool:
-        problems = list(dict.fromkeys(filter(None, pool.map(problem, masks))))
+    problems = list(dict.fromkeys(filter(None, map_files(problem, masks))))
     if problems:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise UserError(
@@ -104,11 +103,16 @@ def _check_heads(masks: Masks) -> None:
         )
 
 
+def _masked(path: str) -> tuple[int, int]:
+    """Masked pixels of a mask, and all of its pixels."""
+    mask = read_mask(path)
+    return int(mask.sum()), mask.size
+
+
 def _check_share(masks: Masks, info: DatasetInfo) -> None:
     """Look at some masks: could they be inverted, or empty?"""
     paths = spread(sorted(set(masks.values())), LOOKED_AT)
-    with ThreadPoolExecutor(8) as pool:
-        counts = np.array([(m.sum(), m.size) for m in pool.map(read_mask, paths)])
+    counts = np.array(map_files(_masked, paths))
     share = counts[:, 0].sum() / counts[:, 1].sum() if len(counts) else 0.0
     found = f"{info.path}: ignore_mask leaves out {100 * share:.1f} % of the pixels"
     hint = f"pixels that are not black are ignored ({paths[0] if paths else ''})"
@@ -155,6 +159,5 @@ def count_masked(items: Sequence[Item], masks: Masks) -> tuple[int, int]:
         regions = read_regions(item.superpixel, masks[item.image])
         return int(np.count_nonzero(regions == NO_REGION)), regions.size
 
-    with ThreadPoolExecutor(8) as pool:
-        ignored, pixels = zip(*pool.map(count, items), strict=True)
+    ignored, pixels = zip(*map_files(count, items), strict=True)
     return sum(ignored), sum(pixels)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.errors import UserError
+from utils.errors import UserError, shown
 
 ABSENT = "-"
 """Written in files in place of a path that an item lacks."""
@@ -32,11 +32,6 @@ class Item(NamedTuple):
 def image_key(item: Item, root: str | Path) -> str:
     """Path of an item's image relative to the data root, with "/"."""
     return Path(os.path.relpath(item.image, root)).as_posix()
-
-
-def shown(name: str | Path) -> str:
-    """Return a file name for messages: on one line, with unprintable characters escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))
 
 
 def check_name(name: str) -> None:

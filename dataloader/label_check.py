@@ -6,7 +6,6 @@ error. One label may well be without a class (all of it void), so only several t
 
 import logging
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from dataloader.other_ids import find_other_ids
 from dataloader.palette_check import check_label_palettes
 from dataloader.provenance import is_made_here
 from utils.errors import NoLabels, UserError
+from utils.files import map_files
 
 logger = logging.getLogger(__name__)
 
@@ -328,8 +328,7 @@ def _among(ids: Collection[int]) -> np.ndarray:
 
 def _count_each(paths: list[str], info: DatasetInfo, channel: int = 0) -> np.ndarray:
     """(n, 65536) int64: pixels of each label id, by label."""
-    with ThreadPoolExecutor(8) as pool:
-        return np.stack(list(pool.map(lambda path: value_counts(path, info, channel), paths)))
+    return np.stack(map_files(lambda path: value_counts(path, info, channel), paths))
 
 
 def _named(counts: np.ndarray) -> str:

@@ -11,10 +11,10 @@ import numpy as np
 
 from dataloader.file_checks import spread
 from dataloader.images import count_values, read_superpixels
-from dataloader.item import shown
 from dataloader.mixed_values import has_mixed_values
 from dataloader.provenance import is_made_here
 from dataloader.regions import Regions
+from utils.errors import shown
 
 log = logging.getLogger(__name__)
 

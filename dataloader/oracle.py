@@ -6,7 +6,6 @@ takes what people answered: the label maps that ``annotation/import.py`` writes 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from dataloader.ignore_mask import read_regions
 from dataloader.images import fit_label, read_label
 from dataloader.item import Item, image_key
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import map_files, read_json
 
 REMEDY = "restore it, or remove the folder and import the answers again"
 ANSWERED, VOID, SKIPPED, MISSING = "answered", "void", "skipped", "missing"
@@ -100,8 +99,7 @@ class GroundTruth:
             for region in new[item.superpixel]:
                 self._pixels[item.superpixel, region] = counts[region].copy()
 
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(look, (item for item in self.domain.items if item.superpixel in new)))
+        map_files(look, [item for item in self.domain.items if item.superpixel in new])
         return {region: self._pixels[region] for region in regions}
 
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataloader.dataset_info import DatasetInfo
-from dataloader.item import Item, image_key, shown
+from dataloader.item import Item, image_key
 from dataloader.path_templates import Names, fill
 from dataloader.scan import grown, own_files, same_name
+from utils.errors import shown
 
 log = logging.getLogger(__name__)
 

@@ -10,17 +10,17 @@ import filecmp
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 
 from dataloader.dataset_info import DatasetInfo
 from dataloader.file_checks import spread
-from dataloader.item import Item, shown
+from dataloader.item import Item
 from dataloader.path_templates import fill, parse
 from dataloader.scan import own_files
-from utils.errors import UserError, WrongColumns
+from utils.errors import UserError, WrongColumns, shown
+from utils.files import map_files
 
 log = logging.getLogger(__name__)
 
@@ -124,11 +124,10 @@ def check_apart(domains: Mapping[str, Sequence[Item]]) -> None:
     Args:
         domains: images by the prefix of their flags: src, trg or val.
     """
-    with ThreadPoolExecutor(8) as pool:
-        files = {
-            prefix: dict(zip(images, pool.map(_file, images), strict=True))
-            for prefix, images in ((p, [i.image for i in items]) for p, items in domains.items())
-        }
+    files: dict[str, Files] = {}
+    for prefix, items in domains.items():
+        images = [item.image for item in items]
+        files[prefix] = dict(zip(images, map_files(_file, images), strict=True))
     for one, other in combinations(domains, 2):
         items, images = domains[other], set(files[one].values())
         copies = _copies(files[one], files[other])
@@ -212,8 +211,7 @@ def _copies(files: Files, others: Files) -> dict[str, str]:
     sizes = _sizes(files), _sizes(others)
     both = {*sizes[0].values()} & {*sizes[1].values()}
     images = [[image for image, size in those.items() if size in both] for those in sizes]
-    with ThreadPoolExecutor(8) as pool:
-        ours, theirs = (list(pool.map(_middle, those)) for those in images)
+    ours, theirs = (map_files(_middle, those) for those in images)
     originals = dict(zip(ours, images[0], strict=True))
     copies = {
         image: originals[piece]

@@ -7,15 +7,14 @@ colour, so such a file is of other classes, without any other sign.
 
 import logging
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.images import Palette, read_palette
-from dataloader.item import shown
-from utils.errors import UserError
+from utils.errors import UserError, shown
+from utils.files import map_files
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +73,8 @@ def _check(
         palette = read_palette(path, what)
         return palette and find_renumbered(palette, train_ids, known, info)
 
-    with ThreadPoolExecutor(8) as pool:
-        looked_at = zip(paths, pool.map(look, paths), strict=True)
-        found = [(path, one) for path, one in looked_at if one]
+    looked_at = zip(paths, map_files(look, paths), strict=True)
+    found = [(path, one) for path, one in looked_at if one]
     if not found:
         return True
     path, first = next((pair for pair in found if pair[1].sure), found[0])

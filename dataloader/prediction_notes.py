@@ -10,7 +10,6 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,12 @@ from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.file_checks import spread
 from dataloader.image_files import open_image
 from dataloader.images import read_train_ids
-from dataloader.item import Item, shown
+from dataloader.item import Item
 from dataloader.mixed_values import has_mixed_values
 from dataloader.palette_check import check_prediction_palettes
 from dataloader.provenance import note_of
-from utils.errors import UserError
-from utils.files import read_json, write_json
+from utils.errors import UserError, shown
+from utils.files import map_files, read_json, write_json
 from utils.metrics import padded_names
 
 log = logging.getLogger(__name__)
@@ -146,8 +145,7 @@ def _warn_of_networks(paths: Sequence[Path]) -> None:
 
     Those that other programs wrote, or people mended, do not tell.
     """
-    with ThreadPoolExecutor(8) as pool:
-        made = dict(zip(paths, pool.map(_network_of, paths), strict=True))
+    made = dict(zip(paths, map_files(_network_of, paths), strict=True))
     first: dict[str, Path] = {}
     for path, network in made.items():
         if network:

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dataloader.dataset_info import IGNORE, DatasetInfo
-from dataloader.item import shown
-from utils.errors import UserError
+from utils.errors import UserError, shown
 from utils.metrics import percent
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dataloader.item import Item, shown
+from dataloader.item import Item
 from dataloader.walk import IMAGE_SUFFIXES
-from utils.errors import UserError
+from utils.errors import UserError, shown
 
 log = logging.getLogger(__name__)
 

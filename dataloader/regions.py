@@ -8,7 +8,6 @@ pixels of the superpixel map, in the order of those ids.
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ import numpy as np
 from dataloader.datalist import Item
 from dataloader.ignore_mask import Masks, mask_of, read_regions
 from dataloader.images import count_values
-from dataloader.item import shown
 from dataloader.provenance import check_provenance
-from utils.errors import UserError
-from utils.files import locked_file, read_json, remove_temporaries, write_json
+from utils.errors import UserError, shown
+from utils.files import locked_file, map_files, read_json, remove_temporaries, write_json
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +31,7 @@ Regions = dict[str, dict[int, int]]
 def regions_of_maps(paths: Iterable[str | Path]) -> Regions:
     """Read superpixel maps, and return their region ids and areas."""
     paths = [str(path) for path in paths]
-    with ThreadPoolExecutor(8) as pool:
-        return dict(zip(paths, pool.map(_regions_of_map, paths), strict=True))
+    return dict(zip(paths, map_files(_regions_of_map, paths), strict=True))
 
 
 def _regions_of_map(path: str, mask: str | None = None) -> dict[int, int]:
@@ -81,8 +78,7 @@ def check_maps(items: Sequence[Item], regions: Regions, masks: Masks | None = No
         found = _regions_of_map(item.superpixel, mask_of(item, masks))
         check_areas(item.superpixel, found, regions[item.superpixel])
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(check, items))
+    map_files(check, items)
 
 
 def dictionary_path(root: str | Path, split: str) -> Path:
@@ -154,9 +150,8 @@ def load_regions(
     """
     paths = [item.superpixel for item in items]
     if masks:
-        with ThreadPoolExecutor(8) as pool:
-            found = pool.map(_regions_of_map, paths, [masks[item.image] for item in items])
-            return dict(zip(paths, found, strict=True))
+        found = map_files(_regions_of_map, paths, [masks[item.image] for item in items])
+        return dict(zip(paths, found, strict=True))
     known = _read_dictionary(Path(root).absolute(), split)
     missing = regions_of_maps(path for path in paths if path not in known)
     return {path: known[path] if path in known else missing[path] for path in paths}

@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataloader.item import CONTROL, shown
-from utils.errors import UserError
+from dataloader.item import CONTROL
+from utils.errors import UserError, shown
 from utils.resume_flags import MovedSince
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from functools import cached_property
 from pathlib import Path
 
 from dataloader.dataset_info import DatasetInfo
-from dataloader.item import Item, check_name, shown
+from dataloader.item import Item, check_name
 from dataloader.path_templates import Names, fill, parse, static_folder
 from dataloader.walk import IMAGE_SUFFIXES, walk_files
-from utils.errors import UserError
+from utils.errors import UserError, shown
 
 LABEL_SUFFIXES = (".png", ".bmp", ".webp", ".tif", ".tiff")
 """Suffixes that labels may have, whose values must not change when they are stored."""

@@ -6,9 +6,9 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataloader.item import Item, shown
+from dataloader.item import Item
 from utils.distributed import World
-from utils.errors import UserError
+from utils.errors import UserError, shown
 
 log = logging.getLogger(__name__)
 

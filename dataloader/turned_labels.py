@@ -7,7 +7,6 @@ square images it tells neither, nor columns written as rows, as between MATLAB a
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -16,7 +15,9 @@ from dataloader.dataset_info import DatasetInfo
 from dataloader.file_checks import spread
 from dataloader.image_files import open_image, orientation
 from dataloader.images import fit_label, read_image, read_label
-from dataloader.item import Item, shown
+from dataloader.item import Item
+from utils.errors import shown
+from utils.files import map_files
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,7 @@ def warn_if_labels_turned(items: Sequence[Item], info: DatasetInfo) -> bool:
             groups[orientation(image) != 1].append(item)
     for by_exif, group in groups.items():
         looked_at = spread(group, LOOKED_AT)
-        with ThreadPoolExecutor(THREADS) as pool:
-            found = list(pool.map(lambda item: better_flip(item, info), looked_at))
+        found = map_files(lambda item: better_flip(item, info), looked_at, threads=THREADS)
         turned = [(item, flip) for item, flip in zip(looked_at, found, strict=True) if flip]
         if 2 * len(turned) > len(looked_at):
             item, flip = turned[0]

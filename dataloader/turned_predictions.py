@@ -3,15 +3,16 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.file_checks import spread
 from dataloader.images import fit_label, read_label, read_train_ids
-from dataloader.item import Item, shown
+from dataloader.item import Item
 from dataloader.turned_labels import AS_IT_IS, LOOKED_AT, THREADS, placements
+from utils.errors import shown
+from utils.files import map_files
 from utils.metrics import percent
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,7 @@ def warn_if_predictions_turned(pairs: Sequence[Item], info: DatasetInfo) -> bool
         whether there was a warning.
     """
     looked_at = spread(pairs, LOOKED_AT)
-    with ThreadPoolExecutor(THREADS) as pool:
-        each = list(pool.map(lambda pair: _right(pair, info), looked_at))
+    each = map_files(lambda pair: _right(pair, info), looked_at, threads=THREADS)
     better = [_better(right) for right in each]
     (flip, count), *_ = Counter(better).most_common(1)
     if flip == AS_IT_IS or 2 * count <= len(looked_at):

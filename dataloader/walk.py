@@ -5,8 +5,7 @@ import posixpath
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from dataloader.item import shown
-from utils.errors import UserError
+from utils.errors import UserError, shown
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 """Suffixes that files with images usually have, in lower case."""

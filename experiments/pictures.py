@@ -24,12 +24,12 @@ from dataloader.active_set import ActiveSet
 from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.images import fit_label, read_image, read_label, read_superpixels, read_train_ids
-from dataloader.item import Item, shown
+from dataloader.item import Item
 from dataloader.predictions import find_predictions
 from dataloader.relocation import Moves
 from experiments.reporting.run_files import short_names
 from utils.common import add_relocation_argument
-from utils.errors import UserError, run
+from utils.errors import UserError, run, shown
 from utils.files import write_png
 from utils.fonts import load_font
 from utils.parser import POSITIVE_INT, Parser

@@ -29,7 +29,7 @@ class UserError(Exception):
         marker = f"{type(self).__module__}.{type(self).__name__}: "
         if text.startswith("Caught ") and marker in text:
             text = text.rpartition(marker)[2]
-        return one_line(text)
+        return shown(text)
 
 
 class WrongColumns(UserError):
@@ -40,9 +40,9 @@ class NoLabels(UserError):
     """Images have no labels at all: they are elsewhere, or still to be made."""
 
 
-def one_line(text: str) -> str:
-    """Text with its control characters, as file names may hold them, escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def shown(text: object) -> str:
+    """A text or a file name for messages: on one line, with unprintable characters escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
 class _Console:
@@ -142,7 +142,7 @@ def _file_problem(error: Exception) -> str | None:
     """One line on a file that the system refuses wherever it is used; None for other errors."""
     if not isinstance(error, OSError) or error.filename is None:
         return None
-    return one_line(f"{error.filename}: {error.strerror}; check the path and its permissions")
+    return shown(f"{error.filename}: {error.strerror}; check the path and its permissions")
 
 
 def of_rank(line: str, rank: int | str) -> str:

@@ -9,10 +9,11 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -26,9 +27,25 @@ try:
 except ImportError:  # Windows, where a file that is open cannot be removed
     fcntl = None
 
+Result = TypeVar("Result")
 LONGEST_NAME = 200  # bytes; a temporary's name has some more, and file systems allow 255
 APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT
+THREADS = 8  # that read files
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # opening a FIFO may block
+
+
+def map_files(
+    function: Callable[..., Result], *arguments: Iterable, threads: int = THREADS
+) -> list[Result]:
+    """Return ``function``, which reads a file, of each of some arguments, in order.
+
+    Args:
+        function: called in threads.
+        arguments: one iterable for each of its parameters, of equal lengths.
+        threads: how many are at work; fewer for files that take much memory.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, *arguments))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from utils.errors import one_line
+from utils.errors import shown
 from utils.files import write_text
 
 
@@ -24,5 +24,5 @@ def write_page(path: Path, template: Path, **values: Any) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["plain"] = lambda text: one_line(str(text))
+    environment.filters["plain"] = shown
     write_text(path, environment.get_template(template.name).render(values))

@@ -2,7 +2,6 @@
 
 import math
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +13,11 @@ from annotation.package import MANIFEST, Package
 from annotation.selected import read_entries, stored_images, superpixel_of
 from dataloader.active_set import ActiveSet
 from dataloader.class_counts import majority
-from dataloader.item import Item, image_key, shown
+from dataloader.item import Item, image_key
 from dataloader.relocation import Locator
 from experiments.reporting.target import RegionPixels, Target
-from utils.errors import UserError
-from utils.files import read_json
+from utils.errors import UserError, shown
+from utils.files import map_files, read_json
 from utils.safe_pickle import load_pickle
 
 LABELLED, ASKED = "labelled", "asked"
@@ -159,9 +158,8 @@ def _measured(
         return labelled | (target.measure(item, mask, None, asked) if asked else {})
 
     paths = [path for path in items if path in active.labelled or path in active.asked]
-    with ThreadPoolExecutor(8) as pool:
-        counted = zip(paths, pool.map(measure, paths), strict=True)
-        return {(path, region): one for path, found in counted for region, one in found.items()}
+    counted = zip(paths, map_files(measure, paths), strict=True)
+    return {(path, region): one for path, found in counted for region, one in found.items()}
 
 
 def _asked_as(datalist: Path, target: Target) -> dict[tuple[int | None, str, int], Asked]:

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dataloader.class_counts import VOID
-from dataloader.item import shown
 from experiments.reporting.numbers import shares
+from utils.errors import shown
 from utils.files import atomic_write
 
 WIDTH = 6.0  # inches; text of 10 points is still read where a phone shows this on 360 pixels

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataloader.item import shown
 from experiments.reporting import figures
 from experiments.reporting.chosen import ChosenRegion, chosen_regions, latest_datalist
 from experiments.reporting.confusion_figure import draw_confusion
@@ -16,7 +15,7 @@ from experiments.reporting.region_pictures import round_cards, style_of
 from experiments.reporting.run_files import Run, flags_of, read_runs
 from experiments.reporting.table import row_of, write_csv
 from experiments.reporting.target import Target, TargetFlags
-from utils.errors import UserError
+from utils.errors import UserError, shown
 from utils.files import write_json
 from utils.pages import write_page
 

@@ -11,9 +11,8 @@ from PIL import Image
 
 from annotation.drawing import inside, write_numbers
 from dataloader.images import fit_label, read_image, read_superpixels
-from dataloader.item import shown
 from experiments.reporting.chosen import ChosenRegion
-from utils.errors import UserError
+from utils.errors import UserError, shown
 from utils.files import atomic_write
 
 LONG_SIDE = 720

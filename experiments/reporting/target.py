@@ -6,7 +6,6 @@ that are told of, instead of ending the report.
 
 from argparse import Namespace
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from dataloader.regions import region_areas
 from dataloader.relocation import Moves
 from utils.common import add_relocation_argument
 from utils.errors import UserError
+from utils.files import map_files
 from utils.metrics import padded_names
 from utils.parser import Parser
 
@@ -185,8 +185,7 @@ class Target:
                 regions = read_regions(item.superpixel, mask)
             return count_classes(regions, label, self.info.num_classes).sum(0)
 
-        with ThreadPoolExecutor(8) as pool:
-            counts = list(pool.map(count, items))
+        counts = map_files(count, items)
         return None if any(one is None for one in counts) else np.sum(counts, axis=0)
 
     def _label(self, item: Item, oracle: GroundTruth, regions: Sequence[int]) -> np.ndarray | None:
