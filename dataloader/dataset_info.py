@@ -71,6 +71,11 @@ class DatasetInfo:
         return table
 
     @property
+    def train_id_table(self) -> np.ndarray:
+        """(65536,) uint8: label id -> train id, 255 where the id is not listed."""
+        return self._train_ids[:-1]
+
+    @property
     def label_table(self) -> np.ndarray:
         """(256,) uint8: label id of an 8-bit label -> train id, 255 where the id is not listed."""
         return self._train_ids[:256]

@@ -80,7 +80,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 def read_label(path: str | Path, info: DatasetInfo) -> np.ndarray:
     """Read a label in the dataset's encoding as (H, W) uint8 train ids, 255 where ignored."""
-    return map_label(read_label_ids(path, info), info)
+    return info.train_ids(read_label_ids(path, info))
 
 
 def read_label_ids(path: str | Path, info: DatasetInfo, channel: int = 0) -> np.ndarray:
@@ -108,11 +108,6 @@ def read_label_ids(path: str | Path, info: DatasetInfo, channel: int = 0) -> np.
         else:
             ids = stored_values(image)
         return upright(ids, image)
-
-
-def map_label(ids: np.ndarray, info: DatasetInfo) -> np.ndarray:
-    """Map label ids (any unsigned type) to uint8 train ids; unknown ids become 255."""
-    return info.train_ids(ids)
 
 
 def fit_label(label: np.ndarray, size: Sequence[int]) -> np.ndarray:

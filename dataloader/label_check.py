@@ -13,7 +13,7 @@ import numpy as np
 from dataloader.datalist import Item
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.file_checks import spread
-from dataloader.images import count_values, map_label, read_label_ids
+from dataloader.images import count_values, read_label_ids
 from dataloader.mixed_values import has_mixed_values
 from dataloader.other_ids import find_other_ids
 from dataloader.palette_check import check_label_palettes
@@ -55,7 +55,7 @@ def value_counts(path: str, info: DatasetInfo, channel: int = 0) -> np.ndarray:
 
 def label_value_counts(counts: np.ndarray, info: DatasetInfo) -> LabelValues:
     """What a dataset makes of label ids, of which there are ``counts`` (65536,) pixels each."""
-    train_ids = map_label(np.arange(IDS, dtype=np.uint16)[None], info)[0]
+    train_ids = info.train_id_table
     has_class = train_ids != IGNORE
     known = has_class | _among(info.known_ids)
     unknown = np.where(known, 0, counts)
@@ -193,7 +193,7 @@ def _look_like_train_ids(counts: np.ndarray, values: LabelValues, info: DatasetI
     odd = counts[IGNORE] > 0 and IGNORE not in info.known_ids
     if (train_ids >= classes).any() or len(train_ids) < (2 if odd else max(2, classes / 2)):
         return False
-    if np.array_equal(map_label(train_ids[None].astype(np.uint16), info)[0], train_ids):
+    if np.array_equal(info.train_id_table[train_ids], train_ids):
         return False
     return values.counted < (0.95 if odd else 0.5) * int(counts.sum() - counts[IGNORE])
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
-from dataloader.images import map_label
 
 ALIKE = 0.65  # share of pixels that two labels have in the same classes; of Cityscapes 0.6 to 0.9
 BETTER = 2.5  # times as many as with the ids that were expected
@@ -57,7 +56,7 @@ def find_other_ids(each: np.ndarray, info: DatasetInfo) -> tuple[str, list[int]]
 def _described(info: DatasetInfo) -> _Ids:
     """The label ids of a dataset; 255, which often means ignored, is known."""
     ids = np.arange(1 << 16)
-    train_ids = map_label(ids[None].astype(np.uint16), info)[0]
+    train_ids = info.train_id_table
     return _Ids(train_ids, (train_ids != IGNORE) | np.isin(ids, [*info.known_ids, IGNORE]))
 
 

@@ -13,7 +13,6 @@ import warmup
 from dataloader.active_set import LIST_KEYS, REGION_KEYS, ActiveSet
 from dataloader.datalist import Item, read_datalist, write_datalist
 from dataloader.dataset_info import load_dataset
-from dataloader.images import map_label
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle
 
@@ -206,6 +205,6 @@ def test_label_values(name, data):
     info = load_dataset(name)
     dtype = data.draw(st.sampled_from([np.uint8, np.uint16]))
     ids = data.draw(st.lists(st.integers(0, np.iinfo(dtype).max), min_size=1, max_size=30))
-    mapped = map_label(np.array([ids], dtype), info)
+    mapped = info.train_ids(np.array([ids], dtype))
     assert mapped.dtype == np.uint8
     assert mapped.tolist() == [[info.label_to_train.get(i, 255) for i in ids]]
