@@ -6,6 +6,7 @@ dropped on one side), names and sizes agree, and a network learns noise.
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -30,10 +31,17 @@ log = logging.getLogger(__name__)
 SIDE = 256  # pixels of the shorter side, to which images are shrunk: so noise is no edge
 APART = 2  # rows, and columns, that are looked at
 BETTER = 1.4  # right labels of CamVid fit their images 2.6 times as well as others, coarse ones 1.5
+FITTING = 2.0  # times as strong as elsewhere are edges at borders that follow them
 FEWEST = 400  # pixels of border that tell something: single persons may be hidden in the dark
 RING = 11  # pixels; wider ignored areas are no rings
-MOST = 0.5  # of the labels that fit another image better tell enough, whatever the others do
-FEW = 0.25  # of the labels fit their own images best if they were exchanged
+
+
+class Exchanged(NamedTuple):
+    """A map that fits another image better than its own, and how many of those looked at do."""
+
+    map: int
+    image: int
+    count: int
 
 
 def warn_if_labels_exchanged(items: Sequence[Item], info: DatasetInfo) -> None:
@@ -45,12 +53,12 @@ def warn_if_labels_exchanged(items: Sequence[Item], info: DatasetInfo) -> None:
     """
     looked_at = _neighbours(items)
     if found := _exchanged_by_edges(looked_at, lambda item: read_label(item.label, info)):
-        label, image, count = found
         log.warning(
             "%s: its borders fit the edges of %s better than those of its own image (%d of %d "
             "labels looked at fit another image better); labels and images may be numbered in "
             "different ways: pair them anew",
-            *(shown(looked_at[label].label), shown(looked_at[image].image), count, len(looked_at)),
+            *(shown(looked_at[found.map].label), shown(looked_at[found.image].image)),
+            *(found.count, len(looked_at)),
         )
 
 
@@ -67,13 +75,12 @@ def warn_if_maps_exchanged(items: Sequence[Item]) -> None:
     if not looked_at or all(np.array_equal(maps[looked_at[0]], ids) for ids in maps.values()):
         return
     if found := _exchanged_by_edges(looked_at, maps.__getitem__):
-        one, image, count = found
         log.warning(
             "%s: its borders fit the edges of %s better than those of its own image (%d of %d "
             "superpixel maps looked at fit another image better); maps and images may be numbered "
             "in different ways: pair them anew, or remove the maps and run superpixel_gen.py",
-            *(shown(looked_at[one].superpixel), shown(looked_at[image].image)),
-            *(count, len(looked_at)),
+            *(shown(looked_at[found.map].superpixel), shown(looked_at[found.image].image)),
+            *(found.count, len(looked_at)),
         )
 
 
@@ -89,15 +96,15 @@ def warn_if_predictions_exchanged(pairs: Sequence[Item], info: DatasetInfo) -> N
     predictions = map_files(read_train_ids, images, threads=THREADS)
     right = map_files(lambda pair: _right(pair, info, predictions), looked_at, threads=THREADS)
     right = np.array(right)
-    better = np.vectorize(is_clearly_better)(right, np.diag(right)[:, None])
-    if found := _exchanged(right, better, enough=0.5):
-        label, prediction, count = found
+    own = np.diag(right)
+    better = np.vectorize(is_clearly_better)(right, np.maximum(own[:, None], own))
+    if found := _exchanged(right, better, min_share=0.5):
         log.warning(
             "%s: fits the prediction of another image, %s, better than its own (%d of %d labels "
             "looked at are such); images may have been renamed since they were predicted, or not "
             "as their labels were",
-            *(shown(looked_at[label].label), shown(looked_at[prediction].image)),
-            *(count, len(looked_at)),
+            *(shown(looked_at[found.map].label), shown(looked_at[found.image].image)),
+            *(found.count, len(looked_at)),
         )
 
 
@@ -112,8 +119,8 @@ def _neighbours(items: Sequence[Item]) -> list[Item]:
 
 def _exchanged_by_edges(
     items: Sequence[Item], read: Callable[[Item], np.ndarray]
-) -> tuple[int, int, int] | None:
-    """:func:`_exchanged` of some items, by the borders of their labels or other maps.
+) -> Exchanged | None:
+    """Tell if some maps fit other images better than their own.
 
     Args:
         items: whose images can be read.
@@ -121,30 +128,27 @@ def _exchanged_by_edges(
     """
     edges = map_files(_edges, [item.image for item in items], threads=THREADS)
     fits = np.array(map_files(lambda item: _fits(read(item), edges), items, threads=THREADS))
-    own = np.diag(fits)[:, None]
-    return _exchanged(fits, (fits > BETTER * own) & (own > 0), enough=FEW, surely=MOST)
+    own = np.diag(fits)
+    better = (fits > BETTER * np.maximum(own[:, None], own)) & (fits > FITTING)
+    return _exchanged(fits, better, min_share=0.25)
 
 
-def _exchanged(
-    fits: np.ndarray, better: np.ndarray, enough: float, surely: float = 1
-) -> tuple[int, int, int] | None:
-    """A label, the image that it fits best, and how many labels are such; None if few are.
+def _exchanged(fits: np.ndarray, better: np.ndarray, min_share: float) -> Exchanged | None:
+    """Tell if some maps fit other images better than their own.
 
     Args:
-        fits: (n, n), how well each label fits each image; its own is the one of the same number.
-        better: (n, n) bool, whether it fits clearly better than its own image.
-        enough: share of the labels that must be such, if few fit their own images best.
-        surely: share beyond which that does not matter. A network may fail in most images, and
-            predict no more than what is common to the others.
+        fits: (n, n), how well each map fits each image; its own is the one of the same number. A
+            row of zeros tells nothing.
+        better: (n, n) bool, whether a map fits an image clearly better than its own image, and
+            better than that image's own map.
+        min_share: least share of the maps that must be such, of those that tell something.
     """
-    tells = fits.any(1)
-    others = np.flatnonzero(better.any(1) & tells)
-    at_home = np.count_nonzero((fits.argmax(1) == np.arange(len(fits))) & tells)
-    count = np.count_nonzero(tells)
-    told = len(others) >= max(2, enough * count) and at_home <= FEW * count
-    if not told and len(others) <= max(1, surely * count):
+    fits_another = np.flatnonzero(better.any(1))
+    if len(fits_another) < max(2, min_share * np.count_nonzero(fits.any(1))):
         return None
-    return int(others[0]), int(fits[others[0]].argmax()), len(others)
+    first = int(fits_another[0])
+    image = int(np.where(better[first], fits[first], 0).argmax())
+    return Exchanged(first, image, len(fits_another))
 
 
 def _edges(path: str) -> tuple[list[np.ndarray], tuple[int, ...]]:
@@ -162,12 +166,17 @@ def _fits(
 ) -> list[float]:
     """How strong each image's edges are at the borders of a map, beside all of the image's.
 
-    All are 0 where the map has too little of a border.
+    Borders of ignored areas do not count: they may lie anywhere. All are 0 where there is too
+    little of a border.
     """
     fits = []
     for steps, shape in edges:
         placed = _without_rings(fit_label(values, shape))
-        borders = [step != 0 for step in edge_steps(placed, APART)]
+        known = [step == 0 for step in edge_steps(placed == IGNORE, APART)]
+        borders = [
+            (step != 0) & inside
+            for step, inside in zip(edge_steps(placed, APART), known, strict=True)
+        ]
         pixels = sum(map(np.count_nonzero, borders))
         if pixels < FEWEST:
             return [0.0] * len(edges)

@@ -143,7 +143,6 @@ def test_labels_and_predictions_of_other_images_are_told_of(streets, caplog, cou
 
     numbers = list(range(count))
     assert not say(numbers)
-    assert not say([*numbers[:-2], count - 1, count - 2]) or count == 2
     said = say([*numbers[1:], 0])
     assert "01l.png: its borders fit the edges of" in said
     assert "01l.png: fits the prediction of another image, " in said
@@ -179,10 +178,35 @@ def test_superpixel_maps_of_other_images_are_told_of(streets, caplog):
     assert not caplog.records
 
 
-def test_labels_of_images_that_are_alike_or_without_edges_pass_quietly(streets, caplog):
-    first = streets[0].image
-    warn_if_labels_exchanged([item._replace(image=first) for item in streets], CITYSCAPES)
+def test_labels_of_images_without_edges_pass_quietly(streets, caplog):
     for item in streets:
         Image.new("L", (160, 144), 90).save(item.image)
+    warn_if_labels_exchanged(streets, CITYSCAPES)
+    assert not caplog.records
+
+
+def test_a_standing_camera_by_day_and_night_passes_quietly(streets, caplog):
+    """All labels fit the day's images best; the network is right by day alone."""
+    label, rng = read_superpixels(streets[0].label), np.random.default_rng(1)
+    for number, item in enumerate(streets):
+        scene, noise = label.astype(int), rng.integers(0, 20, label.shape)
+        by_day = number % 4 == 0
+        Image.fromarray(((10 if by_day else 1) * scene % 230 + noise).astype(np.uint8)).save(
+            item.image
+        )
+        Image.fromarray(label).save(item.label)
+        Image.fromarray(label if by_day else noise.astype(np.uint8)).save(item.superpixel)
+    warn_if_labels_exchanged(streets, CITYSCAPES)
+    predicted = [item._replace(image=item.superpixel) for item in streets]
+    warn_if_predictions_exchanged(predicted, CITYSCAPES)
+    assert not caplog.records
+
+
+def test_labels_of_the_middle_of_objects_pass_quietly(streets, caplog):
+    """Coarse ones: their borders to what is ignored lie inside of objects."""
+    for item in streets:
+        label = read_superpixels(item.label)
+        wide = cv2.morphologyEx(label, cv2.MORPH_GRADIENT, np.ones((17, 17), np.uint8)) > 0
+        Image.fromarray(np.where(wide, 255, label).astype(np.uint8)).save(item.label)
     warn_if_labels_exchanged(streets, CITYSCAPES)
     assert not caplog.records
