@@ -74,9 +74,8 @@ def warn_of_other_data(args: Namespace, data: Mapping[str, Mapping[str, Any]]) -
     """
     checkpoint = Path(args.init_checkpoint)
     script = "warmup" if checkpoint.name == "checkpoint.tar" else "train_ADA"
-    before, flags = _record_beside(checkpoint, script, "src")
-    same = flags.get("src_dataset") == args.src_dataset
-    if same and before.get("classes", data["src"]["classes"]) != data["src"]["classes"]:
+    before = _record_beside(checkpoint, script, "src", args, "src_dataset")
+    if _differ("labels", before, data["src"]):
         log.warning(
             "--init_checkpoint %s: its network was trained with other label ids or classes of "
             "--src_dataset %s (info.json was altered since); train it anew if they were wrong",
@@ -84,10 +83,10 @@ def warn_of_other_data(args: Namespace, data: Mapping[str, Mapping[str, Any]]) -
         )
     if not args.datalist_path:
         return
-    before, flags = _record_beside(Path(args.datalist_path), "train_ADA", "trg")
-    same = flags.get("oracle") == args.oracle  # else the record is of other files
-    same &= len(str(before.get("each_data"))) == len(data["trg"]["each_data"])
-    if same and before.get("regions") != data["trg"]["regions"]:
+    before = _record_beside(
+        Path(args.datalist_path), "train_ADA", "trg", args, "oracle", "trg_datalist"
+    )
+    if _differ("maps", before, data["trg"]):
         log.warning(
             "%s: the run that wrote it had other superpixel maps or ignore masks in "
             "--trg_data_dir; if they were made anew, its region ids mean other pixels: restore "
@@ -96,15 +95,28 @@ def warn_of_other_data(args: Namespace, data: Mapping[str, Mapping[str, Any]]) -
         )
 
 
-def _record_beside(path: Path, script: str, prefix: str) -> tuple[dict, dict]:
-    """A domain's record and the flags, by the settings beside a run's file; {} where none are."""
+def _record_beside(
+    path: Path, script: str, prefix: str, args: Namespace, *flags: str
+) -> dict[str, Any]:
+    """A domain's record in the settings beside a run's file.
+
+    Empty if there are none, or if one of ``flags`` was another, so that the record is of other
+    files.
+    """
     file = path.parent / f"{script}_settings.json"
     try:
         settings = read_json(file, "") if file.is_file() else {}
-        record, flags = settings["data"][prefix], settings["flags"]
+        record, given = settings["data"][prefix], settings["flags"]
+        same = all(given[name] == getattr(args, name) for name in flags)
     except (UserError, LookupError, TypeError):
-        return {}, {}
-    return (record, flags) if isinstance(record, dict) and isinstance(flags, dict) else ({}, {})
+        return {}
+    return record if same and isinstance(record, dict) else {}
+
+
+def _differ(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether records of as many images differ in something that both tell."""
+    images = [len(str(record.get("each_data"))) for record in (before, now)]
+    return key in before and images[0] == images[1] and before[key] != now[key]
 
 
 def warn_of_other_round(first_round: int, checkpoint: Path, datalist: Path) -> None:

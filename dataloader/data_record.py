@@ -44,9 +44,11 @@ def describe_data(
         masks: image path -> mask of the pixels that are never asked for.
 
     Returns:
-        ``classes`` (digest of the label ids and classes), ``regions`` (of the list, and of all
-        superpixel maps and ignore masks), ``data`` and ``times`` (of all images), ``each_data`` and
-        ``each_times`` (the first :data:`DIGITS` digits of each image's).
+        ``classes`` (digest of what info.json says of label ids, classes and scaling), ``labels``
+        (of label ids and classes alone), ``regions`` (of the list, and of all superpixel maps and
+        ignore masks), ``maps`` (of what these hold, wherever they lie), ``data`` and ``times`` (of
+        all images), ``each_data`` and ``each_times`` (the first :data:`DIGITS` digits of each
+        image's).
 
     Raises:
         UserError: a file cannot be read.
@@ -55,8 +57,8 @@ def describe_data(
     masks = masks or {}
     mask_content = lru_cache(maxsize=1)(_content)  # one mask may be that of all images
 
-    def of_image(index: int) -> tuple[str, str, str]:
-        data, times, regions = (hashlib.blake2b() for _ in range(3))
+    def of_image(index: int) -> tuple[str, str, str, str]:
+        data, times, regions, maps = (hashlib.blake2b() for _ in range(4))
         item = items[index]
         paths = {column: getattr(item, column) for column in columns}
         if item.image in masks:
@@ -75,18 +77,21 @@ def describe_data(
                     content = (mask_content if column == "ignore_mask" else _content)(path)
                     data.update(content)
                     regions.update(content)
+                    maps.update(content)
                 elif index % step == 0:
                     data.update(_content(path))
             except OSError as error:
                 raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-        return data.hexdigest(), times.hexdigest(), regions.hexdigest()
+        return tuple(each.hexdigest() for each in (data, times, regions, maps))
 
-    data, times, regions = zip(*map_files(of_image, range(len(items))), strict=True)
-    labels = [info.class_names, sorted(info.label_to_train.items()), info.random_scale]
-    labels += [info.label_reader, sorted(info.label_colors.items())]
+    data, times, regions, maps = zip(*map_files(of_image, range(len(items))), strict=True)
+    labels = [info.class_names, sorted(info.label_to_train.items())]
+    reading = [info.label_reader, sorted(info.label_colors.items())]
     return {
-        "classes": _digest(json.dumps(labels)),
+        "classes": _digest(json.dumps([*labels, info.random_scale, *reading])),
+        "labels": _digest(json.dumps([*labels, *reading])),
         "regions": _digest("".join(regions)),
+        "maps": _digest("".join(maps)),
         "data": _digest("".join(data)),
         "times": _digest("".join(times)),
         "each_data": "".join(digest[:DIGITS] for digest in data),

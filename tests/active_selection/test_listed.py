@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,27 +42,39 @@ def test_regions_that_a_list_does_not_know_are_counted(target, tmp_path, caplog)
 
 
 def test_data_that_were_altered_since_the_run_before_are_told_of(target, tmp_path, caplog):
-    for item in target.items:
-        Image.new("L", (4, 2)).save(item.superpixel)
-    now = describe_data(target.items, target.root, target.info, "superpixel")
-    args = Namespace(src_dataset="own", oracle="files", datalist_path=f"{tmp_path}/l.pkl")
-    args.init_checkpoint = f"{tmp_path}/checkpoint.tar"
+    (tmp_path / "link").symlink_to(target.root)
+    for value, item in enumerate(target.items):
+        Image.new("L", (4, 2), value).save(item.superpixel)
 
-    def say(script: str, content) -> str:
-        (tmp_path / f"{script}_settings.json").write_text(json.dumps(content))
+    def describe(root: str = target.root, **changes) -> dict:
+        items = [Item(*(p.replace(target.root, root) for p in item)) for item in target.items]
+        return describe_data(items, root, replace(target.info, **changes), "superpixel")
+
+    args = Namespace(src_dataset="own", oracle="files", trg_datalist=None)
+    args.datalist_path, args.init_checkpoint = f"{tmp_path}/l.pkl", f"{tmp_path}/checkpoint.tar"
+    flags = {"src_dataset": "own", "oracle": "files", "trg_datalist": None}
+
+    def say(script: str, settings, now: dict) -> str:
+        (tmp_path / f"{script}_settings.json").write_text(json.dumps(settings))
         caplog.clear()
         warn_of_other_data(args, {"src": now, "trg": now})
         return caplog.text
 
-    flags = {"src_dataset": "own", "oracle": "files"}
-    other = now | {"regions": "x", "classes": "x"}
-    for content in ("{", {"data": 3}, {"flags": flags, "data": {"src": now, "trg": now}}):
-        assert not say("train_ADA", content) + say("warmup", content)
-    free = {"flags": {"src_dataset": "GTA5", "oracle": "people"}, "data": {"src": other}}
-    assert not say("warmup", free) + say("train_ADA", free | {"data": {"trg": other}})
-    changed = {"flags": flags, "data": {"src": other, "trg": other}}
-    assert "l.pkl: the run that wrote it had other superpixel maps" in say("train_ADA", changed)
-    assert "checkpoint.tar: its network was trained with other label" in say("warmup", changed)
+    before = describe()
+    of_run = {"flags": flags, "data": {"src": before, "trg": before}}
+    scaled, linked = describe(random_scale=(0.1, 3)), describe(str(tmp_path / "link"))
+    for now in (before, scaled, linked):
+        assert not say("train_ADA", of_run, now) + say("warmup", of_run, now)
+    renumbered = describe(label_to_train={**target.info.label_to_train, 7: 1})
+    assert "its network was trained with other label ids" in say("warmup", of_run, renumbered)
+    Image.new("L", (4, 2), 5).save(target.items[1].superpixel)
+    assert "l.pkl: the run that wrote it had other superpixel maps" in say(
+        "train_ADA", of_run, describe()
+    )
+    free = {"flags": flags | {"trg_datalist": "half.txt"}, "data": of_run["data"]}
+    older = {"flags": flags, "data": {"trg": {"each_data": before["each_data"], "regions": "x"}}}
+    for unlike in ("{", {"data": 3}, free, older):
+        assert not say("train_ADA", unlike, describe())
 
 
 def test_regions_that_people_skipped_explain_themselves(target, tmp_path, caplog):
