@@ -42,7 +42,7 @@ from dataloader.images import read_image, read_size
 from dataloader.item import Item, check_name
 from dataloader.loaders import evaluation_loader
 from dataloader.overlay import draw_overlay
-from dataloader.prediction_notes import note_of_network, warn_of_replaced, write_notes
+from dataloader.prediction_notes import note_of_network, state_of, warn_of_replaced, write_notes
 from dataloader.predictions import (
     check_targets,
     color_path,
@@ -154,6 +154,7 @@ class Work(NamedTuple):
         targets: the files of the predictions.
         values: (256,) uint8, what is written for each train id.
         default_size: whether neither a flag nor the checkpoint says at what size to predict.
+        checkpoint: what tells it from a later one in its place.
     """
 
     args: Namespace
@@ -163,6 +164,7 @@ class Work(NamedTuple):
     targets: list[Path]
     values: np.ndarray
     default_size: bool
+    checkpoint: dict[str, str]
 
 
 def plan_work(args: Namespace, given: Collection[str]) -> Work:
@@ -179,7 +181,8 @@ def plan_work(args: Namespace, given: Collection[str]) -> Work:
     values = label_ids(info, args.num_classes) if args.label_ids else np.arange(256, dtype=np.uint8)
     left_out = ["val_dataset"] if own_classes else []
     default_size = "image_size" not in {*given, *facts}
-    return Work(args, left_out, info, items, targets, values, default_size)
+    checkpoint = state_of(args.trained_model_path)
+    return Work(args, left_out, info, items, targets, values, default_size, checkpoint)
 
 
 def warn_before(args: Namespace, work: Work) -> None:
@@ -203,8 +206,8 @@ def tell_predictions(args: Namespace, work: Work, finished: bool) -> None:
     """Write beside the predictions what they are, and whether all of them are there."""
     classes = np.arange(len(work.info.class_names))
     label_ids = not np.array_equal(work.values[classes], classes)
-    images, checkpoint = images_by_target(work), args.trained_model_path
-    write_notes(args.save_dir, work.info, images, checkpoint, label_ids, finished)
+    images = images_by_target(work)
+    write_notes(args.save_dir, work.info, images, work.checkpoint, label_ids, finished)
 
 
 def write_predictions(args: Namespace, work: Work, share: Sequence[int], world: World) -> None:

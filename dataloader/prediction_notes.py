@@ -38,7 +38,7 @@ def write_notes(
     folder: Path,
     info: DatasetInfo,
     images: Mapping[Path, str],
-    checkpoint: str,
+    checkpoint: Mapping[str, str],
     label_ids: bool,
     finished: bool,
 ) -> None:
@@ -48,7 +48,7 @@ def write_notes(
         folder: of the predictions.
         info: whose classes are predicted.
         images: prediction -> its image; some, spread over all, are named.
-        checkpoint: path of the network that predicts.
+        checkpoint: of the network that predicts, see :func:`state_of`.
         label_ids: whether predictions hold label ids, which are not the train ids.
         finished: False before the first is written, True after the last.
     """
@@ -57,7 +57,7 @@ def write_notes(
         "class_names": info.class_names,
         "values": "label ids" if label_ids else "train ids",
         "finished": finished,
-        "checkpoint": {"path": os.path.abspath(checkpoint), "state": _state(checkpoint)},
+        "checkpoint": dict(checkpoint),
         "images": {
             os.path.relpath(path, folder): image
             for path, image in spread(list(images.items()), TOLD)
@@ -160,8 +160,13 @@ def _warn_of_networks(paths: Sequence[Path]) -> None:
         )
 
 
-def _state(checkpoint: str) -> str:
-    """What tells a checkpoint from a later one in its place; "" if it cannot be read."""
+def state_of(checkpoint: str) -> dict[str, str]:
+    """What tells a checkpoint from a later one in its place."""
+    return {"path": os.path.abspath(checkpoint), "state": _tail(checkpoint)}
+
+
+def _tail(checkpoint: str) -> str:
+    """A digest of the end of a checkpoint's file; "" if it cannot be read."""
     with suppress(OSError), Path(checkpoint).open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - TAIL))
@@ -174,7 +179,7 @@ def _warn_of_newer_checkpoint(folder: Path, told: Any) -> None:
     path, state = (told.get(k) for k in ("path", "state")) if isinstance(told, dict) else ("", "")
     if not (isinstance(path, str) and state and Path(path).is_file()):
         return  # on another machine, or moved
-    if _state(path) not in ("", state):
+    if _tail(path) not in ("", state):
         log.warning(
             "%s: predicted by %s, which has changed since; run inference.py again if it was "
             "trained anew",

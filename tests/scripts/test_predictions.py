@@ -622,11 +622,22 @@ def test_predictions_of_two_checkpoints_are_told_of(network, camvid, caplog):
         assert (said in caplog.text) == told
 
 
-def test_predictions_of_a_checkpoint_that_was_trained_since_are_told_of(network, camvid, caplog):
+@pytest.mark.parametrize("while_predicting", [False, True])
+def test_predictions_of_a_checkpoint_that_was_trained_since_are_told_of(
+    network, camvid, caplog, monkeypatch, while_predicting
+):
     checkpoint = camvid.root / "checkpoint.tar"
     data = ["--val_dataset", "camvid", "--val_data_dir", str(camvid.root)]
     out = ["--save_dir", str(camvid.root / "pred"), "--trained_model_path", str(checkpoint)]
-    for weight, told in ((1, False), (2, True), (None, False)):
+    predict = inference.write_predictions
+
+    def predict_and_train(*args) -> None:
+        predict(*args)
+        if while_predicting:
+            torch.save({"a": torch.tensor(2)}, checkpoint)
+
+    monkeypatch.setattr(inference, "write_predictions", predict_and_train)
+    for weight, told in ((1, while_predicting), (2, True), (None, False)):
         torch.save({"a": torch.tensor(weight)}, checkpoint) if weight else checkpoint.unlink()
         if weight == 1:
             inference.main([*data, *network, *out])

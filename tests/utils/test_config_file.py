@@ -102,6 +102,7 @@ def test_evaluation_evaluates_what_inference_predicts(config):
         ("own.toml", "arguments: own.toml; see"),
         ("--init_checkpoint=", "^--init_checkpoint: is empty; give a value, or leave it out"),
         ("-p exp\r --seed 1", "^exp: a carriage return follows this word; save the file"),
+        ("-p exp \r", "^exp: a carriage return follows this word; save the file"),
         ("--seed 1 -p ", r"^-p: is empty; .*\(is a variable of the shell not set"),
     ],
 )
