@@ -188,9 +188,9 @@ def check_and_describe(
         UserError: the data have changed since, or differ between ranks; names the first image that
             differs.
     """
-    check_apart({prefix: domain.items for prefix, domain in domains.items()})
     records = {}
     if world.local_rank == 0:  # for all ranks of the machine
+        check_apart({prefix: domain.items for prefix, domain in domains.items()})
         records = {
             prefix: describe_data(d.items, d.root, d.info, *d.columns, masks=d.masks)
             for prefix, d in domains.items()
@@ -206,12 +206,30 @@ def check_and_describe(
     return records
 
 
+class Validator:
+    """Validates, and warns once if labels seem to be numbered otherwise than the network's classes.
+
+    Args:
+        measure: validates a network.
+        info: the dataset of the labels.
+    """
+
+    def __init__(self, measure: Callable[[], Scores], info: DatasetInfo):
+        self.measure, self.info = measure, info
+        self._told = False
+
+    def __call__(self) -> Scores:
+        scores = self.measure()
+        if not self._told:
+            self._told = warn_if_labels_renumbered(np.array(scores.confusion), self.info)
+        return scores
+
+
 def make_validator(
     args: Namespace, domain: Domain, model: nn.Module, runtime: Runtime
-) -> Callable[[], Scores]:
+) -> Validator:
     """A function that validates ``model`` on the validation images, at --image_size.
 
-    It warns, once, if the labels seem to be numbered in another way than the network's classes.
     Ranks divide the batches of one process, so that scores do not depend on their number.
     """
     warn_if_turned(domain.items, tuple(args.image_size))
@@ -231,15 +249,7 @@ def make_validator(
         absent=set(range(args.num_classes)).difference(domain.info.present_classes),
         paths=[item.image for item in domain.items],
     )
-    warned = False
-
-    def run() -> Scores:
-        nonlocal warned
-        scores = measure()
-        warned = warned or warn_if_labels_renumbered(np.array(scores.confusion), domain.info)
-        return scores
-
-    return run
+    return Validator(measure, domain.info)
 
 
 def load_domains(

@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,8 @@ from dataloader.dataset_info import DatasetInfo
 from dataloader.image_files import READ_ERRORS, count_pages, is_deep, open_image, reason
 from dataloader.images import read_head, read_image, read_size, stride
 from dataloader.item import Item
-from dataloader.scan import same_name
+from dataloader.scan import fold, same_name
+from dataloader.walk import IMAGE_SUFFIXES
 from utils.errors import NoLabels, UserError, shown
 from utils.files import map_files
 from utils.resources import resource_problem
@@ -63,19 +64,31 @@ def check_heads(items: Sequence[Item], info: DatasetInfo, *columns: str) -> None
         at_fault = {column for column, _ in problems.values()}
         remedy = REMEDIES.get("".join(at_fault), "mend the datalist or the data")
         unlabelled = at_fault == {"label"} and not any(Path(i.label).is_file() for i in items)
-        near = "" if os.path.lexists(path) else _found_as(Path(path))
+        listed = {name for item in items if path in item for name in item}
+        near = "" if os.path.lexists(path) else _found_as(Path(path), listed)
         raise (NoLabels if unlabelled else UserError)(f"{path}: {problem}{near}{more}; {remedy}")
     _tell_scaled(looked_at, _reference(columns))
 
 
-def _found_as(path: Path) -> str:
-    """Say that an absent file, or a folder above it, is there by another case, suffix or accent."""
-    while path.parent != path and not path.parent.is_dir():
-        path = path.parent
+def _found_as(path: Path, listed: Collection[str]) -> str:
+    """Say that an absent file, or a folder above it, is there by another case, suffix or accent.
+
+    Args:
+        path: of the file.
+        listed: files of the same image, such as the image where its label is absent.
+    """
+    wanted = path
+    while wanted.parent != wanted and not wanted.parent.is_dir():
+        wanted = wanted.parent
     with suppress(OSError):
-        for there in sorted(path.parent.iterdir()):
-            if same_name(there.name, path.name):
-                forms = {unicodedata.normalize("NFC", p.name) for p in (there, path)}
+        for there in sorted(wanted.parent.iterdir()):
+            if wanted is not path:
+                found = fold(there.name) == fold(wanted.name)
+            else:
+                is_image = there.suffix.lower() in IMAGE_SUFFIXES and str(there) not in listed
+                found = is_image and same_name(there.name, path.name)
+            if found:
+                forms = {unicodedata.normalize("NFC", p.name) for p in (there, wanted)}
                 how = ", whose accents are in another Unicode form" if len(forms) == 1 else ""
                 return f" (there is {shown(there)}{how})"
     return ""

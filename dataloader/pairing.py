@@ -7,12 +7,15 @@ too.
 """
 
 import filecmp
+import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 from dataloader.dataset_info import DatasetInfo
 from dataloader.file_checks import spread
@@ -25,11 +28,20 @@ from utils.files import map_files
 log = logging.getLogger(__name__)
 
 LINES = 32  # of a list, whose columns are looked at
-PIECE = 4096  # bytes of an image in which it differs from others
-COMPARED = 4  # files that seem to be copies
+PIECE = 4096  # bytes of a file that may be a copy
+COMPARED = 4  # files that seem to be copies, which stand for all if they are
 
-Files = dict[str, tuple[int, ...] | str]
-"""Image -> what tells its file from all others, see :func:`_file`."""
+
+class _File(NamedTuple):
+    """What tells a file from all others, the same for all links to it.
+
+    Size and time are for file systems, as of some networks, whose inode numbers are not unique.
+    """
+
+    device: int | str  # the path, if it is absent or has no inode number
+    inode: int
+    size: int
+    time: int
 
 
 def check_pairing(items: Sequence[Item], info: DatasetInfo, root: str | Path) -> None:
@@ -124,34 +136,51 @@ def check_apart(domains: Mapping[str, Sequence[Item]]) -> None:
     Args:
         domains: images by the prefix of their flags: src, trg or val.
     """
-    files: dict[str, Files] = {}
-    for prefix, items in domains.items():
-        images = [item.image for item in items]
-        files[prefix] = dict(zip(images, map_files(_file, images), strict=True))
+    files = {
+        prefix: dict(zip(images, map_files(_file, images), strict=True))
+        for prefix, images in ((p, [i.image for i in items]) for p, items in domains.items())
+    }
+    alike = _alike(files.values())
     for one, other in combinations(domains, 2):
-        items, images = domains[other], set(files[one].values())
-        copies = _copies(files[one], files[other])
-        shared = [i for i, file in files[other].items() if file in images or i in copies]
-        if shared:
-            first = shown(shared[0])
-            if files[other][shared[0]] not in images:
-                first += f", a copy of {shown(copies[shared[0]])}"
-            log.warning(
-                "%d of %d images of --%s_data_dir are among those of --%s_data_dir, first %s: %s",
-                *(len(shared), len(items), other, one, first),
-                "mIoU is measured on images that are trained on; name others for validation"
-                if other == "val"
-                else "there is nothing to adapt to, and their labels are known; name the camera's",
-            )
-        owners = {item.label: item.image for item in domains[one] if item.label}
-        twice = [item for item in items if owners.get(item.label, item.image) != item.image]
-        if twice:
-            log.warning(
-                "%s of --%s_data_dir and %s of --%s_data_dir have one label, %s (%d images share "
-                "one); does label in info.json lack {split}?",
-                *(shown(twice[0].image), other, shown(owners[twice[0].label]), one),
-                *(shown(twice[0].label), len(twice)),
-            )
+        _warn_of_shared(one, files[one], other, files[other], alike)
+        _warn_of_one_label(one, domains[one], other, domains[other])
+
+
+def _warn_of_shared(
+    one: str,
+    known: Mapping[str, _File],
+    other: str,
+    files: Mapping[str, _File],
+    alike: Mapping[str, bytes],
+) -> None:
+    """Warn of images of one domain that are another's, or copies of them."""
+    of_one = set(known.values())
+    copies = _copies(known, files, alike)
+    shared = [image for image, file in files.items() if file in of_one or image in copies]
+    if not shared:
+        return
+    first = shared[0]
+    what = "" if files[first] in of_one else f", a copy of {shown(copies[first])}"
+    log.warning(
+        "%d of %d images of --%s_data_dir are among those of --%s_data_dir, first %s%s: %s",
+        *(len(shared), len(files), other, one, shown(first), what),
+        "mIoU is measured on images that are trained on; name others for validation"
+        if other == "val"
+        else "there is nothing to adapt to, and their labels are known; name the camera's",
+    )
+
+
+def _warn_of_one_label(one: str, known: Sequence[Item], other: str, items: Sequence[Item]) -> None:
+    """Warn of a label that images of two domains have."""
+    owners = {item.label: item.image for item in known if item.label}
+    twice = [item for item in items if owners.get(item.label, item.image) != item.image]
+    if twice:
+        log.warning(
+            "%s of --%s_data_dir and %s of --%s_data_dir have one label, %s (%d images share "
+            "one); does label in info.json lack {split}?",
+            *(shown(twice[0].image), other, shown(owners[twice[0].label]), one),
+            *(shown(twice[0].label), len(twice)),
+        )
 
 
 def _column_of(path: str, info: DatasetInfo) -> str:
@@ -190,53 +219,51 @@ def _owner(item: Item, info: DatasetInfo, root: str) -> str:
     return ""
 
 
-def _file(path: str) -> tuple[int, ...] | str:
-    """What tells a file from all others, the same for all links to it; the path if it is absent.
-
-    Size and time are for file systems, as of some networks, whose inode numbers are not unique.
-    """
+def _file(path: str) -> _File:
     with suppress(OSError):
         found = os.stat(path)  # noqa: PTH116 - of many names
-        if found.st_ino:
-            return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-    return path
+        device = found.st_dev if found.st_ino else path
+        return _File(device, found.st_ino, found.st_size, found.st_mtime_ns)
+    return _File(path, 0, 0, 0)
 
 
-def _copies(files: Files, others: Files) -> dict[str, str]:
-    """Which of some other images are copies of images, or links to them: copy -> original.
+def _alike(domains: Iterable[Mapping[str, _File]]) -> dict[str, bytes]:
+    """:func:`_pieces` of each image whose size images of another domain have, too."""
+    sizes = Counter(
+        size for files in domains for size in {file.size for file in files.values()} if size
+    )
+    images = [image for files in domains for image, file in files.items() if sizes[file.size] > 1]
+    return dict(zip(images, map_files(_pieces, images), strict=True))
 
-    Files of one size are compared by a piece of their middle, and some of those that agree as a
-    whole; if none of these does, there are no copies.
-    """
-    sizes = _sizes(files), _sizes(others)
-    both = {*sizes[0].values()} & {*sizes[1].values()}
-    images = [[image for image, size in those.items() if size in both] for those in sizes]
-    ours, theirs = (map_files(_middle, those) for those in images)
-    originals = dict(zip(ours, images[0], strict=True))
-    copies = {
-        image: originals[piece]
-        for image, piece in zip(images[1], theirs, strict=True)
-        if sizes[0].get(originals.get(piece)) == sizes[1][image]
-    }
+
+def _pieces(path: str) -> bytes:
+    """A digest of a file's size, start, middle and end."""
+    digest = hashlib.blake2b(digest_size=16)
+    with suppress(OSError), Path(path).open("rb") as file:  # is told of where it is read
+        size = file.seek(0, os.SEEK_END)
+        digest.update(b"%d " % size)
+        for start in (0, (size - PIECE) // 2, size - PIECE):
+            file.seek(max(0, start))
+            digest.update(file.read(PIECE))
+    return digest.digest()
+
+
+def _copies(
+    known: Mapping[str, _File], files: Mapping[str, _File], alike: Mapping[str, bytes]
+) -> dict[str, str]:
+    """Which of some images are copies of known ones: copy -> original."""
+    originals = {alike[image]: image for image in known if image in alike}
+    pairs = [(image, originals.get(alike.get(image))) for image in files]
+    pairs = [pair for pair in pairs if pair[1]]
+    if not all(_same_bytes(*pair) for pair in spread(pairs, COMPARED)):
+        pairs = [pair for pair in pairs if _same_bytes(*pair)]
+    return dict(pairs)
+
+
+def _same_bytes(path: str, other: str) -> bool:
     with suppress(OSError):
-        if any(
-            filecmp.cmp(*pair, shallow=False) for pair in spread(list(copies.items()), COMPARED)
-        ):
-            return copies
-    return {}
-
-
-def _sizes(files: Files) -> dict[str, int]:
-    """The sizes of those files that are there."""
-    return {image: file[2] for image, file in files.items() if isinstance(file, tuple)}
-
-
-def _middle(path: str) -> bytes:
-    """Some bytes from the middle of a file; none if it cannot be read."""
-    with suppress(OSError), Path(path).open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) // 2 - PIECE // 2))
-        return file.read(PIECE)
-    return b""
+        return filecmp.cmp(path, other, shallow=False)
+    return False
 
 
 def _body(path: str) -> str:

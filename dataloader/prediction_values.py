@@ -13,7 +13,7 @@ from utils.metrics import percent
 log = logging.getLogger(__name__)
 
 EXAMPLES = 3  # classes that a message names
-ENOUGH = 4  # classes that a network must know to tell how labels are numbered
+ENOUGH = 4  # classes that a network must know, or all, to tell how labels are numbered
 
 
 def check_values(
@@ -65,7 +65,7 @@ def other_numbers(values: np.ndarray, info: DatasetInfo) -> str:
     classes, pixels = len(values), values.sum()
     right = values[:, :classes].trace()
     as_ids = sum(_right_as_ids(values, info).values())
-    train_ids, partners = _partners(values)
+    train_ids, partners = _partners(values, np.count_nonzero(values.sum(1)) / 2)
     renumbered = values[train_ids, partners].sum()
 
     if not _clearly_better(max(as_ids, renumbered), values):
@@ -97,8 +97,8 @@ def warn_if_labels_renumbered(values: np.ndarray, info: DatasetInfo) -> bool:
         whether there was a warning.
     """
     classes = len(info.class_names)
-    values = np.pad(values[:classes, :classes], ((0, 0), (0, 256 - classes)))
-    train_ids, partners = _partners(values, enough=ENOUGH)
+    values = values[:classes, :classes]
+    train_ids, partners = _partners(values, min(ENOUGH, np.count_nonzero(values.sum(1))))
     renumbered = int(values[train_ids, partners].sum())
     if not _clearly_better(renumbered, values):
         return False
@@ -149,23 +149,23 @@ def warn_of_label_ids(odd: Sequence[Path], count: int) -> None:
         )
 
 
-def _partners(values: np.ndarray, enough: int = IGNORE) -> tuple[np.ndarray, np.ndarray]:
+def _partners(values: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     """Classes and predicted values of which each is the other's most frequent partner.
 
-    None, unless they are half of the labelled classes or ``enough``, and two at least: a poor
-    network, too, can take one class for another. 255 is no value of a class.
+    None if they are few: a poor network, too, can take one class for another. 255 is no value of a
+    class.
 
     Args:
-        values: (C, 256), labelled pixels by class and predicted value.
-        enough: classes.
+        values: (C, 256) or (C, C), labelled pixels by class and predicted value.
+        least: number of classes, beside two at least.
 
     Returns:
         (n,) classes and (n,) values.
     """
-    values = np.where(np.arange(256) == IGNORE, 0, values)
+    values = np.where(np.arange(values.shape[1]) == IGNORE, 0, values)
     classes = np.flatnonzero(values.sum(1))
     partners = values[classes].argmax(1)
     mutual = values[:, partners].argmax(0) == classes
-    if mutual.sum() < max(2, min(enough, len(classes) / 2)):
+    if mutual.sum() < max(2, least):
         mutual[:] = False
     return classes[mutual], partners[mutual]

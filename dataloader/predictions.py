@@ -10,6 +10,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dataloader.item import Item
@@ -153,11 +154,14 @@ def _other_files(folder: Path) -> str:
     """Say what a folder without any prediction holds instead, such as files of other names."""
     if not folder.is_dir():
         return f"; {folder} is no folder"
-    names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    other = next((name for name in names if Path(name).suffix.lower() in OTHER_SUFFIXES), "")
+    other = None
+    with suppress(OSError):
+        files = sorted(path for place in ("*", "*/*") for path in folder.glob(place))
+        other = next((path for path in files if path.suffix.lower() in OTHER_SUFFIXES), None)
     if not other:
         return ""
-    return f"; there is {shown(other)}: predictions are PNG files, .png, with the names of images"
+    where = shown(other.relative_to(folder))
+    return f"; there is {where}: predictions are PNG files, .png, with the names of images"
 
 
 def _at(place: Path) -> Path:

@@ -294,7 +294,7 @@ class _SplitFiles:
                 listings[folder] = _listing(self.root, folder)
             near[names] = [
                 path
-                for path in listings[folder].get(_fold(_body(wanted)), ())
+                for path in listings[folder].get(fold(_body(wanted)), ())
                 if posixpath.splitext(path)[1].lower() in {*LABEL_SUFFIXES, own_suffix.lower()}
             ]
         return near
@@ -325,7 +325,7 @@ def _listing(root: Path, folder: str) -> dict[str, list[str]]:
         with os.scandir(root / folder) as entries:
             names = sorted(entry.name for entry in entries if entry.is_file())
         for path in (posixpath.join(folder, name) for name in names):
-            listing.setdefault(_fold(_body(path)), []).append(path)
+            listing.setdefault(fold(_body(path)), []).append(path)
     return listing
 
 
@@ -336,10 +336,10 @@ def _body(path: str) -> str:
 
 def same_name(path: str, other: str) -> bool:
     """Whether two relative paths are alike but for the suffix, case and the form of accents."""
-    return _fold(_body(path)) == _fold(_body(other))
+    return fold(_body(path)) == fold(_body(other))
 
 
-def _fold(name: str) -> str:
+def fold(name: str) -> str:
     """A name without what file systems may change in it: case, and the form of its accents."""
     return unicodedata.normalize("NFC", name).casefold()
 

@@ -232,8 +232,8 @@ def _words(argv: Sequence[str] | None) -> list[str]:
             )
         if word.endswith("\r"):
             raise UserError(
-                f"{word[:-1] or before}: a carriage return follows this word; save the file with the command "
-                "with Unix line ends (\\n)"
+                f"{word[:-1] or before}: a carriage return follows this word; save the file with "
+                "the command with Unix line ends (\\n)"
             )
     return [HOME.sub(lambda found: found[1] + home, word) for word in words]
 

@@ -125,6 +125,17 @@ def test_absent_files_that_are_there_by_another_name_are_told_of(tmp_path, liste
         check_files([Item(str(tmp_path / listed), "", "")], load_dataset("camvid"), "image")
 
 
+def test_neighbours_of_absent_files_are_not_taken_for_them(tmp_path):
+    """The image of an absent label, and a text file beside it; a folder with another suffix."""
+    (tmp_path / "images.bak").mkdir()
+    image, label = tmp_path / "1.jpg", tmp_path / "1.png"
+    Image.new("RGB", (8, 8)).save(image)
+    image.with_suffix(".txt").touch()
+    for absent in (label, tmp_path / "images" / "1.png"):
+        with pytest.raises(UserError, match=r"1\.png: no such file; mend"):
+            check_files([Item(str(image), str(absent), "")], load_dataset("camvid"), "label")
+
+
 def test_files_of_the_wrong_kind_are_named_before_training(tmp_path):
     """A colour label, an 8-bit label for SYNTHIA; bytes after a PNG's end are no fault."""
     color, grey = tmp_path / "color.png", tmp_path / "grey.png"

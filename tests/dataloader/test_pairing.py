@@ -128,6 +128,21 @@ def test_links_to_images_of_another_domain_are_told_of(tmp_path, caplog, link):
     assert f"{said}{images['val'][1]}{copied}: mIoU" in caplog.text
 
 
+def test_only_files_of_the_same_bytes_are_copies(tmp_path, caplog):
+    """Pictures without compression, which have one size; most are alike but for some pixels."""
+    images = {"src": [], "val": []}
+    for number in range(8):
+        for prefix, paths in images.items():
+            content = bytearray(20_000)
+            content[17] = number
+            content[6000] = prefix == "val" and number != 3
+            paths.append(tmp_path / f"{prefix}{number}.bmp")
+            paths[-1].write_bytes(content)
+    check_apart({prefix: [Item(str(p), "", "") for p in paths] for prefix, paths in images.items()})
+    said = "1 of 8 images of --val_data_dir are among those of --src_data_dir, first "
+    assert f"{said}{tmp_path}/val3.bmp, a copy of {tmp_path}/src3.bmp: mIoU" in caplog.text
+
+
 @pytest.mark.parametrize("order", ["label image superpixel", "image superpixel label"])
 def test_columns_in_another_order_are_refused(tmp_path, order):
     own = [Item(f"images/{i}.jpg", f"labels/{i}.png", f"superpixel/{i}.png") for i in range(3)]

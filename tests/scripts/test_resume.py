@@ -280,7 +280,7 @@ def test_same_seed_same_files(script, toy_city, unbroken, tmp_path):
     """A second run, its rounds in a process of its own and with data workers."""
     warmup, rounds = commands(toy_city, tmp_path, workers=1)
     script(warmup, forked=True)
-    script(rounds.replace("--save_period 1", "--save_period 100"), process=True)
+    script(f"{rounds} --save_period 100", process=True)
     assert_same_results(tmp_path, unbroken)
 
 
