@@ -23,7 +23,7 @@ from data_preprocessing.each_image import map_images
 def work(item):
     import dataloader.datasets, signal, socket, struct
     print(os.getpid(), os.getcwd(), dataloader.datasets.__file__, flush=True)
-    time.sleep(float(sys.argv[1]))
+    time.sleep(600)
 
 def load():
     import torch
@@ -32,47 +32,33 @@ def load():
 
 if __name__ == "__main__":
     batches = load()
-    if sys.argv[1] == "0":
-        print(*batches)
-    else:
-        next(batches)
-        print(*[worker.pid for worker in multiprocessing.active_children()], flush=True)
+    print(next(batches))
+    print(*[worker.pid for worker in multiprocessing.active_children()], flush=True)
     map_images(work, [1, 2], 2, "numbers")
 """
 
 
-@pytest.fixture()
-def script(tmp_path) -> Path:
-    (tmp_path / "script").mkdir()
-    path = tmp_path / "script" / "script.py"
-    path.write_text(SCRIPT)
-    return path
-
-
-def test_nothing_is_imported_from_the_working_directory(tmp_path, script):
-    """Another checkout of the project, and files named as modules of Python."""
-    folder = tmp_path / "elsewhere"
+def test_workers_import_from_the_project_alone_and_end_with_a_killed_main_process(tmp_path):
+    """Where the script starts lie another checkout, and files named as Python's modules."""
+    path, folder, mark = (tmp_path / n for n in ("script/script.py", "elsewhere", "executed"))
     (folder / "dataloader").mkdir(parents=True)
-    mark = tmp_path / "executed"
     for name in ("signal", "socket", "struct", "multiprocessing", "torch", "cv2", "utils"):
         (folder / f"{name}.py").write_text(f"open({str(mark)!r}, 'a').write({name!r})")
     for name in ("__init__", "datasets"):
         (folder / "dataloader" / f"{name}.py").write_text(f"open({str(mark)!r}, 'a').write('d')")
-    done = subprocess.run(
-        [sys.executable, script, "0"], cwd=folder, capture_output=True, text=True, timeout=120
+    path.parent.mkdir()
+    path.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, path], cwd=folder, stdout=subprocess.PIPE, text=True
     )
-    assert done.returncode == 0, done.stderr
-    assert not mark.exists()
-    expected = [str(folder), str(ROOT / "dataloader" / "datasets.py")]
-    assert [line.split()[1:] for line in done.stdout.splitlines()[1:]] == [expected] * 2
-    assert done.stdout.startswith("([0], tensor([[1.]]), None, [None])")
-
-
-def test_workers_end_with_a_killed_main_process(script):
-    process = subprocess.Popen([sys.executable, script, "600"], stdout=subprocess.PIPE, text=True)
-    workers = [int(process.stdout.readline().split()[0]) for _ in range(3)]  # the loader's first
+    batch, loader, *others = (process.stdout.readline() for _ in range(4))
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    assert batch == "([0], tensor([[1.]]), None, [None])\n"
+    expected = [str(folder), str(ROOT / "dataloader" / "datasets.py")]
+    assert [line.split()[1:] for line in others] == [expected] * 2
+    assert not mark.exists()
+    workers = [int(line.split()[0]) for line in (loader, *others)]
     deadline = time.monotonic() + 60
     while any(map(_is_alive, workers)):
         assert time.monotonic() < deadline
