@@ -110,6 +110,11 @@ def read_label_ids(path: str | Path, info: DatasetInfo, channel: int = 0) -> np.
         return upright(ids, image)
 
 
+def map_label(ids: np.ndarray, info: DatasetInfo) -> np.ndarray:
+    """Map label ids (any unsigned type) to uint8 train ids, unknown ones to 255, in notebooks."""
+    return info.train_ids(ids)
+
+
 def fit_label(label: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """An (H, W) label or other map at another ``size`` (H, W), by nearest neighbour.
 

@@ -12,7 +12,7 @@ from dataloader import dataset_info
 from dataloader.datalist import Item
 from dataloader.dataset_info import dataset_names, load_dataset
 from dataloader.file_checks import check_files
-from dataloader.images import read_image, read_label, read_superpixels
+from dataloader.images import map_label, read_image, read_label, read_superpixels
 from dataloader.regions import regions_of_maps
 from utils.errors import UserError
 
@@ -49,7 +49,7 @@ def test_every_value_maps_as_published_and_all_others_are_ignored(name):
     ids = np.arange(65536 if info.label_reader == "red16" else 256)
     expected = [TABLES[name].get(i, 255) for i in ids.tolist()]
     stored = ids.astype(np.uint16 if info.label_reader == "red16" else np.uint8)
-    for mapped in (info.train_ids(stored[None])[0], info.train_id_table[stored]):
+    for mapped in (map_label(stored[None], info)[0], info.train_id_table[stored]):
         assert mapped.dtype == np.uint8
         assert mapped.ravel().tolist() == expected
 
