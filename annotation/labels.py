@@ -21,7 +21,6 @@ from annotation.answers import (
     ImageNotes,
 )
 from annotation.classes import ClassList
-from annotation.package import Package
 from dataloader.images import read_train_ids
 from dataloader.oracle import ANSWERED, MISSING, REMEDY, SKIPPED, VOID
 from utils.errors import UserError
@@ -148,23 +147,23 @@ class Labels:
             return np.full_like(answer.codes, self.classes.unanswered_id)
         return self.classes.label_table[answer.codes]
 
-    def withdrawn(self, image: AskedImage, notes: ImageNotes, package: Package | None) -> list[int]:
-        """Regions of a package that were answered before, and that the files leave unanswered."""
-        statuses = self.statuses(image.entry.key)
-        return [
-            region
-            for region, answer in sorted(notes.answers.items())
-            if answer.status == MISSING
-            and region in statuses
-            and image.regions[region][0] is package
-        ]
+    def unanswered(self, collector: Collector) -> dict[str, list[int]]:
+        """Key -> regions that were answered before, and that the files show without an answer."""
+        return {
+            key: [
+                region
+                for region, answer in sorted(notes.answers.items())
+                if answer.status == MISSING and region in self.statuses(key)
+            ]
+            for key, notes in collector.notes.items()
+        }
 
-    def store(self, collector: Collector, withdraw: Package | None = None) -> None:
+    def store(self, collector: Collector, withdrawn: Mapping[str, Sequence[int]]) -> None:
         """Add all answers of a collector, those of regions answered before replaced.
 
         Args:
             collector: with all files read.
-            withdraw: whose regions lose earlier answers where the files have none.
+            withdrawn: key -> regions that lose earlier answers.
 
         Raises:
             UserError: the disk refuses; then everything is as it was.
@@ -177,7 +176,7 @@ class Labels:
             new.mkdir(parents=True, exist_ok=True)
             for key, notes in collector.notes.items():
                 image = collector.images[key]
-                self._store_image(new, image, notes, self.withdrawn(image, notes, withdraw))
+                self._store_image(new, image, notes, withdrawn.get(key, ()))
             write_json(new / ANSWERS, self.content, indent=1, sort_keys=True)
             remove_folder(self._old)
             if self.folder.exists():

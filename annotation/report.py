@@ -1,26 +1,30 @@
 """What an import tells of each image."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from annotation.answers import AskedImage, Collector, ImageNotes, region_label
 from annotation.labels import Labels
-from annotation.package import Package, digest
+from annotation.package import digest
+from annotation.selected import labelled_regions
 from annotation.untrusted import shown
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
 
 
-def report(collector: Collector, labels: Labels, withdraw: Package | None = None) -> Iterator[str]:
+def report(
+    collector: Collector, labels: Labels, withdrawn: Mapping[str, Sequence[int]]
+) -> Iterator[str]:
     """Lines for people: what was found of each image, then of the whole.
 
     Args:
         collector: with all files read.
         labels: as they are before this import.
-        withdraw: see :meth:`Labels.store`.
+        withdrawn: see :meth:`Labels.store`.
     """
     for key in sorted(collector.notes):
         image, notes = collector.images[key], collector.notes[key]
         yield f"{image.entry.name} ({shown(key, 200)}): " + "; ".join(
-            _image_parts(image, notes, labels, withdraw)
+            _image_parts(image, notes, labels, withdrawn.get(key, ()))
         )
     absent = [
         image.entry.name
@@ -52,6 +56,32 @@ def _meant(name: str, collector: Collector) -> str:
     return f" (if it is of {found}, give it that name)" if found else ""
 
 
+def trained_on(
+    withdrawn: Mapping[str, Sequence[int]], collector: Collector, run: Path
+) -> Iterator[str]:
+    """Problems with answers that are to be withdrawn, but that a run has labelled regions by.
+
+    Args:
+        withdrawn: key -> regions.
+        collector: with all files read.
+        run: folder of the run.
+    """
+    labelled = labelled_regions(run) if any(withdrawn.values()) else None
+    for key, regions in withdrawn.items():
+        image = collector.images[key]
+        if labelled and (known := labelled.of(image.entry).intersection(regions)):
+            yield (
+                f"--withdraw: {region_label(image, min(known))} of {image.entry.name} "
+                f"({len(known)} such regions) is labelled in {labelled.path} already; "
+                f"answer it anew, or paint it {_name(collector, collector.classes.void)!r}"
+            )
+
+
+def _name(collector: Collector, code: int) -> str:
+    """The class of a code."""
+    return next(c.name for c in collector.classes.classes if c.code == code)
+
+
 def _about_zeros(collector: Collector) -> Iterator[str]:
     """A note if 0 is all that label maps of codes hold where nothing was asked."""
     names = [c.name for c in collector.classes.classes if c.code == 0]
@@ -70,7 +100,7 @@ def _about_zeros(collector: Collector) -> Iterator[str]:
 
 
 def _image_parts(
-    image: AskedImage, notes: ImageNotes, labels: Labels, withdraw: Package | None
+    image: AskedImage, notes: ImageNotes, labels: Labels, withdrawn: Sequence[int]
 ) -> Iterator[str]:
     """The parts of one image's line."""
     known = labels.statuses(image.entry.key)
@@ -84,14 +114,11 @@ def _image_parts(
     missing = {r: a for r, a in notes.answers.items() if a.status == MISSING}
     unknown = [r for r in missing if r not in known]
     if unknown:
-        yield f"{len(unknown)} missing: " + ", ".join(
-            region_label(image, r) + _partly(missing[r].share) for r in sorted(unknown)
-        )
-    withdrawn = labels.withdrawn(image, notes, withdraw)
+        yield f"{len(unknown)} missing: " + _unanswered(image, notes, sorted(unknown))
     if kept := len(missing) - len(unknown) - len(withdrawn):
         yield f"{kept} not in these files, but answered before"
     if withdrawn:
-        yield "earlier answers withdrawn: " + ", ".join(region_label(image, r) for r in withdrawn)
+        yield "earlier answers withdrawn: " + _unanswered(image, notes, withdrawn)
     if guessed := _unchanged(image, notes):
         yield f"{guessed} of them just as the first guess"
     if notes.outside:
@@ -105,8 +132,13 @@ def _image_parts(
         yield "replaces earlier answers of " + ", ".join(region_label(image, r) for r in replaced)
 
 
-def _partly(share: float) -> str:
-    return f" (only {share:.0%} of it labelled)" if share else ""
+def _unanswered(image: AskedImage, notes: ImageNotes, regions: Sequence[int]) -> str:
+    """Regions without an answer, with how much of them is labelled."""
+    shares = {region: notes.answers[region].share for region in regions}
+    return ", ".join(
+        region_label(image, region) + (f" (only {share:.0%} of it labelled)" if share else "")
+        for region, share in shares.items()
+    )
 
 
 def _answered(notes: ImageNotes) -> int:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from annotation.coco import turned
 from annotation.package import Package
-from tests.annotation.conftest import BLOCK, HEIGHT, WIDTH, Run
+from dataloader.active_set import ActiveSet
+from tests.annotation.conftest import BLOCK, CHOSEN, HEIGHT, WIDTH, Run
 from tests.annotation.drawn import (
     TOOLS,
     Drawn,
@@ -196,8 +197,22 @@ def test_partial_answers_leave_regions_missing_and_later_imports_add_to_them(run
     assert run.files() == before
 
 
-def test_answers_are_withdrawn_from_the_last_round_on_request(run, tmp_path, capsys):
+def ask(run: Run, number: int) -> None:
+    """Let the datalist of a round ask for its regions, as with --oracle people."""
+    path = run.folder / f"datalist_{number:02d}.pkl"
+    active_set = ActiveSet.load(path, run.root, run.root)
+    regions = [(run.items[n].superpixel, r) for n, ids in CHOSEN[number].items() for r in ids]
+    for superpixel, region in regions:
+        active_set.labelled[superpixel].remove(region)
+        active_set.pool[superpixel].append(region)
+    active_set.labelled = {path: ids for path, ids in active_set.labelled.items() if ids}
+    active_set.ask(regions)
+    active_set.save(path)
+
+
+def test_answers_of_a_package_are_withdrawn_on_request(run, tmp_path, capsys):
     """As after maps in which what nobody painted was white, the colour of void."""
+    ask(run, 1)
     first, last = run.export("--round", "0"), run.export()
     run.take(masks(first, answers(run, first), tmp_path / "first", "grey"))
     before = run.files()
@@ -207,11 +222,36 @@ def test_answers_are_withdrawn_from_the_last_round_on_request(run, tmp_path, cap
     run.take(tmp_path / "white", "--package", last.folder)
     run.take(tmp_path / "mended")
     assert "4 answered, 3 void, 0 skipped, 0 missing" in capsys.readouterr().out
-    run.take(tmp_path / "mended", "--withdraw")
+    run.take(tmp_path / "mended", tmp_path / "first", "--withdraw", "--package", last.folder)
     told = capsys.readouterr().out
-    assert "2 not in these files, but answered before; earlier answers withdrawn: round_01" in told
-    assert "4 answered, 0 void, 0 skipped, 3 missing" in told
+    assert "0 answered; earlier answers withdrawn: round_01 region 1; 128 pixels outside" in told
+    assert "of 3 regions asked for: 0 answered, 0 void, 0 skipped, 3 missing" in told
     assert run.files() == before
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_answers_that_a_run_has_labelled_regions_by_are_not_withdrawn(run, tmp_path, capsys, moved):
+    first, last = run.export("--round", "0"), run.export()
+    path = tmp_path / "empty.json"
+    empty = {image.name: np.full((HEIGHT, WIDTH), 255, np.uint8) for image in first.images}
+    coco(first, empty, path, "runs")
+    for packages in ([], [first, last]):
+        flags = [text for package in packages for text in ("--package", package.folder)]
+        with pytest.raises(UserError, match="--withdraw: drops answers of one package"):
+            run.take(path, "--withdraw", *flags)
+    run.take(masks(first, answers(run, first), tmp_path / "first", "grey"))
+    before = run.files()
+    ask(run, 1)
+    if moved:
+        text = (first.folder / "package.json").read_text().replace(str(run.root), "/elsewhere")
+        (first.folder / "package.json").write_text(text)
+    with pytest.raises(UserError, match=r"round_00 region 1 .* is labelled in .*datalist_01\.pkl"):
+        run.take(path, "--withdraw", "--package", first.folder)
+    assert run.files() == before
+    for datalist in run.folder.glob("datalist_*.pkl"):  # people label, and train elsewhere
+        datalist.unlink()
+    run.take(path, "--withdraw", "--package", first.folder)
+    assert "0 answered, 0 void, 0 skipped, 4 missing" in capsys.readouterr().out
 
 
 def test_rounds_add_up_and_one_file_may_answer_both(run, tmp_path):
