@@ -30,18 +30,18 @@ class AskedImage:
     """All regions of one image that were asked for, in whatever round.
 
     Attributes:
-        entry: of the latest package that has the image.
+        package, entry: the latest package that has the image, and its entry of it.
         regions: region id -> the latest package and its entry of the region.
     """
 
-    def __init__(self, entry: PackageImage):
-        self.entry = entry
+    def __init__(self, package: Package, entry: PackageImage):
+        self.package, self.entry = package, entry
         self.regions: dict[int, tuple[Package, Region]] = {}
         self._maps: dict[Path, tuple[Package, PackageImage]] = {}
 
     def add(self, package: Package, entry: PackageImage) -> None:
         """Add what a later package asks for."""
-        self.entry = entry
+        self.package, self.entry = package, entry
         self.regions |= {region.id: (package, region) for region in entry.regions}
         self._maps[package.folder] = (package, entry)
 
@@ -54,7 +54,7 @@ class AskedImage:
 
     def is_photo(self, data: bytes) -> bool:
         """Whether a file is the image itself, as it lies in a package for people to label."""
-        path = next(reversed(self._maps.values()))[0].folder / "images" / self.entry.file
+        path = self.package.folder / "images" / self.entry.file
         return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
     def region_ids(self) -> np.ndarray:
@@ -88,6 +88,7 @@ class Canvas:
         self.region_ids = image.region_ids()
         self.unknown: Counter[str] = Counter()
         self.overpainted = 0
+        self.background: int | None = None
         self._classes = classes
         self._codes = np.full(self.size, NO_ANSWER, np.uint8)
 
@@ -162,12 +163,21 @@ def judge(codes: np.ndarray, classes: ClassList, min_share: float) -> str:
 
 @dataclass
 class ImageNotes:
-    """What is told of one image when all files have been read."""
+    """What is told of one image when all files have been read.
+
+    Attributes:
+        outside: answered pixels that nobody asked for.
+        overpainted: pixels with two answers in one file.
+        changed: region -> lines about files that differ.
+        answers: region -> answer.
+        background: the code that a label map holds around the asked regions, and in them, too.
+    """
 
     outside: int = 0
     overpainted: int = 0
-    changed: list[str] = field(default_factory=list)
+    changed: dict[int, list[str]] = field(default_factory=dict)
     answers: dict[int, Answer] = field(default_factory=dict)
+    background: int | None = None
 
 
 class Collector:
@@ -198,12 +208,17 @@ class Collector:
         self.zeros: list[tuple[bool, bool]] = []
         for package in packages:
             for entry in package.images:
-                self.images.setdefault(entry.key, AskedImage(entry)).add(package, entry)
+                self.images.setdefault(entry.key, AskedImage(package, entry)).add(package, entry)
         self._keys = {image.entry.name: key for key, image in self.images.items()}
         self._folded = {name.casefold(): key for name, key in self._keys.items()}
         self._own: dict[str, list[str]] = {}  # people may label the data set's own files
         for key in dict.fromkeys([*self.images, *(k for p in packages for k in p.namesakes)]):
             self._own.setdefault(_composed(PurePosixPath(key).stem), []).append(key)
+
+    @property
+    def all_zeros_around(self) -> bool:
+        """Whether all pixels that nobody asked for are 0, in all label maps of codes."""
+        return all(around for around, _ in self.zeros)
 
     def find(self, name: str) -> AskedImage | None:
         """The image that a file means by a path or file name; None if it is in no package."""
@@ -274,6 +289,8 @@ class Collector:
         notes = self.notes.setdefault(image.entry.key, ImageNotes())
         notes.outside += canvas.outside()
         notes.overpainted += canvas.overpainted
+        if canvas.background is not None:
+            notes.background = canvas.background
         for region, codes in canvas.regions().items():
             self._take(image, notes, region, codes, source)
 
@@ -291,8 +308,9 @@ class Collector:
                 line = (
                     f"{region_label(image, region)}: {shown(source)} differs from {before.source}"
                 )
-                guessed = digest(codes) == image.regions[region][1].first_guess
-                notes.changed.append(line + " and is just the first guess" * guessed)
+                if digest(codes) == image.regions[region][1].first_guess:
+                    line += " and is just the first guess"
+                notes.changed.setdefault(region, []).append(line)
             notes.answers[region] = answer
 
 

@@ -21,7 +21,7 @@ from annotation.labels import Labels
 from annotation.package import MANIFEST, load_packages
 from annotation.page import write_page
 from annotation.readers import read_answers
-from annotation.report import report, totals, trained_on
+from annotation.report import overwritten, report, totals, trained_on
 from utils.errors import UserError, run, shown
 from utils.files import locked_folder
 from utils.parser import Parser, number
@@ -96,6 +96,7 @@ def import_answers(
     read_answers(files, collector)
     withdrawn = labels.unanswered(collector) if withdraw else {}
     collector.problems += trained_on(withdrawn, collector, folder.parent)
+    collector.problems += overwritten(collector, labels)
     for line in report(collector, labels, withdrawn):
         print(shown(line))
     if collector.problems:

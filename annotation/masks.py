@@ -75,10 +75,11 @@ def _read_map(
     white = [c.code for c in collector.classes.classes if c.color == WHITE]
     with collector.canvas(image, place) as canvas:
         if paint_map(picture, canvas, collector.classes, place):
-            _note_zeros(picture.values, canvas.region_ids >= 0, collector)
+            _note_zeros(picture.values, canvas, collector)
             for guess, value in _guessed_and_painted(picture.values, canvas, collector):
                 folder.painted[guess][value] += 1
         elif white and canvas.is_around(white[0]):
+            canvas.background = white[0]
             folder.white.append(name)
 
 
@@ -101,7 +102,8 @@ def _remarks(folder: _Folder, left: Sequence[str], classes: ClassList) -> Iterat
         yield (
             f"{shown(folder.white[0])} is white around the asked regions and in them "
             f"({len(folder.white)} such files), which is {name!r}; if white is what was not "
-            "painted, save that as black or transparent, and import again with --withdraw"
+            "painted, save that as black or transparent, and import again with --package and "
+            "--withdraw"
         )
     if photos := [name for key, name in folder.photos.items() if key not in folder.maps]:
         yield (
@@ -159,10 +161,13 @@ def _seem_label_ids(painted: Mapping[int, Counter[int]], classes: ClassList) -> 
     )
 
 
-def _note_zeros(values: np.ndarray, inside: np.ndarray, collector: Collector) -> None:
-    """Remember where a label map of codes is 0; ``inside``: (H, W) bool, in asked regions."""
+def _note_zeros(values: np.ndarray, canvas: Canvas, collector: Collector) -> None:
+    """Remember where a label map of codes, (H, W) uint8, is 0."""
+    inside = canvas.region_ids >= 0
     if not inside.all():
-        collector.zeros.append((not values[~inside].any(), not values[inside].all()))
+        around, within = not values[~inside].any(), not values[inside].all()
+        collector.zeros.append((around, within))
+        canvas.background = 0 if around and within else None
 
 
 def paint_map(picture: Picture, canvas: Canvas, classes: ClassList, place: str) -> bool:

@@ -1,7 +1,10 @@
 """What an import tells of each image."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+
+import numpy as np
 
 from annotation.answers import AskedImage, Collector, ImageNotes, region_label
 from annotation.labels import Labels
@@ -77,6 +80,24 @@ def trained_on(
             )
 
 
+def overwritten(collector: Collector, labels: Labels) -> Iterator[str]:
+    """Problems with answers of a round that the background of another's label maps replaces."""
+    for key, notes in collector.notes.items():
+        image, background = collector.images[key], notes.background
+        rounds = {package.name for package, _ in image.regions.values()}
+        if background is None or len(rounds) == 1:
+            continue
+        replaced = {*labels.replaced(image, notes), *notes.changed}
+        lost = [r for r in sorted(replaced) if np.all(notes.answers[r].codes == background)]
+        if lost and (background or collector.all_zeros_around):
+            yield (
+                f"{image.entry.name}: of {', '.join(region_label(image, r) for r in lost)} another "
+                f"answer would be lost to {_name(collector, background)!r}, which is what lies "
+                f"around the asked regions, too; add --package {image.package.folder}, or "
+                "whichever round these files are of"
+            )
+
+
 def _name(collector: Collector, code: int) -> str:
     """The class of a code."""
     return next(c.name for c in collector.classes.classes if c.code == code)
@@ -85,12 +106,13 @@ def _name(collector: Collector, code: int) -> str:
 def _about_zeros(collector: Collector) -> Iterator[str]:
     """A note if 0 is all that label maps of codes hold where nothing was asked."""
     names = [c.name for c in collector.classes.classes if c.code == 0]
-    if not names or not collector.zeros or not all(outside for outside, _ in collector.zeros):
+    if not names or not collector.zeros or not collector.all_zeros_around:
         return
     if any(inside for _, inside in collector.zeros):
         yield (
             f"note: all pixels outside of the asked regions are 0, which is class {names[0]!r}; "
-            "if 0 is what was not painted, save that as 255 and import again with --withdraw"
+            "if 0 is what was not painted, save that as 255 and import again with --package and "
+            "--withdraw"
         )
     else:
         yield (
@@ -125,7 +147,7 @@ def _image_parts(
         yield f"{notes.outside} pixels outside of the asked regions, not taken"
     if notes.overpainted:
         yield f"{notes.overpainted} pixels with two answers, the later one taken"
-    for line in notes.changed:
+    for line in chain(*notes.changed.values()):
         yield f"{line}, the later one taken"
     replaced = labels.replaced(image, notes)
     if replaced:

@@ -254,6 +254,30 @@ def test_answers_that_a_run_has_labelled_regions_by_are_not_withdrawn(run, tmp_p
     assert "0 answered, 0 void, 0 skipped, 4 missing" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("kind", ["grey", "color"])
+@pytest.mark.parametrize(("right", "files"), [(0, [1]), (1, [0]), (0, [0, 1])])
+def test_answers_of_another_round_are_not_lost_to_the_background_of_label_maps(
+    run, tmp_path, kind, right, files
+):
+    """An image may be in two rounds, and a map of one of them says nothing of the other."""
+    packages = [run.export("--round", "0"), run.export()]
+    for package in packages:
+        drawn = {n: np.where(c == 0, 2, c).astype("u1") for n, c in answers(run, package).items()}
+        masks(package, drawn, tmp_path / f"right {package.name}", "grey")
+        for file in masks(package, drawn, tmp_path / package.name, kind).iterdir():
+            values = np.array(Image.open(file))
+            nothing = values == 255 if kind == "grey" else (values == 0).all(2)
+            values[nothing] = ~values[nothing]  # 0, or white
+            Image.fromarray(values).save(file)
+    run.take(tmp_path / f"right {packages[right].name}")
+    before = run.label(1)
+    with pytest.raises(UserError, match=r"another answer would be lost to .* add --package"):
+        run.take(*(tmp_path / packages[n].name for n in files))
+    run.take(tmp_path / packages[1 - right].name, "--package", packages[1 - right].folder)
+    asked = np.isin(run.superpixels, CHOSEN[right][1])
+    assert np.array_equal(run.label(1)[asked], before[asked])
+
+
 def test_rounds_add_up_and_one_file_may_answer_both(run, tmp_path):
     packages = [run.export("--round", "0"), run.export()]
     assert [p.name for p in packages] == ["round_00", "round_01"]
