@@ -4,7 +4,6 @@ Readers of the formats (:mod:`annotation.coco` and others) draw what a file says
 :class:`Canvas`. Only pixels of asked regions are kept.
 """
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,15 +14,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from annotation.classes import NO_ANSWER, ClassList
-from annotation.package import Package, PackageImage, Region, digest
+from annotation.package import Package, PackageImage, Region, digest, possible_stems
 from annotation.untrusted import shown
 from dataloader.images import read_superpixels
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
-from dataloader.walk import IMAGE_SUFFIXES
 from utils.errors import UserError
-
-UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}(-|__)")
-"""What Label Studio puts before the names of files that are uploaded, and again in an export."""
 
 
 class AskedImage:
@@ -195,6 +190,7 @@ class Collector:
         remarks: lines about files that perhaps do not hold all that was drawn.
         zeros: of each label map of codes with pixels that nobody asked for, whether all of these
             are 0, and whether any that was asked for is.
+        by_name: file -> key of its image, of several by whose folders it could be.
     """
 
     def __init__(self, packages: Sequence[Package], min_share: float):
@@ -209,45 +205,49 @@ class Collector:
         for package in packages:
             for entry in package.images:
                 self.images.setdefault(entry.key, AskedImage(package, entry)).add(package, entry)
-        self._keys = {image.entry.name: key for key, image in self.images.items()}
-        self._folded = {name.casefold(): key for name, key in self._keys.items()}
+        self._keys = {image.entry.name.casefold(): key for key, image in self.images.items()}
         self._own: dict[str, list[str]] = {}  # people may label the data set's own files
         for key in dict.fromkeys([*self.images, *(k for p in packages for k in p.namesakes)]):
             self._own.setdefault(_composed(PurePosixPath(key).stem), []).append(key)
+        self.by_name: dict[str, str] = {}
 
     @property
     def all_zeros_around(self) -> bool:
         """Whether all pixels that nobody asked for are 0, in all label maps of codes."""
         return all(around for around, _ in self.zeros)
 
-    def find(self, name: str) -> AskedImage | None:
-        """The image that a file means by a path or file name; None if it is in no package."""
-        key = self._key(name)
+    def find(self, name: str, path: str = "") -> AskedImage | None:
+        """The image that a file means by a path or file name; None if it is in no package.
+
+        Args:
+            name: as messages show it.
+            path: with more of the folders than the name has, if there are more.
+        """
+        key, alone = self._key(path or name)
         if key is None:
             self.strangers[name] = None
+        if alone:
+            self.by_name[name] = key
         return self.images.get(key)
 
     def knows(self, name: str) -> bool:
         """Whether a path or file name means an image of a package."""
-        return self._key(name) is not None
+        return self._key(name)[0] is not None
 
-    def _key(self, name: str) -> str | None:
-        folder, _, base = name.replace("\\", "/").rpartition("/")
-        once = UPLOAD_PREFIX.sub("", base)
-        for tried in (base, once, UPLOAD_PREFIX.sub("", once)):
-            for stem in _stems(tried):
-                if stem in self._keys:
-                    return self._keys[stem]
-                if own := self._own.get(_composed(stem)):
-                    return self._nearest(own, _composed(folder))
-                if stem.casefold() in self._folded:  # names hold a digest: no two differ by case
-                    return self._folded[stem.casefold()]
-        return None
+    def _key(self, path: str) -> tuple[str | None, bool]:
+        """The key of an image, and whether other images of the target could be meant as well."""
+        folder, _, name = path.replace("\\", "/").rpartition("/")
+        stems = list(possible_stems(name))
+        for stem in map(str.casefold, stems):  # names hold a digest: no two differ by case
+            if stem in self._keys:
+                return self._keys[stem], False
+        own = next((keys for stem in stems if (keys := self._own.get(_composed(stem)))), ())
+        return self._nearest(own, _composed(folder))
 
-    def _nearest(self, keys: Sequence[str], folder: str) -> str | None:
+    def _nearest(self, keys: Sequence[str], folder: str) -> tuple[str | None, bool]:
         """Which of some images of one name lies in a folder, by the last parts of its path.
 
-        None if that is no image of a package, or several are.
+        Of several, it is the one that is asked for; the second value then is True.
         """
         last = PurePosixPath(folder).parts[::-1]
         shared = {}
@@ -255,9 +255,10 @@ class Collector:
             parts = PurePosixPath(_composed(key)).parent.parts[::-1]
             equal = [a == b for a, b in zip(parts, last, strict=False)]
             shared[key] = [*equal, False].index(False)
-        best = max(shared.values())
-        found = [key for key in keys if shared[key] == best and key in self.images]
-        return found[0] if len(found) == 1 else None
+        most = max(shared.values(), default=0)
+        best = [key for key in keys if shared[key] == most]
+        found = [key for key in best if key in self.images]
+        return (found[0], len(best) > 1) if len(found) == 1 else (None, False)
 
     def check_size(self, image: AskedImage, size: tuple[int, int], source: str) -> bool:
         """Whether a file's size, (height, width), of an image is right; if not, a problem."""
@@ -312,13 +313,6 @@ class Collector:
                     line += " and is just the first guess"
                 notes.changed.setdefault(region, []).append(line)
             notes.answers[region] = answer
-
-
-def _stems(name: str) -> list[str]:
-    """A file name, the same without its suffix, and without the image's before it (a.jpg.png)."""
-    stem = name.rpartition(".")[0]
-    inner = PurePosixPath(stem)
-    return [name, stem, *([inner.stem] if inner.suffix.lower() in IMAGE_SUFFIXES else [])]
 
 
 def _composed(text: str) -> str:

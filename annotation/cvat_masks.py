@@ -75,7 +75,7 @@ def _read_mask_archive(
     for entry in entries:
         if MASK_FOLDER not in PurePosixPath(entry.name).parts or entry.suffix != ".png":
             continue
-        image = collector.find(entry.name)
+        image = collector.find(entry.name, entry.path)
         if image is None:
             continue
         place = f"{source}: {shown(entry.name)}"

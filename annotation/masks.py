@@ -43,7 +43,7 @@ def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> N
     """
     folder = _Folder()
     for entry in entries:
-        image = collector.find(entry.name) if entry.suffix == ".png" else None
+        image = collector.find(entry.name, entry.path) if entry.suffix == ".png" else None
         if image is None:
             continue
         data = entry.read()
@@ -52,8 +52,8 @@ def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> N
         else:
             folder.maps.add(image.entry.key)
             _read_map(data, entry.name, image, source, collector, folder)
-    others = [e.name for e in entries if e.suffix in OTHER_PICTURES and collector.knows(e.name)]
-    left = [name for name in others if collector.find(name).entry.key not in folder.maps]
+    others = [e for e in entries if e.suffix in OTHER_PICTURES and collector.knows(e.path)]
+    left = [e.name for e in others if collector.find(e.name, e.path).entry.key not in folder.maps]
     remarks = _remarks(folder, left, collector.classes)
     collector.remarks += [f"{source}: {remark}" for remark in remarks]
 

@@ -1,5 +1,6 @@
 """Which format a file of answers has, and the reader of it."""
 
+import os
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -57,7 +58,10 @@ def read_answers(paths: Sequence[Path], collector: Collector) -> None:
     for (_, path), group in groupby(paths, folder):
         files = list(group)
         if len(files) > 1:
-            pictures = [Entry(file.name, partial(_read_picture, file)) for file in files]
+            pictures = [
+                Entry(file.name, partial(_read_picture, file), os.path.abspath(file))
+                for file in files
+            ]
             _read_entries(pictures, path, collector)
         else:
             with open_entries(files[0]) as entries:

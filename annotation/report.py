@@ -44,6 +44,12 @@ def report(
         yield "note: all answers are just the first guess of the package; is this the right file?"
     yield from _about_zeros(collector)
     yield from (f"note: {remark}" for remark in collector.remarks)
+    for name, key in list(collector.by_name.items())[:1]:
+        yield (
+            f"note: {shown(name, 200)} is taken for {shown(key, 200)}, which is asked for, though "
+            f"the target has other images of its name ({len(collector.by_name)} such files); if "
+            "it is of another, give it the folder of that image"
+        )
     for name in list(collector.strangers)[:10]:
         yield f"{shown(name, 200)}: is in no labelling package; not taken{_meant(name, collector)}"
     if len(collector.strangers) > 10:
@@ -56,7 +62,7 @@ def _meant(name: str, collector: Collector) -> str:
     """A hint at the image whose name, which has a digest in it, is a part of a file's name."""
     names = (image.entry.name for image in collector.images.values())
     found = max((n for n in names if n in name), key=len, default="")
-    return f" (if it is of {found}, give it that name)" if found else ""
+    return f" (did you mean {found}? rename the file)" if found else ""
 
 
 def trained_on(

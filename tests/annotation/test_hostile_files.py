@@ -133,6 +133,12 @@ def test_archives_with_paths_that_lead_out(refuse, tmp_path, name):
     refuse(archive(tmp_path / "answers.zip", (name, png())), "outside of the folder")
 
 
+def test_archives_with_an_empty_name(refuse, tmp_path):
+    path = archive(tmp_path / "answers.zip", ("x.png", png()))
+    path.write_bytes(path.read_bytes().replace(b"x.png", b"\0.png"))
+    refuse(path, "outside of the folder")
+
+
 def test_archives_with_links(refuse, tmp_path):
     refuse(archive(tmp_path / "answers.zip", (link("a.png"), b"/etc/passwd")), "is a link")
 
@@ -152,6 +158,8 @@ def test_archives_of_too_many_or_equal_names(refuse, tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="Duplicate name"):
         twice = archive(tmp_path / "twice.zip", ("a.png", png()), ("a.png", png()))
     refuse(twice, "two files of one name")
+    slashes = archive(tmp_path / "slashes.zip", ("a/x.png", png()), ("a\\x.png", png()))
+    refuse(slashes, "two files of one name")
     monkeypatch.setattr(untrusted, "MAX_ENTRIES", 3)
     refuse(archive(tmp_path / "many.zip", *((f"{n}.png", png()) for n in range(4))), "too much")
 
@@ -325,7 +333,7 @@ def test_a_changed_name_is_told_with_the_one_that_is_meant(
     (tmp_path / "answers").mkdir()
     (tmp_path / "answers" / f"{name} copy.png").write_bytes(png())
     refuse(tmp_path / "answers", "no answers for any image")
-    told = f"{name} copy.png: is in no labelling package; not taken (if it is of {name}, give"
+    told = f"{name} copy.png: is in no labelling package; not taken (did you mean {name}?"
     assert told in capsys.readouterr().out
 
 

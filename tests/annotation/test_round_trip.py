@@ -28,6 +28,7 @@ from tests.annotation.drawn import (
     one_task,
 )
 from utils.errors import UserError
+from utils.safe_pickle import load_pickle, save_pickle
 
 
 def answers(run: Run, package: Package, whole: bool = False) -> Drawn:
@@ -567,27 +568,41 @@ OWN_NAMES = [  # round 1 asks for regions of night/a b.jpg, and not for those of
     ("night/a b.png", True),
     ("a b.png", True),
     ("masks/a b.png", True),
+    ("0123ABCD-a b.png", True),
+    ("20230115-a b.png", False),  # an image of the target, too
     ("img/day/a b.png", False),
     ("somewhere/day/a b.png", False),
 ]
 
 
+@pytest.mark.parametrize("named", ["root", "folder", "file", "archive"])
 @pytest.mark.parametrize(("name", "taken"), OWN_NAMES)
-def test_own_names_of_images_in_folders(run, tmp_path, capsys, name, taken):
+def test_own_names_of_images_in_folders(run, tmp_path, capsys, name, taken, named):
+    datalist = load_pickle(run.folder / "datalist_01.pkl")
+    datalist["trg_pool_im_idx"].append([f"{run.root}/img/20230115-a b.png", "-", "another.png"])
+    save_pickle(run.folder / "datalist_01.pkl", datalist)
     run.export()
     path = tmp_path / "own" / name
     path.parent.mkdir(parents=True)
     Image.fromarray(np.full((HEIGHT, WIDTH), 11, np.uint8)).save(path)
+    given = {"root": tmp_path / "own", "folder": path.parent, "file": path}
+    if named == "archive":
+        given[named] = path.with_suffix(".zip")
+        with zipfile.ZipFile(given[named], "w") as archive:
+            archive.write(path, path.name)
     if not taken:
         with pytest.raises(UserError, match="no answers"):
-            run.take(tmp_path / "own")
-        assert f"{name}: is in no labelling package" in capsys.readouterr().out
+            run.take(given[named])
+        assert f"{path.name}: is in no labelling package" in capsys.readouterr().out
         return
-    run.take(tmp_path / "own")
+    run.take(given[named])
+    told = "is taken for img/night/a b.jpg, which is asked for, though the target has other images"
+    assert (told in capsys.readouterr().out) == ("night" not in name)
     assert (run.label(2)[np.isin(run.superpixels, [2, 3])] == 24).all()
 
 
-def test_own_names_of_two_asked_images_are_told_apart_by_their_folders(run, tmp_path):
+@pytest.mark.parametrize("whole", [True, False])
+def test_own_names_of_two_asked_images_are_told_apart_by_their_folders(run, tmp_path, whole):
     run.export("--round", "0")
     run.export()
     for name, code in (("labels/day/a b.png", 11), ("labels/night/a b.png", 13)):
@@ -596,7 +611,7 @@ def test_own_names_of_two_asked_images_are_told_apart_by_their_folders(run, tmp_
         Image.fromarray(np.full((HEIGHT, WIDTH), code, np.uint8)).save(path)
     name = unicodedata.normalize("NFD", "ä,<&>.png")  # as in archives of macOS
     Image.fromarray(np.full((HEIGHT, WIDTH), 0, np.uint8)).save(tmp_path / "own" / name)
-    run.take(tmp_path / "own")
+    run.take(*([tmp_path / "own"] if whole else sorted((tmp_path / "own").rglob("*.png"))))
     assert (run.label(0)[run.superpixels == 1] == 24).all()
     assert (run.label(1)[run.superpixels == 5] == 7).all()
     assert (run.label(2)[run.superpixels == 2] == 26).all()
