@@ -14,7 +14,7 @@ from dataloader.item import image_key
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID, Annotations, GroundTruth
 from utils.distributed import World
 from utils.errors import UserError, shown
-from utils.files import locked_folder, remove_folder, write_json
+from utils.files import locked_folder, recover_folder, remove_folder, write_json
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +120,7 @@ def copy_answers(folder: RunFolder, target: Domain) -> None:
     """
     new = folder.taken.with_name(f".{folder.taken.name}.new")
     with locked_folder(folder.annotation, "-p", IMPORT_TAKES):
+        recover_folder(folder.answers)
         Annotations(target, folder.answers)  # checked where people can mend them
         try:
             remove_folder(new)

@@ -24,7 +24,14 @@ from annotation.classes import ClassList
 from dataloader.images import read_train_ids
 from dataloader.oracle import ANSWERED, MISSING, REMEDY, SKIPPED, VOID
 from utils.errors import UserError
-from utils.files import read_json, remove_folder, write_json, write_png
+from utils.files import (
+    read_json,
+    recover_folder,
+    remove_folder,
+    replace_folder,
+    write_json,
+    write_png,
+)
 
 ANSWERS = "answers.json"
 STATUSES = (ANSWERED, VOID, SKIPPED)
@@ -56,8 +63,7 @@ class Labels:
     def __init__(self, folder: Path, classes: ClassList):
         self.folder = folder
         self.classes = classes
-        if not folder.exists() and self._old.exists():
-            self._old.rename(folder)  # an import was killed between its last two steps
+        recover_folder(folder)
         self.content = self._read_content()
         self._statuses = {
             key: {int(region): entry["status"] for region, entry in image["regions"].items()}
@@ -89,10 +95,6 @@ class Labels:
                 "remove what does not belong to this run"
             )
         return read
-
-    @property
-    def _old(self) -> Path:
-        return self.folder.with_name(f".{self.folder.name}.old")
 
     def statuses(self, key: str) -> Mapping[int, str]:
         """Region id -> "answered", "void" or "skipped", of an image's path below the data root."""
@@ -178,11 +180,7 @@ class Labels:
                 image = collector.images[key]
                 self._store_image(new, image, notes, withdrawn.get(key, ()))
             write_json(new / ANSWERS, self.content, indent=1, sort_keys=True)
-            remove_folder(self._old)
-            if self.folder.exists():
-                self.folder.rename(self._old)
-            new.rename(self.folder)
-            remove_folder(self._old)
+            replace_folder(self.folder, new)
         except OSError as error:
             raise UserError(
                 f"{self.folder}: cannot be written ({error.strerror or error}); free space"
