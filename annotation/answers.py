@@ -16,7 +16,7 @@ import numpy as np
 from annotation.classes import NO_ANSWER, ClassList
 from annotation.package import Package, PackageImage, Region, digest, possible_stems
 from annotation.untrusted import shown
-from dataloader.images import read_superpixels
+from dataloader.images import read_image, read_superpixels
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
 from utils.errors import UserError
 
@@ -49,8 +49,16 @@ class AskedImage:
 
     def is_photo(self, data: bytes) -> bool:
         """Whether a file is the image itself, as it lies in a package for people to label."""
-        path = self.package.folder / "images" / self.entry.file
+        path = self._photo
         return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+
+    def has_pixels(self, rgb: np.ndarray) -> bool:
+        """Whether a picture, (H, W, 3) uint8, is the image itself in a file that was saved anew."""
+        return self._photo.is_file() and np.array_equal(rgb, read_image(self._photo))
+
+    @property
+    def _photo(self) -> Path:
+        return self.package.folder / "images" / self.entry.file
 
     def region_ids(self) -> np.ndarray:
         """(H, W) int16: the id of the asked region of each pixel, -1 outside of all.
@@ -230,9 +238,10 @@ class Collector:
             self.by_name[name] = key
         return self.images.get(key)
 
-    def knows(self, name: str) -> bool:
-        """Whether a path or file name means an image of a package."""
-        return self._key(name)[0] is not None
+    def look_up(self, path: str) -> AskedImage | None:
+        """The same, of which nothing is told."""
+        key, _ = self._key(path)
+        return self.images.get(key)
 
     def _key(self, path: str) -> tuple[str | None, bool]:
         """The key of an image, and whether other images of the target could be meant as well."""

@@ -159,8 +159,10 @@ def _read_image(
     file = element.get("name", "")
     place = f"{source}: image {shown(file)}"
     image = collector.find(file)
+    if image is None:
+        return
     size = tuple(_whole(element, key, place) for key in ("height", "width"))
-    if image is None or not collector.check_size(image, size, source):
+    if not collector.check_size(image, size, source):
         return
     with collector.canvas(image, source) as canvas:
         for shape in sorted(element, key=lambda shape: _layer(shape, place)):

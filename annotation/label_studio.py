@@ -158,7 +158,7 @@ def _image_of(data: Mapping[str, Any], collector: Collector) -> AskedImage | Non
         return collector.find(str(data[NAME]))
     texts = [text for text in (data.get(IMAGE), *data.values()) if isinstance(text, str)]
     names = [name for text in texts for name in _names(text)] or [""]
-    return collector.find(next(filter(collector.knows, names), names[0]))
+    return collector.find(next(filter(collector.look_up, names), names[0]))
 
 
 def _names(address: str) -> tuple[str, str]:

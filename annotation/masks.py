@@ -46,26 +46,47 @@ def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> N
         image = collector.find(entry.name, entry.path) if entry.suffix == ".png" else None
         if image is None:
             continue
+        place = f"{source}: {shown(entry.name)}"
         data = entry.read()
         if image.is_photo(data):
             folder.photos[image.entry.key] = entry.name
-        else:
-            folder.maps.add(image.entry.key)
-            _read_map(data, entry.name, image, source, collector, folder)
-    others = [e for e in entries if e.suffix in OTHER_PICTURES and collector.knows(e.path)]
-    left = [e.name for e in others if collector.find(e.name, e.path).entry.key not in folder.maps]
+            continue
+        picture = open_map(data, image, place, collector)
+        if picture and _is_photo(picture, image, collector.classes):
+            folder.photos[image.entry.key] = entry.name
+            continue
+        folder.maps.add(image.entry.key)
+        if picture:
+            _read_map(picture, entry.name, image, place, collector, folder)
+    left = [
+        entry.name
+        for entry in entries
+        if entry.suffix in OTHER_PICTURES
+        and (image := collector.look_up(entry.path))
+        and image.entry.key not in folder.maps
+    ]
     remarks = _remarks(folder, left, collector.classes)
     collector.remarks += [f"{source}: {remark}" for remark in remarks]
 
 
+def _is_photo(picture: Picture, image: AskedImage, classes: ClassList) -> bool:
+    """Whether a picture is the image, which is read only where most colours are of no class."""
+    if picture.values is not None:
+        return False
+    rgb = picture.rgb()
+    unknown = codes_of_colors(rgb, {c.color: c.code for c in classes.classes}) < 0
+    return unknown.mean() > 0.5 and image.has_pixels(rgb)
+
+
 def _read_map(
-    data: bytes, name: str, image: AskedImage, source: str, collector: Collector, folder: _Folder
+    picture: Picture,
+    name: str,
+    image: AskedImage,
+    place: str,
+    collector: Collector,
+    folder: _Folder,
 ) -> None:
     """Take one label map, and note what is strange about it."""
-    place = f"{source}: {shown(name)}"
-    picture = open_map(data, image, place, collector)
-    if picture is None:
-        return
     if picture.values is not None and image.is_region_map(picture.values):
         collector.problems.append(
             f"{place}: holds the numbers of the asked regions, as the package's regions/ does, "

@@ -198,7 +198,7 @@ class Picture:
     Attributes:
         mode: in Pillow's words.
         values: (H, W) grey values or palette numbers as the file holds them, 255 where grey is
-            fully transparent; None of colours.
+            transparent; None of colours.
     """
 
     def __init__(self, image: Image.Image):
@@ -207,8 +207,9 @@ class Picture:
         values = stored_values(image) if image.mode in ("L", "P") else None
         image.load()
         if image.mode == "LA":
-            grey, alpha = np.moveaxis(np.asarray(image), 2, 0)
-            self.mode, values = "L", np.where(alpha, grey, np.uint8(255))
+            self.mode, values = "L", np.asarray(image)[..., 0]
+        if values is not None and image.has_transparency_data:
+            values = np.where(_painted(self._rgba()), values, np.uint8(255))
         self.values = None if values is None else upright(values, image)
 
     @property
@@ -218,10 +219,21 @@ class Picture:
         return self._image.size if turned else self._image.size[::-1]
 
     def rgb(self) -> np.ndarray:
-        """(H, W, 3) uint8 colours; black where the picture is fully transparent."""
-        rgba = np.array(self._image.convert("RGBA"))
-        rgba[rgba[..., 3] == 0] = 0
+        """(H, W, 3) uint8 colours; black where the picture is transparent."""
+        rgba = self._rgba()
+        rgba[~_painted(rgba)] = 0
         return upright(rgba[..., :3], self._image)
+
+    def _rgba(self) -> np.ndarray:
+        return np.array(self._image.convert("RGBA"))
+
+
+def _painted(rgba: np.ndarray) -> np.ndarray:
+    """(H, W) bool: pixels that are more than half as opaque as the most opaque one.
+
+    Borders of brush strokes may be smoothed, and whole layers be translucent.
+    """
+    return rgba[..., 3] > rgba[..., 3].max() // 2
 
 
 def read_png(data: bytes, size: tuple[int, int], source: str) -> Picture | tuple[int, int]:

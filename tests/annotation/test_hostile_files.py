@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from annotation import untrusted
-from tests.annotation.drawn import chunk, one_coco
+from tests.annotation.drawn import chunk, one_coco, one_cvat
 from utils.errors import UserError
 
 SIZE = (24, 32)
@@ -152,6 +152,19 @@ def test_archives_that_unpack_to_too_much(refuse, tmp_path, monkeypatch):
     data[at + 24 : at + 28] = struct.pack("<I", 1000)  # the archive's own word on the size
     bomb.write_bytes(data)
     refuse(bomb)
+
+
+def test_masks_of_cvat_without_a_list_of_colours_of_their_own(package, refuse, tmp_path):
+    name = f"SegmentationClass/{package.images[0].name}.png"
+    members = (("1/labelmap.txt", b"road:128,64,128::"), (f"1/{name}", png()), (f"2/{name}", png()))
+    refuse(archive(tmp_path / "a.zip", *members), f"2/{name} has no labelmap.txt in the folders")
+
+
+def test_images_of_no_package_need_no_size_in_cvat(shared, package, tmp_path, capsys):
+    drawn = one_cvat(package, "").replace("<annotations>", '<annotations><image name="x.png"/>')
+    (tmp_path / "a.xml").write_text(drawn)
+    shared.take(tmp_path / "a.xml")
+    assert "x.png: is in no labelling package" in capsys.readouterr().out
 
 
 def test_archives_of_too_many_or_equal_names(refuse, tmp_path, monkeypatch):

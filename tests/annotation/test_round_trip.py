@@ -754,16 +754,25 @@ def test_names_and_addresses_of_images_in_label_studio(run, tmp_path, data):
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparent_pixels_are_not_labelled(run, tmp_path, mode):
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "L", "P"])
+@pytest.mark.parametrize("alphas", [(0, 255), (1, 255), (60, 128)])
+def test_transparent_pixels_are_not_labelled(run, tmp_path, mode, alphas):
+    """Neither those at smoothed borders, also where a whole layer is translucent."""
     package = run.export("--round", "0")
-    rgba = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
-    rgba[...] = (128, 64, 128, 255)
-    rgba[:, :10] = (9, 9, 9, 0)
-    if mode == "LA":
-        rgba = rgba[..., 2:] * np.uint8([0, 1])
+    right = np.tile(np.arange(WIDTH) >= 10, (HEIGHT, 1))
+    alpha = np.where(right, alphas[1], alphas[0]).astype(np.uint8)
+    picture, options = Image.fromarray(np.where(right, 0, 2).astype(np.uint8)), {}
+    if mode == "L":
+        options = {"transparency": 2}
+    elif mode == "P":
+        picture = picture.convert("P")
+        picture.putpalette([128, 64, 128, 0, 0, 0, 70, 70, 70])
+        options = {"transparency": bytes([alphas[1], 255, alphas[0]])}
+    else:
+        picture = picture if mode == "LA" else Image.new("RGB", (WIDTH, HEIGHT), (128, 64, 128))
+        picture.putalpha(Image.fromarray(alpha))
     (tmp_path / "a").mkdir()
-    Image.fromarray(rgba).save(tmp_path / "a" / f"{package.images[0].name}.png")
+    picture.save(tmp_path / "a" / f"{package.images[0].name}.png", **options)
     run.take(tmp_path / "a")
     assert (run.label(0)[:8, 8:10] == 255).all() and (run.label(0)[:8, 10:16] == 7).all()
 
@@ -790,12 +799,48 @@ def test_photos_beside_label_maps_are_left_alone(run, tmp_path, capsys):
     package = run.export("--round", "0")
     path = tmp_path / "export" / "images"
     shutil.copytree(package.folder / "images", path)
+    first, *_ = path.iterdir()
+    with Image.open(first) as photo:  # another tool wrote it
+        photo.convert("RGBA").save(first, compress_level=1)
     masks(package, answers(run, package), tmp_path / "export" / "masks", "color")
     with pytest.raises(UserError, match="no answers"):
         run.take(path)
     assert "is the photo itself (2 such files)" in capsys.readouterr().out
     run.take(path.parent)
     assert "note: " not in capsys.readouterr().out
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+BESIDE = {
+    "a.xml": "cvat segmentation mask",
+    "painted/NAME.png": "cvat polygons",
+    "images/NAME.png": "coco runs",
+    "job 2.zip": "coco runs",
+    "b.zip": "grey masks",
+}
+
+
+@pytest.mark.parametrize(("name", "tool"), BESIDE.items())
+def test_answers_beside_those_of_another_kind_are_told_of(run, tmp_path, capsys, name, tool):
+    package = run.export("--round", "0")
+    folder = tmp_path / "all"
+    folder.mkdir()
+    path = TOOLS[tool](package, answers(run, package), folder)
+    if path.suffix == ".zip":
+        shutil.unpack_archive(path, folder)
+        path.unlink()
+    photo = package.folder / "images" / package.images[0].file
+    name = name.replace("NAME", package.images[0].name)
+    (folder / name).parent.mkdir(exist_ok=True)
+    if "images" in name:
+        shutil.copy(photo, folder / name)
+    elif name.endswith(".png"):
+        Image.new("L", (WIDTH, HEIGHT)).save(folder / name)
+    else:
+        (folder / name).touch()
+    run.take(folder)
+    told = capsys.readouterr().out
+    assert (f"all: {name} in it was not read (1 such files)" in told) == ("images" not in name)
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 
