@@ -288,9 +288,10 @@ def load_packages(folder: Path, named: Sequence[Path] | None = None) -> list[Pac
     for package in packages:
         if package.classes != packages[0].classes:
             difference = package.classes.difference(packages[0].classes)
+            difference = f" ({difference})" if difference else ""
             raise UserError(
                 f"{package.folder}: its classes are not those of {packages[0].folder}"
-                f"{difference and f' ({difference})'}; remove the package if it is of another run, "
+                f"{difference}; remove the package if it is of another run, "
                 "or give info.json the earlier classes, and export it again"
             )
         for image in package.images:

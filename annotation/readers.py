@@ -51,11 +51,12 @@ def read_answers(paths: Sequence[Path], collector: Collector) -> None:
         UserError: a file is of no format, or not as it should be.
     """
 
-    def folder(path: Path) -> tuple[bool, Path]:
+    def read_together(path: Path) -> tuple[bool, Path]:
+        """What is equal for files that are read together: pictures, and of which folder."""
         is_picture = path.suffix.lower() in (".png", *OTHER_PICTURES) and path.is_file()
         return is_picture, path.parent if is_picture else path
 
-    for (_, path), group in groupby(paths, folder):
+    for (_, path), group in groupby(paths, read_together):
         files = list(group)
         if len(files) > 1:
             pictures = [

@@ -61,7 +61,7 @@ def report(
 def _meant(name: str, collector: Collector) -> str:
     """A hint at the image whose name, which has a digest in it, is a part of a file's name."""
     names = (image.entry.name for image in collector.images.values())
-    found = max((n for n in names if n in name), key=len, default="")
+    found = next((n for n in names if n in name), "")
     return f" (did you mean {found}? rename the file)" if found else ""
 
 

@@ -338,13 +338,17 @@ def test_cvat_shapes_lie_in_the_order_of_z_order(run, tmp_path):
     assert (run.label(0)[run.superpixels == 1] == 26).all()
 
 
-@pytest.mark.parametrize(("source", "expected"), [("auto", 26), ("file", 26), ("manual", 7)])
+@pytest.mark.parametrize(
+    ("source", "layer", "expected"),
+    [("auto", 0, 26), ("file", 0, 26), ("manual", 0, 7), ("auto", 1, 7)],
+)
 def test_cvat_shapes_of_people_lie_over_the_first_guess_of_their_layer(
-    run, tmp_path, source, expected
+    run, tmp_path, source, layer, expected
 ):
     package = run.export("--round", "0")
-    box = 'xtl="8" ytl="0" xbr="16" ybr="8" z_order="0"'
-    drawn = f'<box label="car" source="manual" {box}/><box label="road" source="{source}" {box}/>'
+    box = 'xtl="8" ytl="0" xbr="16" ybr="8"'
+    drawn = f'<box label="car" source="manual" z_order="0" {box}/>'
+    drawn += f'<box label="road" source="{source}" z_order="{layer}" {box}/>'
     (tmp_path / "a.xml").write_text(one_cvat(package, drawn))
     run.take(tmp_path / "a.xml")
     assert (run.label(0)[run.superpixels == 1] == expected).all()
@@ -777,38 +781,43 @@ def test_transparent_pixels_are_not_labelled(run, tmp_path, mode, alphas):
     assert (run.label(0)[:8, 8:10] == 255).all() and (run.label(0)[:8, 10:16] == 7).all()
 
 
-@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize(
+    ("around", "inside", "told"), [(1, True, True), (1, False, False), (0.5, True, False)]
+)
 def test_white_around_the_asked_regions_is_told_of_where_it_is_in_them(
-    run, tmp_path, capsys, inside
+    run, tmp_path, capsys, around, inside, told
 ):
     """A layer that is saved without transparency lies on white, the colour of void."""
     package = run.export("--round", "0")
     path = masks(package, answers(run, package), tmp_path / "a", "color")
     for file in path.iterdir():
         values = np.array(Image.open(file))
-        values[(values == 0).all(2)] = 255
+        part = np.arange(WIDTH) < around * WIDTH
+        values[(values == 0).all(2) & part] = 255
         if inside:
-            values[:6] = 255
+            values[:6, part] = 255
         Image.fromarray(values).save(file)
     run.take(path)
-    told = "is white around the asked regions and in them (2 such files), which is 'void'"
-    assert (told in capsys.readouterr().out) == inside
+    line = "is white around the asked regions and in them (2 such files), which is 'void'"
+    assert (line in capsys.readouterr().out) == told
 
 
 def test_photos_beside_label_maps_are_left_alone(run, tmp_path, capsys):
-    package = run.export("--round", "0")
+    earlier, package = run.export("--round", "0"), run.export()
+    shutil.rmtree(earlier.folder / "images")
     path = tmp_path / "export" / "images"
     shutil.copytree(package.folder / "images", path)
-    first, *_ = path.iterdir()
-    with Image.open(first) as photo:  # another tool wrote it
-        photo.convert("RGBA").save(first, compress_level=1)
+    (jpg,) = path.glob("*.jpg")
+    with Image.open(jpg) as photo:  # another tool writes it as PNG
+        photo.convert("RGBA").save(jpg.with_suffix(".png"))
+    jpg.unlink()
     masks(package, answers(run, package), tmp_path / "export" / "masks", "color")
     with pytest.raises(UserError, match="no answers"):
         run.take(path)
     assert "is the photo itself (2 such files)" in capsys.readouterr().out
     run.take(path.parent)
     assert "note: " not in capsys.readouterr().out
-    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+    assert np.array_equal(run.label(1), run.expected(1, [5]))
 
 
 BESIDE = {
