@@ -14,7 +14,7 @@ from dataloader.item import image_key
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID, Annotations, GroundTruth
 from utils.distributed import World
 from utils.errors import UserError, shown
-from utils.files import locked_folder, remove_folder, write_json
+from utils.files import locked_folder, recover_folder, remove_folder, write_json
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +100,7 @@ def open_oracle(
     if args.oracle == "people":
         if not world.on_main(lambda: continued and not active_set.asked and folder.taken.is_dir()):
             world.on_main(copy_answers, folder, target)
-        oracle = read_copy(folder, target, world)
-        _check_labelled(active_set, oracle)
-        return oracle
+        return read_copy(folder, target, active_set, world)
     if active_set.asked and not args.accept_partial:
         raise UserError(
             f"{datalist}: people are asked for regions of it; go on with --oracle people, or put "
@@ -122,6 +120,7 @@ def copy_answers(folder: RunFolder, target: Domain) -> None:
     """
     new = folder.taken.with_name(f".{folder.taken.name}.new")
     with locked_folder(folder.annotation, "-p", IMPORT_TAKES):
+        recover_folder(folder.answers)
         Annotations(target, folder.answers)  # checked where people can mend them
         try:
             remove_folder(new)
@@ -137,11 +136,13 @@ def copy_answers(folder: RunFolder, target: Domain) -> None:
             ) from error
 
 
-def read_copy(folder: RunFolder, target: Domain, world: World) -> Annotations:
+def read_copy(
+    folder: RunFolder, target: Domain, active_set: ActiveSet, world: World
+) -> Annotations:
     """Return the answers that a round is trained on, on all ranks.
 
     Raises:
-        UserError: the copy is damaged, or another one on another rank.
+        UserError: the copy is damaged, another one on another rank, or lacks a labelled region.
     """
     oracle = Annotations(target, folder.taken, folder.answers)
     if other := world.first_other(oracle.state):
@@ -149,6 +150,7 @@ def read_copy(folder: RunFolder, target: Domain, world: World) -> Annotations:
             f"{oracle.name}: rank {other[0]} has other answers there than rank 0; with --oracle "
             "people, -p must be on a disk that all machines share"
         )
+    _check_labelled(active_set, oracle)
     return oracle
 
 

@@ -154,7 +154,7 @@ class Experiment:
         """
         if self.people and n > self.first_round:  # the first one has its copy
             self.world.on_main(copy_answers, self.folder, self.target)
-            self.oracle = read_copy(self.folder, self.target, self.world)
+            self.oracle = read_copy(self.folder, self.target, self.active_set, self.world)
         accept_partial = self.args.accept_partial
         if self.world.is_main:
             self.returned_pixels = take_answers(

@@ -4,7 +4,6 @@ Readers of the formats (:mod:`annotation.coco` and others) draw what a file says
 :class:`Canvas`. Only pixels of asked regions are kept.
 """
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,33 +14,29 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from annotation.classes import NO_ANSWER, ClassList
-from annotation.package import Package, PackageImage, Region, digest
+from annotation.package import Package, PackageImage, Region, digest, possible_stems
 from annotation.untrusted import shown
-from dataloader.images import read_superpixels
+from dataloader.images import read_image, read_superpixels
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
-from dataloader.walk import IMAGE_SUFFIXES
 from utils.errors import UserError
-
-UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}(-|__)")
-"""What Label Studio puts before the names of files that are uploaded, and again in an export."""
 
 
 class AskedImage:
     """All regions of one image that were asked for, in whatever round.
 
     Attributes:
-        entry: of the latest package that has the image.
+        package, entry: the latest package that has the image, and its entry of it.
         regions: region id -> the latest package and its entry of the region.
     """
 
-    def __init__(self, entry: PackageImage):
-        self.entry = entry
+    def __init__(self, package: Package, entry: PackageImage):
+        self.package, self.entry = package, entry
         self.regions: dict[int, tuple[Package, Region]] = {}
         self._maps: dict[Path, tuple[Package, PackageImage]] = {}
 
     def add(self, package: Package, entry: PackageImage) -> None:
         """Add what a later package asks for."""
-        self.entry = entry
+        self.package, self.entry = package, entry
         self.regions |= {region.id: (package, region) for region in entry.regions}
         self._maps[package.folder] = (package, entry)
 
@@ -54,8 +49,16 @@ class AskedImage:
 
     def is_photo(self, data: bytes) -> bool:
         """Whether a file is the image itself, as it lies in a package for people to label."""
-        path = next(reversed(self._maps.values()))[0].folder / "images" / self.entry.file
+        path = self._photo
         return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+
+    def has_pixels(self, rgb: np.ndarray) -> bool:
+        """Whether a picture, (H, W, 3) uint8, is the image itself in a file that was saved anew."""
+        return self._photo.is_file() and np.array_equal(rgb, read_image(self._photo))
+
+    @property
+    def _photo(self) -> Path:
+        return self.package.folder / "images" / self.entry.file
 
     def region_ids(self) -> np.ndarray:
         """(H, W) int16: the id of the asked region of each pixel, -1 outside of all.
@@ -88,6 +91,7 @@ class Canvas:
         self.region_ids = image.region_ids()
         self.unknown: Counter[str] = Counter()
         self.overpainted = 0
+        self.background: int | None = None
         self._classes = classes
         self._codes = np.full(self.size, NO_ANSWER, np.uint8)
 
@@ -162,12 +166,21 @@ def judge(codes: np.ndarray, classes: ClassList, min_share: float) -> str:
 
 @dataclass
 class ImageNotes:
-    """What is told of one image when all files have been read."""
+    """What is told of one image when all files have been read.
+
+    Attributes:
+        outside: answered pixels that nobody asked for.
+        overpainted: pixels with two answers in one file.
+        changed: region -> lines about files that differ.
+        answers: region -> answer.
+        background: the code that a label map holds around the asked regions, and in them, too.
+    """
 
     outside: int = 0
     overpainted: int = 0
-    changed: list[str] = field(default_factory=list)
+    changed: dict[int, list[str]] = field(default_factory=dict)
     answers: dict[int, Answer] = field(default_factory=dict)
+    background: int | None = None
 
 
 class Collector:
@@ -185,6 +198,7 @@ class Collector:
         remarks: lines about files that perhaps do not hold all that was drawn.
         zeros: of each label map of codes with pixels that nobody asked for, whether all of these
             are 0, and whether any that was asked for is.
+        by_name: file -> key of its image, of several by whose folders it could be.
     """
 
     def __init__(self, packages: Sequence[Package], min_share: float):
@@ -198,41 +212,51 @@ class Collector:
         self.zeros: list[tuple[bool, bool]] = []
         for package in packages:
             for entry in package.images:
-                self.images.setdefault(entry.key, AskedImage(entry)).add(package, entry)
-        self._keys = {image.entry.name: key for key, image in self.images.items()}
-        self._folded = {name.casefold(): key for name, key in self._keys.items()}
+                self.images.setdefault(entry.key, AskedImage(package, entry)).add(package, entry)
+        self._keys = {image.entry.name.casefold(): key for key, image in self.images.items()}
         self._own: dict[str, list[str]] = {}  # people may label the data set's own files
         for key in dict.fromkeys([*self.images, *(k for p in packages for k in p.namesakes)]):
             self._own.setdefault(_composed(PurePosixPath(key).stem), []).append(key)
+        self.by_name: dict[str, str] = {}
 
-    def find(self, name: str) -> AskedImage | None:
-        """The image that a file means by a path or file name; None if it is in no package."""
-        key = self._key(name)
+    @property
+    def all_zeros_around(self) -> bool:
+        """Whether all pixels that nobody asked for are 0, in all label maps of codes."""
+        return all(around for around, _ in self.zeros)
+
+    def find(self, name: str, path: str = "") -> AskedImage | None:
+        """The image that a file means by a path or file name; None if it is in no package.
+
+        Args:
+            name: as messages show it.
+            path: with more of the folders than the name has, if there are more.
+        """
+        key, alone = self._key(path or name)
         if key is None:
             self.strangers[name] = None
+        if alone:
+            self.by_name[name] = key
         return self.images.get(key)
 
-    def knows(self, name: str) -> bool:
-        """Whether a path or file name means an image of a package."""
-        return self._key(name) is not None
+    def look_up(self, path: str) -> AskedImage | None:
+        """The same, of which nothing is told."""
+        key, _ = self._key(path)
+        return self.images.get(key)
 
-    def _key(self, name: str) -> str | None:
-        folder, _, base = name.replace("\\", "/").rpartition("/")
-        once = UPLOAD_PREFIX.sub("", base)
-        for tried in (base, once, UPLOAD_PREFIX.sub("", once)):
-            for stem in _stems(tried):
-                if stem in self._keys:
-                    return self._keys[stem]
-                if own := self._own.get(_composed(stem)):
-                    return self._nearest(own, _composed(folder))
-                if stem.casefold() in self._folded:  # names hold a digest: no two differ by case
-                    return self._folded[stem.casefold()]
-        return None
+    def _key(self, path: str) -> tuple[str | None, bool]:
+        """The key of an image, and whether other images of the target could be meant as well."""
+        folder, _, name = path.replace("\\", "/").rpartition("/")
+        stems = list(possible_stems(name))
+        for stem in map(str.casefold, stems):  # names hold a digest: no two differ by case
+            if stem in self._keys:
+                return self._keys[stem], False
+        own = next((keys for stem in stems if (keys := self._own.get(_composed(stem)))), ())
+        return self._nearest(own, _composed(folder))
 
-    def _nearest(self, keys: Sequence[str], folder: str) -> str | None:
+    def _nearest(self, keys: Sequence[str], folder: str) -> tuple[str | None, bool]:
         """Which of some images of one name lies in a folder, by the last parts of its path.
 
-        None if that is no image of a package, or several are.
+        Of several, it is the one that is asked for; the second value then is True.
         """
         last = PurePosixPath(folder).parts[::-1]
         shared = {}
@@ -240,9 +264,10 @@ class Collector:
             parts = PurePosixPath(_composed(key)).parent.parts[::-1]
             equal = [a == b for a, b in zip(parts, last, strict=False)]
             shared[key] = [*equal, False].index(False)
-        best = max(shared.values())
-        found = [key for key in keys if shared[key] == best and key in self.images]
-        return found[0] if len(found) == 1 else None
+        most = max(shared.values(), default=0)
+        best = [key for key in keys if shared[key] == most]
+        found = [key for key in best if key in self.images]
+        return (found[0], len(best) > 1) if len(found) == 1 else (None, False)
 
     def check_size(self, image: AskedImage, size: tuple[int, int], source: str) -> bool:
         """Whether a file's size, (height, width), of an image is right; if not, a problem."""
@@ -274,6 +299,8 @@ class Collector:
         notes = self.notes.setdefault(image.entry.key, ImageNotes())
         notes.outside += canvas.outside()
         notes.overpainted += canvas.overpainted
+        if canvas.background is not None:
+            notes.background = canvas.background
         for region, codes in canvas.regions().items():
             self._take(image, notes, region, codes, source)
 
@@ -291,16 +318,10 @@ class Collector:
                 line = (
                     f"{region_label(image, region)}: {shown(source)} differs from {before.source}"
                 )
-                guessed = digest(codes) == image.regions[region][1].first_guess
-                notes.changed.append(line + " and is just the first guess" * guessed)
+                if digest(codes) == image.regions[region][1].first_guess:
+                    line += " and is just the first guess"
+                notes.changed.setdefault(region, []).append(line)
             notes.answers[region] = answer
-
-
-def _stems(name: str) -> list[str]:
-    """A file name, the same without its suffix, and without the image's before it (a.jpg.png)."""
-    stem = name.rpartition(".")[0]
-    inner = PurePosixPath(stem)
-    return [name, stem, *([inner.stem] if inner.suffix.lower() in IMAGE_SUFFIXES else [])]
 
 
 def _composed(text: str) -> str:

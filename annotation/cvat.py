@@ -159,8 +159,10 @@ def _read_image(
     file = element.get("name", "")
     place = f"{source}: image {shown(file)}"
     image = collector.find(file)
+    if image is None:
+        return
     size = tuple(_whole(element, key, place) for key in ("height", "width"))
-    if image is None or not collector.check_size(image, size, source):
+    if not collector.check_size(image, size, source):
         return
     with collector.canvas(image, source) as canvas:
         for shape in sorted(element, key=lambda shape: _layer(shape, place)):
@@ -183,10 +185,10 @@ def _read_image(
 
 
 def _layer(shape: ElementTree.Element, place: str) -> tuple[bool, int, bool]:
-    """How high a shape lies; the file's order alone decides between shapes of one layer.
+    """How high a shape lies; between equals, the file's order decides.
 
-    A tag is of the whole image, so it goes over all shapes. Of one layer, CVAT may write the first
-    guess after what was drawn over it; its source is one of :data:`UNTOUCHED`.
+    A tag is of the whole image, so it goes over all shapes. Of one layer (z_order), what people
+    drew lies over shapes whose source is one of :data:`UNTOUCHED`: CVAT may write these after it.
     """
     drawn = shape.get("source") not in UNTOUCHED
     return shape.tag == "tag", _whole(shape, "z_order", place, 0), drawn

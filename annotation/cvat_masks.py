@@ -52,6 +52,11 @@ class MaskArchiveWriter:
         return stream.getvalue()
 
 
+def is_of_mask_archive(entry: Entry) -> bool:
+    """Whether a file lies in a folder of maps, by classes or by objects."""
+    return any(part.startswith("Segmentation") for part in PurePosixPath(entry.name).parts)
+
+
 def read_mask_archives(entries: Sequence[Entry], source: str, collector: Collector) -> None:
     """Take the coloured maps of "Segmentation mask 1.1"; colours are those of its labelmap.txt.
 
@@ -59,10 +64,17 @@ def read_mask_archives(entries: Sequence[Entry], source: str, collector: Collect
     """
     paths = {PurePosixPath(entry.name): entry for entry in entries}
     maps = {path.parent: entry for path, entry in paths.items() if path.name == LABEL_MAP}
-    first = next(iter(maps))
     inside: dict[PurePosixPath, list[Entry]] = {folder: [] for folder in maps}
     for path, entry in paths.items():
-        inside[next((p for p in path.parents if p in maps), first)].append(entry)
+        if MASK_FOLDER not in path.parts or entry.suffix != ".png":
+            continue
+        folder = next((parent for parent in path.parents if parent in maps), None)
+        if folder is None:
+            raise UserError(
+                f"{source}: {shown(entry.name)} has no {LABEL_MAP} in the folders around it, which "
+                "tells its colours; name each archive by itself"
+            )
+        inside[folder].append(entry)
     for folder, label_map in maps.items():
         _read_mask_archive(label_map, inside[folder], source, collector)
 
@@ -73,9 +85,7 @@ def _read_mask_archive(
     colors = _read_label_map(label_map.read(), f"{source}: {shown(label_map.name)}")
     nothing = _unpainted(colors, source, collector)
     for entry in entries:
-        if MASK_FOLDER not in PurePosixPath(entry.name).parts or entry.suffix != ".png":
-            continue
-        image = collector.find(entry.name)
+        image = collector.find(entry.name, entry.path)
         if image is None:
             continue
         place = f"{source}: {shown(entry.name)}"

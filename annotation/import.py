@@ -21,7 +21,7 @@ from annotation.labels import Labels
 from annotation.package import MANIFEST, load_packages
 from annotation.page import write_page
 from annotation.readers import read_answers
-from annotation.report import report, totals
+from annotation.report import overwritten, report, totals, trained_on
 from utils.errors import UserError, run, shown
 from utils.files import locked_folder
 from utils.parser import Parser, number
@@ -48,7 +48,7 @@ def parser() -> Parser:
     add(
         "--withdraw",
         action="store_true",
-        help="drop earlier answers to regions of the latest package that FILES show without one",
+        help="drop earlier answers to regions of the one --package that FILES show without one",
     )
     return result
 
@@ -56,6 +56,11 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     folder = args.model_save_dir / "annotation"
+    if args.withdraw and len(args.package or ()) != 1:
+        raise UserError(
+            "--withdraw: drops answers of one package; name it, such as with "
+            f"--package {folder / 'round_00'}"
+        )
     if not args.package and not any(folder.glob(f"*/{MANIFEST}")):
         raise UserError(
             f"-p {args.model_save_dir}: no labelling package in its annotation/; write one with "
@@ -79,8 +84,8 @@ def import_answers(
         files: what people labelled; later ones go before earlier ones.
         min_share: part of a region that must be labelled.
         packages: folders of packages (default: all below ``folder``).
-        withdraw: drop earlier answers to regions of the last package that the files leave
-            unanswered in the images that they show.
+        withdraw: drop earlier answers to regions of the packages that the files leave unanswered
+            in the images that they show; nobody may have trained on them yet.
 
     Raises:
         UserError: something is wrong with any file; then nothing is written.
@@ -89,8 +94,10 @@ def import_answers(
     collector = Collector(loaded, min_share)
     labels = Labels(folder / "labels", collector.classes)
     read_answers(files, collector)
-    last = loaded[-1] if withdraw else None
-    for line in report(collector, labels, last):
+    withdrawn = labels.unanswered(collector) if withdraw else {}
+    collector.problems += trained_on(withdrawn, collector, folder.parent)
+    collector.problems += overwritten(collector, labels)
+    for line in report(collector, labels, withdrawn):
         print(shown(line))
     if collector.problems:
         raise UserError(
@@ -104,7 +111,7 @@ def import_answers(
             f"{names}: no answers for any image of the labelling packages (such as {first}); "
             "nothing was imported"
         )
-    labels.store(collector, last)
+    labels.store(collector, withdrawn)
     for package in loaded:
         write_page(package, labels.all_statuses())
     print(totals(labels.all_statuses(), collector))

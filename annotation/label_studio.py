@@ -32,13 +32,13 @@ NO_SHAPES = (
     *("number", "datetime", "taxonomy", "pairwise", "ranker"),
 )
 """Results about an image or a region, that draw nothing."""
-DRAFT = "have drafts alone, which are no answers: submit them, and export again"
-CHANGED = (
+DRAFT_NOTE = "have drafts alone, which are no answers: submit them, and export again"
+CHANGED_NOTE = (
     "have drafts beside what was submitted, which alone is taken: if these are later changes, "
     "update the tasks, and export again"
 )
-SKIPPED = "were skipped, which is no answer; to leave regions out for good, paint them 'skip'"
-UNTOUCHED = "are not submitted, and a first guess is no answer: submit them, and export again"
+SKIPPED_NOTE = "were skipped, which is no answer; to leave regions out for good, paint them 'skip'"
+UNTOUCHED_NOTE = "are not submitted, and a first guess is no answer: submit them, and export again"
 
 
 def labelling_interface(classes: ClassList) -> str:
@@ -128,9 +128,9 @@ def read_label_studio(tasks: list[Any], source: str, collector: Collector) -> No
         annotations = field(task, "annotations", list, place)
         done = [a for a in annotations if not field_or(a, "was_cancelled", False, place)]
         if task.get("drafts"):
-            undone[CHANGED if done else DRAFT] += 1
+            undone[CHANGED_NOTE if done else DRAFT_NOTE] += 1
         elif not done:
-            undone[SKIPPED if annotations else UNTOUCHED] += 1
+            undone[SKIPPED_NOTE if annotations else UNTOUCHED_NOTE] += 1
         image = _image_of(data, collector) if done else None
         if image is None:
             continue
@@ -158,7 +158,7 @@ def _image_of(data: Mapping[str, Any], collector: Collector) -> AskedImage | Non
         return collector.find(str(data[NAME]))
     texts = [text for text in (data.get(IMAGE), *data.values()) if isinstance(text, str)]
     names = [name for text in texts for name in _names(text)] or [""]
-    return collector.find(next(filter(collector.knows, names), names[0]))
+    return collector.find(next(filter(collector.look_up, names), names[0]))
 
 
 def _names(address: str) -> tuple[str, str]:

@@ -21,11 +21,17 @@ from annotation.answers import (
     ImageNotes,
 )
 from annotation.classes import ClassList
-from annotation.package import Package
 from dataloader.images import read_train_ids
 from dataloader.oracle import ANSWERED, MISSING, REMEDY, SKIPPED, VOID
 from utils.errors import UserError
-from utils.files import read_json, remove_folder, write_json, write_png
+from utils.files import (
+    read_json,
+    recover_folder,
+    remove_folder,
+    replace_folder,
+    write_json,
+    write_png,
+)
 
 ANSWERS = "answers.json"
 STATUSES = (ANSWERED, VOID, SKIPPED)
@@ -57,8 +63,7 @@ class Labels:
     def __init__(self, folder: Path, classes: ClassList):
         self.folder = folder
         self.classes = classes
-        if not folder.exists() and self._old.exists():
-            self._old.rename(folder)  # an import was killed between its last two steps
+        recover_folder(folder)
         self.content = self._read_content()
         self._statuses = {
             key: {int(region): entry["status"] for region, entry in image["regions"].items()}
@@ -90,10 +95,6 @@ class Labels:
                 "remove what does not belong to this run"
             )
         return read
-
-    @property
-    def _old(self) -> Path:
-        return self.folder.with_name(f".{self.folder.name}.old")
 
     def statuses(self, key: str) -> Mapping[int, str]:
         """Region id -> "answered", "void" or "skipped", of an image's path below the data root."""
@@ -148,23 +149,23 @@ class Labels:
             return np.full_like(answer.codes, self.classes.unanswered_id)
         return self.classes.label_table[answer.codes]
 
-    def withdrawn(self, image: AskedImage, notes: ImageNotes, package: Package | None) -> list[int]:
-        """Regions of a package that were answered before, and that the files leave unanswered."""
-        statuses = self.statuses(image.entry.key)
-        return [
-            region
-            for region, answer in sorted(notes.answers.items())
-            if answer.status == MISSING
-            and region in statuses
-            and image.regions[region][0] is package
-        ]
+    def unanswered(self, collector: Collector) -> dict[str, list[int]]:
+        """Key -> regions that were answered before, and that the files show without an answer."""
+        return {
+            key: [
+                region
+                for region, answer in sorted(notes.answers.items())
+                if answer.status == MISSING and region in self.statuses(key)
+            ]
+            for key, notes in collector.notes.items()
+        }
 
-    def store(self, collector: Collector, withdraw: Package | None = None) -> None:
+    def store(self, collector: Collector, withdrawn: Mapping[str, Sequence[int]]) -> None:
         """Add all answers of a collector, those of regions answered before replaced.
 
         Args:
             collector: with all files read.
-            withdraw: whose regions lose earlier answers where the files have none.
+            withdrawn: key -> regions that lose earlier answers.
 
         Raises:
             UserError: the disk refuses; then everything is as it was.
@@ -177,13 +178,9 @@ class Labels:
             new.mkdir(parents=True, exist_ok=True)
             for key, notes in collector.notes.items():
                 image = collector.images[key]
-                self._store_image(new, image, notes, self.withdrawn(image, notes, withdraw))
+                self._store_image(new, image, notes, withdrawn.get(key, ()))
             write_json(new / ANSWERS, self.content, indent=1, sort_keys=True)
-            remove_folder(self._old)
-            if self.folder.exists():
-                self.folder.rename(self._old)
-            new.rename(self.folder)
-            remove_folder(self._old)
+            replace_folder(self.folder, new)
         except OSError as error:
             raise UserError(
                 f"{self.folder}: cannot be written ({error.strerror or error}); free space"

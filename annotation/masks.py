@@ -20,10 +20,10 @@ OTHER_PICTURES = {*IMAGE_SUFFIXES, ".gif", *PROJECTS} - {".png"}
 
 
 @dataclass
-class _Folder:
+class _Findings:
     """What the files of a folder or archive turn out to be.
 
-    Args:
+    Attributes:
         maps: keys of images that have a label map.
         photos: key -> name of the file that is the image itself.
         white: names of label maps that are white around the asked regions and in them.
@@ -41,31 +41,50 @@ def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> N
 
     They are told of where they may be the label map of an image that has none.
     """
-    folder = _Folder()
+    findings = _Findings()
     for entry in entries:
-        image = collector.find(entry.name) if entry.suffix == ".png" else None
+        image = collector.find(entry.name, entry.path) if entry.suffix == ".png" else None
         if image is None:
             continue
+        place = f"{source}: {shown(entry.name)}"
         data = entry.read()
-        if image.is_photo(data):
-            folder.photos[image.entry.key] = entry.name
-        else:
-            folder.maps.add(image.entry.key)
-            _read_map(data, entry.name, image, source, collector, folder)
-    others = [e.name for e in entries if e.suffix in OTHER_PICTURES and collector.knows(e.name)]
-    left = [name for name in others if collector.find(name).entry.key not in folder.maps]
-    remarks = _remarks(folder, left, collector.classes)
+        photo = image.is_photo(data)
+        picture = None if photo else open_map(data, image, place, collector)
+        if photo or (picture and _is_photo(picture, image, collector.classes)):
+            findings.photos[image.entry.key] = entry.name
+            continue
+        findings.maps.add(image.entry.key)
+        if picture:
+            _read_map(picture, entry.name, image, place, collector, findings)
+    left = [
+        entry.name
+        for entry in entries
+        if entry.suffix in OTHER_PICTURES
+        and (image := collector.look_up(entry.path))
+        and image.entry.key not in findings.maps
+    ]
+    remarks = _remarks(findings, left, collector.classes)
     collector.remarks += [f"{source}: {remark}" for remark in remarks]
 
 
+def _is_photo(picture: Picture, image: AskedImage, classes: ClassList) -> bool:
+    """Whether a picture is the image, which is read only where most colours are of no class."""
+    if picture.values is not None:
+        return False
+    rgb = picture.rgb()
+    unknown = codes_of_colors(rgb, {c.color: c.code for c in classes.classes}) < 0
+    return unknown.mean() > 0.5 and image.has_pixels(rgb)
+
+
 def _read_map(
-    data: bytes, name: str, image: AskedImage, source: str, collector: Collector, folder: _Folder
+    picture: Picture,
+    name: str,
+    image: AskedImage,
+    place: str,
+    collector: Collector,
+    findings: _Findings,
 ) -> None:
     """Take one label map, and note what is strange about it."""
-    place = f"{source}: {shown(name)}"
-    picture = open_map(data, image, place, collector)
-    if picture is None:
-        return
     if picture.values is not None and image.is_region_map(picture.values):
         collector.problems.append(
             f"{place}: holds the numbers of the asked regions, as the package's regions/ does, "
@@ -75,35 +94,37 @@ def _read_map(
     white = [c.code for c in collector.classes.classes if c.color == WHITE]
     with collector.canvas(image, place) as canvas:
         if paint_map(picture, canvas, collector.classes, place):
-            _note_zeros(picture.values, canvas.region_ids >= 0, collector)
+            _note_zeros(picture.values, canvas, collector)
             for guess, value in _guessed_and_painted(picture.values, canvas, collector):
-                folder.painted[guess][value] += 1
+                findings.painted[guess][value] += 1
         elif white and canvas.is_around(white[0]):
-            folder.white.append(name)
+            canvas.background = white[0]
+            findings.white.append(name)
 
 
-def _remarks(folder: _Folder, left: Sequence[str], classes: ClassList) -> Iterator[str]:
+def _remarks(findings: _Findings, left: Sequence[str], classes: ClassList) -> Iterator[str]:
     """Lines on files that perhaps do not hold what they seem to, or were not read.
 
     Args:
-        folder: what its files are.
+        findings: what its files are.
         left: names of pictures that are no PNG, of images without a label map.
         classes: that could be painted.
     """
-    if _seem_label_ids(folder.painted, classes):
+    if _seem_label_ids(findings.painted, classes):
         yield (
             "its numbers seem to be label ids of the data set, as which most regions have the "
             "class of the first guess, and not as the codes of classes.csv; if so, give them these "
             "codes, and import again"
         )
-    if folder.white:
+    if findings.white:
         name = next(c.name for c in classes.classes if c.color == WHITE)
         yield (
-            f"{shown(folder.white[0])} is white around the asked regions and in them "
-            f"({len(folder.white)} such files), which is {name!r}; if white is what was not "
-            "painted, save that as black or transparent, and import again with --withdraw"
+            f"{shown(findings.white[0])} is white around the asked regions and in them "
+            f"({len(findings.white)} such files), which is {name!r}; if white is what was not "
+            "painted, save that as black or transparent, and import again with --package and "
+            "--withdraw"
         )
-    if photos := [name for key, name in folder.photos.items() if key not in folder.maps]:
+    if photos := [name for key, name in findings.photos.items() if key not in findings.maps]:
         yield (
             f"{shown(photos[0])} is the photo itself ({len(photos)} such files), as it was "
             "exported; name the folder of the label maps"
@@ -159,10 +180,13 @@ def _seem_label_ids(painted: Mapping[int, Counter[int]], classes: ClassList) -> 
     )
 
 
-def _note_zeros(values: np.ndarray, inside: np.ndarray, collector: Collector) -> None:
-    """Remember where a label map of codes is 0; ``inside``: (H, W) bool, in asked regions."""
+def _note_zeros(values: np.ndarray, canvas: Canvas, collector: Collector) -> None:
+    """Remember where a label map of codes, (H, W) uint8, is 0."""
+    inside = canvas.region_ids >= 0
     if not inside.all():
-        collector.zeros.append((not values[~inside].any(), not values[inside].all()))
+        around, within = not values[~inside].any(), not values[inside].all()
+        collector.zeros.append((around, within))
+        canvas.background = 0 if around and within else None
 
 
 def paint_map(picture: Picture, canvas: Canvas, classes: ClassList, place: str) -> bool:

@@ -14,10 +14,10 @@ Files of one image share a name, which is safe for any tool and the same in ever
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,13 @@ from annotation.classes import NO_ANSWER, ClassList
 from dataloader.images import read_superpixels
 from dataloader.item import Item, image_key
 from dataloader.regions import region_areas
+from dataloader.walk import IMAGE_SUFFIXES
 from utils.errors import UserError
 from utils.files import read_json, write_json
 
 MANIFEST = "package.json"
 VERSION = 1
+UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}(-|__)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Package:
         dataset: its name.
         classes: that may be answered.
         images: with asked regions.
-        namesakes: keys of other images of the target that have the file name of one of these.
+        namesakes: keys of other images of the target whose file names may stand for one of these.
     """
 
     folder: Path
@@ -227,14 +229,28 @@ def describe(item: Item, ids: Sequence[int], regions: np.ndarray, root: str | Pa
     )
 
 
+def possible_stems(name: str) -> Iterator[str]:
+    """What the file name of an image without suffix may have been, before tools changed it.
+
+    Label Studio puts a prefix before names of files that are uploaded, and again in an export;
+    others put their suffix behind that of the image.
+    """
+    once = UPLOAD_PREFIX.sub("", name)
+    for tried in dict.fromkeys((name, once, UPLOAD_PREFIX.sub("", once))):
+        stem = tried.rpartition(".")[0]
+        yield from (tried, stem)
+        if PurePosixPath(stem).suffix.lower() in IMAGE_SUFFIXES:
+            yield PurePosixPath(stem).stem
+
+
 def find_namesakes(
     items: Iterable[Item], images: Sequence[PackageImage], root: str | Path
 ) -> tuple[str, ...]:
-    """Keys of items that are not among the images, but have the file name of one of them."""
+    """Keys of items that are not among the images, but whose file names may stand for one."""
     keys = {image.key for image in images}
     stems = {Path(key).stem for key in keys}
-    found = (image_key(item, root) for item in items if Path(item.image).stem in stems)
-    return tuple(key for key in found if key not in keys)
+    found = (i for i in items if not stems.isdisjoint(possible_stems(Path(i.image).name)))
+    return tuple(key for item in found if (key := image_key(item, root)) not in keys)
 
 
 def with_guess(
@@ -272,9 +288,10 @@ def load_packages(folder: Path, named: Sequence[Path] | None = None) -> list[Pac
     for package in packages:
         if package.classes != packages[0].classes:
             difference = package.classes.difference(packages[0].classes)
+            difference = f" ({difference})" if difference else ""
             raise UserError(
                 f"{package.folder}: its classes are not those of {packages[0].folder}"
-                f"{difference and f' ({difference})'}; remove the package if it is of another run, "
+                f"{difference}; remove the package if it is of another run, "
                 "or give info.json the earlier classes, and export it again"
             )
         for image in package.images:

@@ -1,5 +1,6 @@
 """Which format a file of answers has, and the reader of it."""
 
+import os
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any, NoReturn
 from annotation.answers import Collector
 from annotation.coco import read_coco
 from annotation.cvat import read_cvat_xml
-from annotation.cvat_masks import LABEL_MAP, read_mask_archives
+from annotation.cvat_masks import LABEL_MAP, is_of_mask_archive, read_mask_archives
 from annotation.label_studio import read_label_studio
 from annotation.masks import OTHER_PICTURES, read_masks
 from annotation.package import MANIFEST
@@ -50,14 +51,18 @@ def read_answers(paths: Sequence[Path], collector: Collector) -> None:
         UserError: a file is of no format, or not as it should be.
     """
 
-    def folder(path: Path) -> tuple[bool, Path]:
+    def read_together(path: Path) -> tuple[bool, Path]:
+        """What is equal for files that are read together: pictures, and of which folder."""
         is_picture = path.suffix.lower() in (".png", *OTHER_PICTURES) and path.is_file()
         return is_picture, path.parent if is_picture else path
 
-    for (_, path), group in groupby(paths, folder):
+    for (_, path), group in groupby(paths, read_together):
         files = list(group)
         if len(files) > 1:
-            pictures = [Entry(file.name, partial(_read_picture, file)) for file in files]
+            pictures = [
+                Entry(file.name, partial(_read_picture, file), os.path.abspath(file))
+                for file in files
+            ]
             _read_entries(pictures, path, collector)
         else:
             with open_entries(files[0]) as entries:
@@ -83,18 +88,38 @@ def _read_entries(entries: Sequence[Entry], path: Path, collector: Collector) ->
             f"{path}: is a labelling package, with the first guess in each of its formats; "
             "name what was labelled: a tool's export, or the folder of its masks painted over"
         )
+    left = []
     if LABEL_MAP in names:
         read_mask_archives(entries, str(path), collector)
+        left = whole + [e for e in _maps(entries, collector) if not is_of_mask_archive(e)]
     elif len(whole) > 1 and not _are_subsets(whole):
         _refuse_several(whole, path)
     elif whole:
         for entry in whole:
             source = str(path) if entry.name == path.name else f"{path}: {shown(entry.name)}"
             _read_file(entry, source, collector)
+        left = _maps(entries, collector)
     elif any(entry.suffix == ".png" for entry in entries):
         read_masks(entries, str(path), collector)
     else:
         _refuse_without_answers(entries, path)
+    left += [entry for entry in entries if entry.suffix in ARCHIVES]
+    if left:
+        collector.remarks.append(
+            f"{path}: {shown(left[0].name)} in it was not read ({len(left)} such files), as there "
+            "are answers of another kind; if it holds some, too, name it as well"
+        )
+
+
+def _maps(entries: Sequence[Entry], collector: Collector) -> list[Entry]:
+    """Pictures that may be label maps, as they have the name of an image, but are not that."""
+    return [
+        entry
+        for entry in entries
+        if entry.suffix == ".png"
+        and (image := collector.look_up(entry.path))
+        and not image.is_photo(entry.read())
+    ]
 
 
 def _are_subsets(entries: Sequence[Entry]) -> bool:

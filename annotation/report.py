@@ -1,26 +1,33 @@
 """What an import tells of each image."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
 
 from annotation.answers import AskedImage, Collector, ImageNotes, region_label
 from annotation.labels import Labels
-from annotation.package import Package, digest
+from annotation.package import digest
+from annotation.selected import labelled_regions
 from annotation.untrusted import shown
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
 
 
-def report(collector: Collector, labels: Labels, withdraw: Package | None = None) -> Iterator[str]:
+def report(
+    collector: Collector, labels: Labels, withdrawn: Mapping[str, Sequence[int]]
+) -> Iterator[str]:
     """Lines for people: what was found of each image, then of the whole.
 
     Args:
         collector: with all files read.
         labels: as they are before this import.
-        withdraw: see :meth:`Labels.store`.
+        withdrawn: see :meth:`Labels.store`.
     """
     for key in sorted(collector.notes):
         image, notes = collector.images[key], collector.notes[key]
         yield f"{image.entry.name} ({shown(key, 200)}): " + "; ".join(
-            _image_parts(image, notes, labels, withdraw)
+            _image_parts(image, notes, labels, withdrawn.get(key, ()))
         )
     absent = [
         image.entry.name
@@ -37,6 +44,12 @@ def report(collector: Collector, labels: Labels, withdraw: Package | None = None
         yield "note: all answers are just the first guess of the package; is this the right file?"
     yield from _about_zeros(collector)
     yield from (f"note: {remark}" for remark in collector.remarks)
+    for name, key in list(collector.by_name.items())[:1]:
+        yield (
+            f"note: {shown(name, 200)} is taken for {shown(key, 200)}, which is asked for, though "
+            f"the target has other images of its name ({len(collector.by_name)} such files); if "
+            "it is of another, give it the folder of that image"
+        )
     for name in list(collector.strangers)[:10]:
         yield f"{shown(name, 200)}: is in no labelling package; not taken{_meant(name, collector)}"
     if len(collector.strangers) > 10:
@@ -48,19 +61,64 @@ def report(collector: Collector, labels: Labels, withdraw: Package | None = None
 def _meant(name: str, collector: Collector) -> str:
     """A hint at the image whose name, which has a digest in it, is a part of a file's name."""
     names = (image.entry.name for image in collector.images.values())
-    found = max((n for n in names if n in name), key=len, default="")
-    return f" (if it is of {found}, give it that name)" if found else ""
+    found = next((n for n in names if n in name), "")
+    return f" (did you mean {found}? rename the file)" if found else ""
+
+
+def trained_on(
+    withdrawn: Mapping[str, Sequence[int]], collector: Collector, run: Path
+) -> Iterator[str]:
+    """Problems with answers that are to be withdrawn, but that a run has labelled regions by.
+
+    Args:
+        withdrawn: key -> regions.
+        collector: with all files read.
+        run: folder of the run.
+    """
+    labelled = labelled_regions(run) if any(withdrawn.values()) else None
+    for key, regions in withdrawn.items():
+        image = collector.images[key]
+        if labelled and (known := labelled.of(image.entry).intersection(regions)):
+            yield (
+                f"--withdraw: {region_label(image, min(known))} of {image.entry.name} "
+                f"({len(known)} such regions) is labelled in {labelled.path} already; "
+                f"answer it anew, or paint it {_name(collector, collector.classes.void)!r}"
+            )
+
+
+def overwritten(collector: Collector, labels: Labels) -> Iterator[str]:
+    """Problems with answers of a round that the background of another's label maps replaces."""
+    for key, notes in collector.notes.items():
+        image, background = collector.images[key], notes.background
+        rounds = {package.name for package, _ in image.regions.values()}
+        if background is None or len(rounds) == 1:
+            continue
+        replaced = {*labels.replaced(image, notes), *notes.changed}
+        lost = [r for r in sorted(replaced) if np.all(notes.answers[r].codes == background)]
+        if lost and (background or collector.all_zeros_around):
+            yield (
+                f"{image.entry.name}: of {', '.join(region_label(image, r) for r in lost)} another "
+                f"answer would be lost to {_name(collector, background)!r}, which is what lies "
+                f"around the asked regions, too; add --package {image.package.folder}, or "
+                "whichever round these files are of"
+            )
+
+
+def _name(collector: Collector, code: int) -> str:
+    """The class of a code."""
+    return next(c.name for c in collector.classes.classes if c.code == code)
 
 
 def _about_zeros(collector: Collector) -> Iterator[str]:
     """A note if 0 is all that label maps of codes hold where nothing was asked."""
     names = [c.name for c in collector.classes.classes if c.code == 0]
-    if not names or not collector.zeros or not all(outside for outside, _ in collector.zeros):
+    if not names or not collector.zeros or not collector.all_zeros_around:
         return
     if any(inside for _, inside in collector.zeros):
         yield (
             f"note: all pixels outside of the asked regions are 0, which is class {names[0]!r}; "
-            "if 0 is what was not painted, save that as 255 and import again with --withdraw"
+            "if 0 is what was not painted, save that as 255 and import again with --package and "
+            "--withdraw"
         )
     else:
         yield (
@@ -70,7 +128,7 @@ def _about_zeros(collector: Collector) -> Iterator[str]:
 
 
 def _image_parts(
-    image: AskedImage, notes: ImageNotes, labels: Labels, withdraw: Package | None
+    image: AskedImage, notes: ImageNotes, labels: Labels, withdrawn: Sequence[int]
 ) -> Iterator[str]:
     """The parts of one image's line."""
     known = labels.statuses(image.entry.key)
@@ -84,29 +142,31 @@ def _image_parts(
     missing = {r: a for r, a in notes.answers.items() if a.status == MISSING}
     unknown = [r for r in missing if r not in known]
     if unknown:
-        yield f"{len(unknown)} missing: " + ", ".join(
-            region_label(image, r) + _partly(missing[r].share) for r in sorted(unknown)
-        )
-    withdrawn = labels.withdrawn(image, notes, withdraw)
+        yield f"{len(unknown)} missing: " + _unanswered(image, notes, sorted(unknown))
     if kept := len(missing) - len(unknown) - len(withdrawn):
         yield f"{kept} not in these files, but answered before"
     if withdrawn:
-        yield "earlier answers withdrawn: " + ", ".join(region_label(image, r) for r in withdrawn)
+        yield "earlier answers withdrawn: " + _unanswered(image, notes, withdrawn)
     if guessed := _unchanged(image, notes):
         yield f"{guessed} of them just as the first guess"
     if notes.outside:
         yield f"{notes.outside} pixels outside of the asked regions, not taken"
     if notes.overpainted:
         yield f"{notes.overpainted} pixels with two answers, the later one taken"
-    for line in notes.changed:
+    for line in chain(*notes.changed.values()):
         yield f"{line}, the later one taken"
     replaced = labels.replaced(image, notes)
     if replaced:
         yield "replaces earlier answers of " + ", ".join(region_label(image, r) for r in replaced)
 
 
-def _partly(share: float) -> str:
-    return f" (only {share:.0%} of it labelled)" if share else ""
+def _unanswered(image: AskedImage, notes: ImageNotes, regions: Sequence[int]) -> str:
+    """Regions without an answer, with how much of them is labelled."""
+    shares = {region: notes.answers[region].share for region in regions}
+    return ", ".join(
+        region_label(image, region) + (f" (only {share:.0%} of it labelled)" if share else "")
+        for region, share in shares.items()
+    )
 
 
 def _answered(notes: ImageNotes) -> int:

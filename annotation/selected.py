@@ -1,11 +1,13 @@
 """The regions that a round of a run selected, from the run's files."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataloader.active_set import ActiveSet, is_region_id
+from annotation.package import PackageImage
+from dataloader.active_set import ActiveSet, is_region_id, read_datalist
 from dataloader.item import Item
 from dataloader.relocation import Locator, Moves
 from utils.errors import UserError, shown
@@ -21,15 +23,17 @@ def latest_round(folder: Path) -> int:
     """
     if not folder.is_dir():
         raise UserError(f"-p {folder}: no such folder; name the -p of train_ADA.py")
-    rounds = [
-        int(found[1])
-        for path in folder.glob("*_selection_*.pkl")
-        if (found := re.fullmatch(r".+_selection_(\d{2,})\.pkl", path.name))
-        and datalist_path(folder, int(found[1])).is_file()
-    ]
+    lists = _rounds(folder, "datalist")
+    rounds = [number for number in _rounds(folder, ".+_selection") if number in lists]
     if not rounds:
         raise UserError(f"-p {folder}: no round has selected regions in it; run train_ADA.py first")
     return max(rounds)
+
+
+def _rounds(folder: Path, name: str) -> list[int]:
+    """Numbers of the rounds of which a run has a file, by a regular expression for its name."""
+    found = (re.fullmatch(rf"{name}_(\d{{2,}})\.pkl", path.name) for path in folder.iterdir())
+    return [int(match[1]) for match in found if match]
 
 
 def datalist_path(folder: Path, number: int) -> Path:
@@ -65,7 +69,7 @@ def selected_regions(
     active_set = ActiveSet.load(path, root, root, moves)
     locate = Locator(root, moves, path)
     asked: dict[str, list[int]] = {}
-    known = stored_images(load_pickle(path))
+    known = stored_images(read_datalist(path))
     answered_by_people = were_answered(folder, number)
     for file in files:
         for entry in read_entries(file):
@@ -81,6 +85,39 @@ def selected_regions(
                 )
             asked.setdefault(located, []).append(entry[2])
     return active_set.target, asked
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The regions that a datalist has as labelled.
+
+    Args:
+        path: of the datalist.
+        images: superpixel path -> image path.
+        regions: superpixel path -> labelled region ids.
+    """
+
+    path: Path
+    images: Mapping[str, str]
+    regions: Mapping[str, Sequence[int]]
+
+    def of(self, image: PackageImage) -> set[int]:
+        """Labelled regions of an image, which may have been moved since it was exported."""
+        end = "/" + image.key.replace("../", "").lstrip("/")
+        found = [path for path in (image.superpixel,) if path in self.images] or [
+            path for path, name in self.images.items() if f"/{name}".endswith(end)
+        ]
+        return {region for path in found for region in self.regions.get(path, ())}
+
+
+def labelled_regions(folder: Path) -> Labelled | None:
+    """What the latest datalist of a run has as labelled; None if the run wrote none yet."""
+    numbers = _rounds(folder, "datalist")
+    if not numbers:
+        return None
+    path = datalist_path(folder, max(numbers))
+    data = read_datalist(path)
+    return Labelled(path, stored_images(data), data["trg_label_suppix"])
 
 
 def were_answered(folder: Path, number: int) -> bool:

@@ -6,6 +6,7 @@ Archives are never unpacked to disk, and nothing in a file decides how much memo
 import io
 import json
 import math
+import os
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
@@ -26,10 +27,17 @@ MAX_ENTRIES = 100_000
 
 
 class Entry(NamedTuple):
-    """A file of a folder or archive: its path there with "/", and how its bytes are read."""
+    """A file of a folder or archive.
+
+    Attributes:
+        name: its path there, with "/".
+        read: returns its bytes.
+        path: the absolute one, as if an archive were unpacked where it lies.
+    """
 
     name: str
     read: Callable[[], bytes]
+    path: str
 
     @property
     def suffix(self) -> str:
@@ -55,7 +63,7 @@ def open_entries(path: Path) -> Iterator[list[Entry]]:
             with zipfile.ZipFile(path) as archive:
                 yield _of_archive(path, archive)
         else:
-            yield [Entry(path.name, lambda: _read(path))]
+            yield [Entry(path.name, lambda: _read(path), os.path.abspath(path))]
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise UserError(f"{path}: is no ZIP archive that can be read ({error})") from error
     except OSError as error:
@@ -65,7 +73,10 @@ def open_entries(path: Path) -> Iterator[list[Entry]]:
 def _of_folder(path: Path) -> list[Entry]:
     files = (file for file in sorted(path.rglob("*")) if file.is_file())
     entries = [
-        Entry(file.relative_to(path).as_posix(), lambda file=file: _read(file)) for file in files
+        Entry(
+            file.relative_to(path).as_posix(), lambda file=file: _read(file), os.path.abspath(file)
+        )
+        for file in files
     ]
     return [entry for entry in entries if not _is_hidden(entry.name)]
 
@@ -77,17 +88,18 @@ def _read(path: Path) -> bytes:
 
 
 def _of_archive(path: Path, archive: zipfile.ZipFile) -> list[Entry]:
-    members = [m for m in archive.infolist() if not m.is_dir()]
-    names = [member.filename for member in members]
+    members = [m for m in archive.infolist() if not m.filename.endswith("/")]
+    names = [member.filename.replace("\\", "/") for member in members]
     if len(members) > MAX_ENTRIES or sum(m.file_size for m in members) > MAX_TOTAL:
         raise UserError(f"{path}: unpacks to too much; export fewer images at a time")
     for member in members:
         _check_member(path, member)
     if len(set(names)) < len(names):
         raise UserError(f"{path}: holds two files of one name; export it again")
+    folder = os.path.abspath(path.parent)
     entries = [
-        Entry(m.filename.replace("\\", "/"), lambda m=m: _read_member(path, archive, m))
-        for m in sorted(members, key=lambda m: m.filename)
+        Entry(name, lambda m=m: _read_member(path, archive, m), f"{folder}/{name}")
+        for name, m in sorted(zip(names, members, strict=True), key=lambda pair: pair[0])
     ]
     return [entry for entry in entries if not _is_hidden(entry.name)]
 
@@ -95,7 +107,7 @@ def _of_archive(path: Path, archive: zipfile.ZipFile) -> list[Entry]:
 def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
     name = member.filename
     parts = name.replace("\\", "/").split("/")
-    if name[0] in "/\\" or ".." in parts or (len(name) > 1 and name[1] == ":"):
+    if not parts[0] or ".." in parts or (len(name) > 1 and name[1] == ":"):
         problem = "would lie outside of the folder that it is unpacked to"
     elif stat.S_ISLNK(member.external_attr >> 16):
         problem = "is a link"
@@ -186,7 +198,7 @@ class Picture:
     Attributes:
         mode: in Pillow's words.
         values: (H, W) grey values or palette numbers as the file holds them, 255 where grey is
-            fully transparent; None of colours.
+            transparent; None of colours.
     """
 
     def __init__(self, image: Image.Image):
@@ -195,8 +207,9 @@ class Picture:
         values = stored_values(image) if image.mode in ("L", "P") else None
         image.load()
         if image.mode == "LA":
-            grey, alpha = np.moveaxis(np.asarray(image), 2, 0)
-            self.mode, values = "L", np.where(alpha, grey, np.uint8(255))
+            self.mode, values = "L", np.asarray(image)[..., 0]
+        if values is not None and image.has_transparency_data:
+            values = np.where(_painted(self._rgba()), values, np.uint8(255))
         self.values = None if values is None else upright(values, image)
 
     @property
@@ -206,10 +219,21 @@ class Picture:
         return self._image.size if turned else self._image.size[::-1]
 
     def rgb(self) -> np.ndarray:
-        """(H, W, 3) uint8 colours; black where the picture is fully transparent."""
-        rgba = np.array(self._image.convert("RGBA"))
-        rgba[rgba[..., 3] == 0] = 0
+        """(H, W, 3) uint8 colours; black where the picture is transparent."""
+        rgba = self._rgba()
+        rgba[~_painted(rgba)] = 0
         return upright(rgba[..., :3], self._image)
+
+    def _rgba(self) -> np.ndarray:
+        return np.array(self._image.convert("RGBA"))
+
+
+def _painted(rgba: np.ndarray) -> np.ndarray:
+    """(H, W) bool: pixels that are more than half as opaque as the most opaque one.
+
+    Borders of brush strokes may be smoothed, and whole layers be translucent.
+    """
+    return rgba[..., 3] > rgba[..., 3].max() // 2
 
 
 def read_png(data: bytes, size: tuple[int, int], source: str) -> Picture | tuple[int, int]:

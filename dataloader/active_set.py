@@ -174,8 +174,7 @@ class ActiveSet:
             UserError: it is not a datalist, it lists no images or an image twice, or its pool and
                 labelled set overlap.
         """
-        data = load_pickle(path)
-        _check(path, data)
+        data = read_datalist(path)
         source, in_labelled, in_pool = (list(data[key]) for key in LIST_KEYS)
         for domain, listed in (("source", source), ("target", in_pool + in_labelled)):
             if not listed:
@@ -238,8 +237,13 @@ def _warn_of_lost_regions(
         )
 
 
-def _check(path: str | Path, data: Any) -> None:
-    """Raise a :class:`UserError` unless the five published keys hold paths and region ids."""
+def read_datalist(path: str | Path) -> dict[str, Any]:
+    """What a datalist pickle holds, with its own paths.
+
+    Raises:
+        UserError: it is none, or its five published keys do not hold paths and region ids.
+    """
+    data = load_pickle(path)
     keys = LIST_KEYS + REGION_KEYS
     if not isinstance(data, dict) or not all(key in data for key in keys):
         raise UserError(f"{path}: not a datalist; it must hold {', '.join(keys)}")
@@ -263,3 +267,4 @@ def _check(path: str | Path, data: Any) -> None:
                     f"{path}: {key}: {shown(repr(wrong[0])[:40])} of {shown(name)} is no region "
                     "id; these are whole numbers (int) from 0 to 255"
                 )
+    return data

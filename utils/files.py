@@ -90,6 +90,26 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
+def replace_folder(folder: Path, new: Path) -> None:
+    """Put a new folder in the place of another, which may be absent; see :func:`recover_folder`."""
+    old = _old(folder)
+    remove_folder(old)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    remove_folder(old)
+
+
+def recover_folder(folder: Path) -> None:
+    """Put back a folder that :func:`replace_folder` was killed at; whoever writes it may do so."""
+    if not folder.exists() and _old(folder).exists():
+        _old(folder).rename(folder)
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
 @contextmanager
 def locked_file(path: str | Path, seconds: float = 60) -> Iterator[bool]:
     """Hold the lock of a file within the block; another process that does is waited for.

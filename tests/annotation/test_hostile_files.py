@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from annotation import untrusted
-from tests.annotation.drawn import chunk, one_coco
+from tests.annotation.drawn import chunk, one_coco, one_cvat
 from utils.errors import UserError
 
 SIZE = (24, 32)
@@ -133,6 +133,12 @@ def test_archives_with_paths_that_lead_out(refuse, tmp_path, name):
     refuse(archive(tmp_path / "answers.zip", (name, png())), "outside of the folder")
 
 
+def test_archives_with_an_empty_name(refuse, tmp_path):
+    path = archive(tmp_path / "answers.zip", ("x.png", png()))
+    path.write_bytes(path.read_bytes().replace(b"x.png", b"\0.png"))
+    refuse(path, "outside of the folder")
+
+
 def test_archives_with_links(refuse, tmp_path):
     refuse(archive(tmp_path / "answers.zip", (link("a.png"), b"/etc/passwd")), "is a link")
 
@@ -148,10 +154,25 @@ def test_archives_that_unpack_to_too_much(refuse, tmp_path, monkeypatch):
     refuse(bomb)
 
 
+def test_masks_of_cvat_without_a_list_of_colours_of_their_own(package, refuse, tmp_path):
+    name = f"SegmentationClass/{package.images[0].name}.png"
+    members = (("1/labelmap.txt", b"road:128,64,128::"), (f"1/{name}", png()), (f"2/{name}", png()))
+    refuse(archive(tmp_path / "a.zip", *members), f"2/{name} has no labelmap.txt in the folders")
+
+
+def test_images_of_no_package_need_no_size_in_cvat(shared, package, tmp_path, capsys):
+    drawn = one_cvat(package, "").replace("<annotations>", '<annotations><image name="x.png"/>')
+    (tmp_path / "a.xml").write_text(drawn)
+    shared.take(tmp_path / "a.xml")
+    assert "x.png: is in no labelling package" in capsys.readouterr().out
+
+
 def test_archives_of_too_many_or_equal_names(refuse, tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="Duplicate name"):
         twice = archive(tmp_path / "twice.zip", ("a.png", png()), ("a.png", png()))
     refuse(twice, "two files of one name")
+    slashes = archive(tmp_path / "slashes.zip", ("a/x.png", png()), ("a\\x.png", png()))
+    refuse(slashes, "two files of one name")
     monkeypatch.setattr(untrusted, "MAX_ENTRIES", 3)
     refuse(archive(tmp_path / "many.zip", *((f"{n}.png", png()) for n in range(4))), "too much")
 
@@ -325,7 +346,7 @@ def test_a_changed_name_is_told_with_the_one_that_is_meant(
     (tmp_path / "answers").mkdir()
     (tmp_path / "answers" / f"{name} copy.png").write_bytes(png())
     refuse(tmp_path / "answers", "no answers for any image")
-    told = f"{name} copy.png: is in no labelling package; not taken (if it is of {name}, give"
+    told = f"{name} copy.png: is in no labelling package; not taken (did you mean {name}?"
     assert told in capsys.readouterr().out
 
 

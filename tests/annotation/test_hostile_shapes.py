@@ -139,6 +139,8 @@ def test_images_of_another_size_are_told(package, refuse, tmp_path):
     refuse(tmp_path / "b.xml", "64 x 48", "32 x 24")
     (tmp_path / "c.json").write_text(one_task(package, {"rle": GOOD}, original_width=64))
     refuse(tmp_path / "c.json", "64 x 24", "32 x 24")
+    (tmp_path / "d.json").write_text(one_coco(package, [[0, 0, 9, 0, 9, 9]], height=None))
+    refuse(tmp_path / "d.json", "height is None")
 
 
 def test_any_change_of_a_good_file_is_read_or_refused(shared, package, tmp_path):

@@ -14,7 +14,8 @@ from PIL import Image
 
 from annotation.coco import turned
 from annotation.package import Package
-from tests.annotation.conftest import BLOCK, HEIGHT, WIDTH, Run
+from dataloader.active_set import ActiveSet
+from tests.annotation.conftest import BLOCK, CHOSEN, HEIGHT, WIDTH, Run
 from tests.annotation.drawn import (
     TOOLS,
     Drawn,
@@ -27,6 +28,7 @@ from tests.annotation.drawn import (
     one_task,
 )
 from utils.errors import UserError
+from utils.safe_pickle import load_pickle, save_pickle
 
 
 def answers(run: Run, package: Package, whole: bool = False) -> Drawn:
@@ -196,8 +198,22 @@ def test_partial_answers_leave_regions_missing_and_later_imports_add_to_them(run
     assert run.files() == before
 
 
-def test_answers_are_withdrawn_from_the_last_round_on_request(run, tmp_path, capsys):
+def ask(run: Run, number: int) -> None:
+    """Let the datalist of a round ask for its regions, as with --oracle people."""
+    path = run.folder / f"datalist_{number:02d}.pkl"
+    active_set = ActiveSet.load(path, run.root, run.root)
+    regions = [(run.items[n].superpixel, r) for n, ids in CHOSEN[number].items() for r in ids]
+    for superpixel, region in regions:
+        active_set.labelled[superpixel].remove(region)
+        active_set.pool[superpixel].append(region)
+    active_set.labelled = {path: ids for path, ids in active_set.labelled.items() if ids}
+    active_set.ask(regions)
+    active_set.save(path)
+
+
+def test_answers_of_a_package_are_withdrawn_on_request(run, tmp_path, capsys):
     """As after maps in which what nobody painted was white, the colour of void."""
+    ask(run, 1)
     first, last = run.export("--round", "0"), run.export()
     run.take(masks(first, answers(run, first), tmp_path / "first", "grey"))
     before = run.files()
@@ -207,11 +223,60 @@ def test_answers_are_withdrawn_from_the_last_round_on_request(run, tmp_path, cap
     run.take(tmp_path / "white", "--package", last.folder)
     run.take(tmp_path / "mended")
     assert "4 answered, 3 void, 0 skipped, 0 missing" in capsys.readouterr().out
-    run.take(tmp_path / "mended", "--withdraw")
+    run.take(tmp_path / "mended", tmp_path / "first", "--withdraw", "--package", last.folder)
     told = capsys.readouterr().out
-    assert "2 not in these files, but answered before; earlier answers withdrawn: round_01" in told
-    assert "4 answered, 0 void, 0 skipped, 3 missing" in told
+    assert "0 answered; earlier answers withdrawn: round_01 region 1; 128 pixels outside" in told
+    assert "of 3 regions asked for: 0 answered, 0 void, 0 skipped, 3 missing" in told
     assert run.files() == before
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_answers_that_a_run_has_labelled_regions_by_are_not_withdrawn(run, tmp_path, capsys, moved):
+    first, last = run.export("--round", "0"), run.export()
+    path = tmp_path / "empty.json"
+    empty = {image.name: np.full((HEIGHT, WIDTH), 255, np.uint8) for image in first.images}
+    coco(first, empty, path, "runs")
+    for packages in ([], [first, last]):
+        flags = [text for package in packages for text in ("--package", package.folder)]
+        with pytest.raises(UserError, match="--withdraw: drops answers of one package"):
+            run.take(path, "--withdraw", *flags)
+    run.take(masks(first, answers(run, first), tmp_path / "first", "grey"))
+    before = run.files()
+    ask(run, 1)
+    if moved:
+        text = (first.folder / "package.json").read_text().replace(str(run.root), "/elsewhere")
+        (first.folder / "package.json").write_text(text)
+    with pytest.raises(UserError, match=r"round_00 region 1 .* is labelled in .*datalist_01\.pkl"):
+        run.take(path, "--withdraw", "--package", first.folder)
+    assert run.files() == before
+    for datalist in run.folder.glob("datalist_*.pkl"):  # people label, and train elsewhere
+        datalist.unlink()
+    run.take(path, "--withdraw", "--package", first.folder)
+    assert "0 answered, 0 void, 0 skipped, 4 missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["grey", "color"])
+@pytest.mark.parametrize(("right", "files"), [(0, [1]), (1, [0]), (0, [0, 1])])
+def test_answers_of_another_round_are_not_lost_to_the_background_of_label_maps(
+    run, tmp_path, kind, right, files
+):
+    """An image may be in two rounds, and a map of one of them says nothing of the other."""
+    packages = [run.export("--round", "0"), run.export()]
+    for package in packages:
+        drawn = {n: np.where(c == 0, 2, c).astype("u1") for n, c in answers(run, package).items()}
+        masks(package, drawn, tmp_path / f"right {package.name}", "grey")
+        for file in masks(package, drawn, tmp_path / package.name, kind).iterdir():
+            values = np.array(Image.open(file))
+            nothing = values == 255 if kind == "grey" else (values == 0).all(2)
+            values[nothing] = ~values[nothing]  # 0, or white
+            Image.fromarray(values).save(file)
+    run.take(tmp_path / f"right {packages[right].name}")
+    before = run.label(1)
+    with pytest.raises(UserError, match=r"another answer would be lost to .* add --package"):
+        run.take(*(tmp_path / packages[n].name for n in files))
+    run.take(tmp_path / packages[1 - right].name, "--package", packages[1 - right].folder)
+    asked = np.isin(run.superpixels, CHOSEN[right][1])
+    assert np.array_equal(run.label(1)[asked], before[asked])
 
 
 def test_rounds_add_up_and_one_file_may_answer_both(run, tmp_path):
@@ -273,13 +338,17 @@ def test_cvat_shapes_lie_in_the_order_of_z_order(run, tmp_path):
     assert (run.label(0)[run.superpixels == 1] == 26).all()
 
 
-@pytest.mark.parametrize(("source", "expected"), [("auto", 26), ("file", 26), ("manual", 7)])
+@pytest.mark.parametrize(
+    ("source", "layer", "expected"),
+    [("auto", 0, 26), ("file", 0, 26), ("manual", 0, 7), ("auto", 1, 7)],
+)
 def test_cvat_shapes_of_people_lie_over_the_first_guess_of_their_layer(
-    run, tmp_path, source, expected
+    run, tmp_path, source, layer, expected
 ):
     package = run.export("--round", "0")
-    box = 'xtl="8" ytl="0" xbr="16" ybr="8" z_order="0"'
-    drawn = f'<box label="car" source="manual" {box}/><box label="road" source="{source}" {box}/>'
+    box = 'xtl="8" ytl="0" xbr="16" ybr="8"'
+    drawn = f'<box label="car" source="manual" z_order="0" {box}/>'
+    drawn += f'<box label="road" source="{source}" z_order="{layer}" {box}/>'
     (tmp_path / "a.xml").write_text(one_cvat(package, drawn))
     run.take(tmp_path / "a.xml")
     assert (run.label(0)[run.superpixels == 1] == expected).all()
@@ -503,27 +572,41 @@ OWN_NAMES = [  # round 1 asks for regions of night/a b.jpg, and not for those of
     ("night/a b.png", True),
     ("a b.png", True),
     ("masks/a b.png", True),
+    ("0123ABCD-a b.png", True),
+    ("20230115-a b.png", False),  # an image of the target, too
     ("img/day/a b.png", False),
     ("somewhere/day/a b.png", False),
 ]
 
 
+@pytest.mark.parametrize("named", ["root", "folder", "file", "archive"])
 @pytest.mark.parametrize(("name", "taken"), OWN_NAMES)
-def test_own_names_of_images_in_folders(run, tmp_path, capsys, name, taken):
+def test_own_names_of_images_in_folders(run, tmp_path, capsys, name, taken, named):
+    datalist = load_pickle(run.folder / "datalist_01.pkl")
+    datalist["trg_pool_im_idx"].append([f"{run.root}/img/20230115-a b.png", "-", "another.png"])
+    save_pickle(run.folder / "datalist_01.pkl", datalist)
     run.export()
     path = tmp_path / "own" / name
     path.parent.mkdir(parents=True)
     Image.fromarray(np.full((HEIGHT, WIDTH), 11, np.uint8)).save(path)
+    given = {"root": tmp_path / "own", "folder": path.parent, "file": path}
+    if named == "archive":
+        given[named] = path.with_suffix(".zip")
+        with zipfile.ZipFile(given[named], "w") as archive:
+            archive.write(path, path.name)
     if not taken:
         with pytest.raises(UserError, match="no answers"):
-            run.take(tmp_path / "own")
-        assert f"{name}: is in no labelling package" in capsys.readouterr().out
+            run.take(given[named])
+        assert f"{path.name}: is in no labelling package" in capsys.readouterr().out
         return
-    run.take(tmp_path / "own")
+    run.take(given[named])
+    told = "is taken for img/night/a b.jpg, which is asked for, though the target has other images"
+    assert (told in capsys.readouterr().out) == ("night" not in name)
     assert (run.label(2)[np.isin(run.superpixels, [2, 3])] == 24).all()
 
 
-def test_own_names_of_two_asked_images_are_told_apart_by_their_folders(run, tmp_path):
+@pytest.mark.parametrize("whole", [True, False])
+def test_own_names_of_two_asked_images_are_told_apart_by_their_folders(run, tmp_path, whole):
     run.export("--round", "0")
     run.export()
     for name, code in (("labels/day/a b.png", 11), ("labels/night/a b.png", 13)):
@@ -532,7 +615,7 @@ def test_own_names_of_two_asked_images_are_told_apart_by_their_folders(run, tmp_
         Image.fromarray(np.full((HEIGHT, WIDTH), code, np.uint8)).save(path)
     name = unicodedata.normalize("NFD", "ä,<&>.png")  # as in archives of macOS
     Image.fromarray(np.full((HEIGHT, WIDTH), 0, np.uint8)).save(tmp_path / "own" / name)
-    run.take(tmp_path / "own")
+    run.take(*([tmp_path / "own"] if whole else sorted((tmp_path / "own").rglob("*.png"))))
     assert (run.label(0)[run.superpixels == 1] == 24).all()
     assert (run.label(1)[run.superpixels == 5] == 7).all()
     assert (run.label(2)[run.superpixels == 2] == 26).all()
@@ -675,48 +758,98 @@ def test_names_and_addresses_of_images_in_label_studio(run, tmp_path, data):
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparent_pixels_are_not_labelled(run, tmp_path, mode):
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "L", "P"])
+@pytest.mark.parametrize("alphas", [(0, 255), (1, 255), (60, 128)])
+def test_transparent_pixels_are_not_labelled(run, tmp_path, mode, alphas):
+    """Neither those at smoothed borders, also where a whole layer is translucent."""
     package = run.export("--round", "0")
-    rgba = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
-    rgba[...] = (128, 64, 128, 255)
-    rgba[:, :10] = (9, 9, 9, 0)
-    if mode == "LA":
-        rgba = rgba[..., 2:] * np.uint8([0, 1])
+    right = np.tile(np.arange(WIDTH) >= 10, (HEIGHT, 1))
+    alpha = np.where(right, alphas[1], alphas[0]).astype(np.uint8)
+    picture, options = Image.fromarray(np.where(right, 0, 2).astype(np.uint8)), {}
+    if mode == "L":
+        options = {"transparency": 2}
+    elif mode == "P":
+        picture = picture.convert("P")
+        picture.putpalette([128, 64, 128, 0, 0, 0, 70, 70, 70])
+        options = {"transparency": bytes([alphas[1], 255, alphas[0]])}
+    else:
+        picture = picture if mode == "LA" else Image.new("RGB", (WIDTH, HEIGHT), (128, 64, 128))
+        picture.putalpha(Image.fromarray(alpha))
     (tmp_path / "a").mkdir()
-    Image.fromarray(rgba).save(tmp_path / "a" / f"{package.images[0].name}.png")
+    picture.save(tmp_path / "a" / f"{package.images[0].name}.png", **options)
     run.take(tmp_path / "a")
     assert (run.label(0)[:8, 8:10] == 255).all() and (run.label(0)[:8, 10:16] == 7).all()
 
 
-@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize(
+    ("around", "inside", "told"), [(1, True, True), (1, False, False), (0.5, True, False)]
+)
 def test_white_around_the_asked_regions_is_told_of_where_it_is_in_them(
-    run, tmp_path, capsys, inside
+    run, tmp_path, capsys, around, inside, told
 ):
     """A layer that is saved without transparency lies on white, the colour of void."""
     package = run.export("--round", "0")
     path = masks(package, answers(run, package), tmp_path / "a", "color")
     for file in path.iterdir():
         values = np.array(Image.open(file))
-        values[(values == 0).all(2)] = 255
+        part = np.arange(WIDTH) < around * WIDTH
+        values[(values == 0).all(2) & part] = 255
         if inside:
-            values[:6] = 255
+            values[:6, part] = 255
         Image.fromarray(values).save(file)
     run.take(path)
-    told = "is white around the asked regions and in them (2 such files), which is 'void'"
-    assert (told in capsys.readouterr().out) == inside
+    line = "is white around the asked regions and in them (2 such files), which is 'void'"
+    assert (line in capsys.readouterr().out) == told
 
 
 def test_photos_beside_label_maps_are_left_alone(run, tmp_path, capsys):
-    package = run.export("--round", "0")
+    earlier, package = run.export("--round", "0"), run.export()
+    shutil.rmtree(earlier.folder / "images")
     path = tmp_path / "export" / "images"
     shutil.copytree(package.folder / "images", path)
+    (jpg,) = path.glob("*.jpg")
+    with Image.open(jpg) as photo:  # another tool writes it as PNG
+        photo.convert("RGBA").save(jpg.with_suffix(".png"))
+    jpg.unlink()
     masks(package, answers(run, package), tmp_path / "export" / "masks", "color")
     with pytest.raises(UserError, match="no answers"):
         run.take(path)
     assert "is the photo itself (2 such files)" in capsys.readouterr().out
     run.take(path.parent)
     assert "note: " not in capsys.readouterr().out
+    assert np.array_equal(run.label(1), run.expected(1, [5]))
+
+
+BESIDE = {
+    "a.xml": "cvat segmentation mask",
+    "painted/NAME.png": "cvat polygons",
+    "images/NAME.png": "coco runs",
+    "job 2.zip": "coco runs",
+    "b.zip": "grey masks",
+}
+
+
+@pytest.mark.parametrize(("name", "tool"), BESIDE.items())
+def test_answers_beside_those_of_another_kind_are_told_of(run, tmp_path, capsys, name, tool):
+    package = run.export("--round", "0")
+    folder = tmp_path / "all"
+    folder.mkdir()
+    path = TOOLS[tool](package, answers(run, package), folder)
+    if path.suffix == ".zip":
+        shutil.unpack_archive(path, folder)
+        path.unlink()
+    photo = package.folder / "images" / package.images[0].file
+    name = name.replace("NAME", package.images[0].name)
+    (folder / name).parent.mkdir(exist_ok=True)
+    if "images" in name:
+        shutil.copy(photo, folder / name)
+    elif name.endswith(".png"):
+        Image.new("L", (WIDTH, HEIGHT)).save(folder / name)
+    else:
+        (folder / name).touch()
+    run.take(folder)
+    told = capsys.readouterr().out
+    assert (f"all: {name} in it was not read (1 such files)" in told) == ("images" not in name)
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 

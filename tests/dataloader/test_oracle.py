@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from active_selection.people import read_copy
+from active_selection.people import copy_answers, read_copy
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
 from dataloader.item import Item
@@ -72,10 +72,18 @@ def test_answers_of_people_are_label_maps_and_a_status_a_region(domain, tmp_path
     labels = oracle.labels(blind.items[0], [2])
     assert labels.tolist() == np.where(SUPERPIXELS == 2, 0, 255).tolist()
     run = SimpleNamespace(taken=folder, answers=tmp_path / "labels")
-    same = read_copy(run, blind, BesideMadeUpRank(lambda ours: ours))
+    none = SimpleNamespace(labelled_regions=set())
+    same = read_copy(run, blind, none, BesideMadeUpRank(lambda ours: ours))
     assert same.state == oracle.state
     with pytest.raises(UserError, match="labels: rank 1 has other answers there than rank 0"):
-        read_copy(run, blind, BesideMadeUpRank(lambda ours: ({}, ours[1])))
+        read_copy(run, blind, none, BesideMadeUpRank(lambda ours: ({}, ours[1])))
+    none.labelled_regions.add((item.superpixel, 3))
+    with pytest.raises(UserError, match="has no answers for 1 of 1 labelled regions"):
+        read_copy(run, blind, none, BesideMadeUpRank(lambda ours: ours))
+    run.annotation, run.taken = tmp_path, tmp_path / "taken"
+    folder.rename(tmp_path / ".labels.old")  # an import was killed at its end
+    copy_answers(run, blind)
+    assert Annotations(blind, run.taken).answers(item.superpixel) == oracle.answers(item.superpixel)
     for damaged in ('{"images": 3}', '{"images": {"image.png": {}}}', "{"):
         (folder / "answers.json").write_text(damaged)
         with pytest.raises(UserError, match=r"answers\.json"):

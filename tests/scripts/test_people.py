@@ -58,6 +58,16 @@ def assert_corrections_wait(script, command: str, exp: Path) -> None:
     assert "they count from the next round on" in script(f"{command} --resume")
 
 
+def assert_labelled_answers_stay(script, exp: Path, folder: Path) -> None:
+    """What a run has labelled regions by cannot be withdrawn, so that it can be resumed."""
+    folder.mkdir()
+    for path in (exp / "annotation" / "round_00" / "masks").glob("*.png"):
+        Image.new("L", Image.open(path).size, 255).save(folder / path.name)
+    command = f"annotation/import.py -p {exp} {folder} --withdraw"
+    line = script(f"{command} --package {exp}/annotation/round_00", fails=True)
+    assert "is labelled in" in line and "datalist_01.pkl already; answer it anew" in line
+
+
 def test_people_who_know_the_truth_end_where_its_files_end(
     script, experiment, toy_city, blind_city, tmp_path
 ):
@@ -82,6 +92,7 @@ def test_people_who_know_the_truth_end_where_its_files_end(
     trained = [(folder / "checkpoint01.tar").read_bytes() for folder in (people, meanwhile)]
     assert trained[0] == trained[1]
     script(f"annotation/import.py -p {people} {tmp_path / 'drawn'}")
+    assert_labelled_answers_stay(script, people, tmp_path / "empty")
     assert "done: rounds 0 to 2" in script(f"{command} --resume")
 
     files = tmp_path / "files"
