@@ -148,12 +148,16 @@ def test_labels_and_predictions_of_other_images_are_told_of(streets, caplog, cou
     assert "01l.png: fits the prediction of another image, " in said
 
 
+def ignore_around_objects(items: list[Item], width: int) -> None:
+    for item in items:
+        label = read_superpixels(item.label)
+        near = cv2.morphologyEx(label, cv2.MORPH_GRADIENT, np.ones((width, width), np.uint8)) > 0
+        Image.fromarray(np.where(near, 255, label).astype(np.uint8)).save(item.label)
+
+
 def test_labels_with_rings_around_objects_pass_quietly(streets, caplog):
     """As those of PASCAL VOC: each border of the label lies beside the edge of the image."""
-    for item in streets:
-        label = read_superpixels(item.label)
-        rings = cv2.morphologyEx(label, cv2.MORPH_GRADIENT, np.ones((7, 7), np.uint8)) > 0
-        Image.fromarray(np.where(rings, 255, label).astype(np.uint8)).save(item.label)
+    ignore_around_objects(streets, 7)
     warn_if_labels_exchanged(streets, CITYSCAPES)
     assert not caplog.records
     shifted = [i._replace(label=streets[n - 1].label) for n, i in enumerate(streets)]
@@ -204,9 +208,6 @@ def test_a_standing_camera_by_day_and_night_passes_quietly(streets, caplog):
 
 def test_labels_of_the_middle_of_objects_pass_quietly(streets, caplog):
     """Coarse ones: their borders to what is ignored lie inside of objects."""
-    for item in streets:
-        label = read_superpixels(item.label)
-        wide = cv2.morphologyEx(label, cv2.MORPH_GRADIENT, np.ones((17, 17), np.uint8)) > 0
-        Image.fromarray(np.where(wide, 255, label).astype(np.uint8)).save(item.label)
+    ignore_around_objects(streets, 17)
     warn_if_labels_exchanged(streets, CITYSCAPES)
     assert not caplog.records
