@@ -186,7 +186,7 @@ def _note_zeros(values: np.ndarray, canvas: Canvas, collector: Collector) -> Non
     if not inside.all():
         around, within = not values[~inside].any(), not values[inside].all()
         collector.zeros.append((around, within))
-        canvas.background = 0 if around and within else None
+        canvas.background = 0 if canvas.is_around(0) else None
 
 
 def paint_map(picture: Picture, canvas: Canvas, classes: ClassList, place: str) -> bool:

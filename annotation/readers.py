@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from annotation.answers import Collector
+from annotation.answers import AskedImage, Collector
 from annotation.coco import read_coco
 from annotation.cvat import read_cvat_xml
 from annotation.cvat_masks import LABEL_MAP, is_of_mask_archive, read_mask_archives
@@ -118,8 +118,16 @@ def _maps(entries: Sequence[Entry], collector: Collector) -> list[Entry]:
         for entry in entries
         if entry.suffix == ".png"
         and (image := collector.look_up(entry.path))
-        and not image.is_photo(entry.read())
+        and not _is_photo(entry, image)
     ]
+
+
+def _is_photo(entry: Entry, image: AskedImage) -> bool:
+    """Whether a file is the image itself; one that cannot be read is not."""
+    try:
+        return image.is_photo(entry.read())
+    except UserError:
+        return False
 
 
 def _are_subsets(entries: Sequence[Entry]) -> bool:

@@ -94,8 +94,9 @@ def overwritten(collector: Collector, labels: Labels) -> Iterator[str]:
         if background is None or len(rounds) == 1:
             continue
         replaced = {*labels.replaced(image, notes), *notes.changed}
-        lost = [r for r in sorted(replaced) if np.all(notes.answers[r].codes == background)]
-        if lost and (background or collector.all_zeros_around):
+        codes = {region: notes.answers[region].codes for region in sorted(replaced)}
+        lost = [region for region, each in codes.items() if np.mean(each == background) > 0.5]
+        if lost:
             yield (
                 f"{image.entry.name}: of {', '.join(region_label(image, r) for r in lost)} another "
                 f"answer would be lost to {_name(collector, background)!r}, which is what lies "

@@ -111,9 +111,9 @@ class Labelled:
 
 
 def labelled_regions(folder: Path) -> Labelled | None:
-    """What the latest datalist of a run has as labelled; None if the run wrote none yet."""
+    """What a run's latest datalist has as labelled; None if people labelled no round of it."""
     numbers = _rounds(folder, "datalist")
-    if not numbers:
+    if not any(were_answered(folder, number) for number in numbers):
         return None
     path = datalist_path(folder, max(numbers))
     data = read_datalist(path)

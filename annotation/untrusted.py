@@ -209,7 +209,8 @@ class Picture:
         if image.mode == "LA":
             self.mode, values = "L", np.asarray(image)[..., 0]
         if values is not None and image.has_transparency_data:
-            values = np.where(_painted(self._rgba()), values, np.uint8(255))
+            opacity = self._rgba()[..., 3]
+            values = np.where(_painted(opacity, opacity.max()), values, np.uint8(255))
         self.values = None if values is None else upright(values, image)
 
     @property
@@ -221,19 +222,20 @@ class Picture:
     def rgb(self) -> np.ndarray:
         """(H, W, 3) uint8 colours; black where the picture is transparent."""
         rgba = self._rgba()
-        rgba[~_painted(rgba)] = 0
+        opacity, colored = rgba[..., 3], rgba[..., :3].any(-1)  # layers may lie on opaque black
+        rgba[~_painted(opacity, opacity[colored].max(initial=0))] = 0
         return upright(rgba[..., :3], self._image)
 
     def _rgba(self) -> np.ndarray:
         return np.array(self._image.convert("RGBA"))
 
 
-def _painted(rgba: np.ndarray) -> np.ndarray:
-    """(H, W) bool: pixels that are more than half as opaque as the most opaque one.
+def _painted(opacity: np.ndarray, highest: int) -> np.ndarray:
+    """(H, W) bool: pixels that are more than half as opaque as the most opaque ones.
 
     Borders of brush strokes may be smoothed, and whole layers be translucent.
     """
-    return rgba[..., 3] > rgba[..., 3].max() // 2
+    return opacity > highest // 2
 
 
 def read_png(data: bytes, size: tuple[int, int], source: str) -> Picture | tuple[int, int]:

@@ -92,22 +92,31 @@ def remove_folder(folder: Path) -> None:
 
 def replace_folder(folder: Path, new: Path) -> None:
     """Put a new folder in the place of another, which may be absent; see :func:`recover_folder`."""
-    old = _old(folder)
-    remove_folder(old)
+    _forget(folder)
     if folder.exists():
-        folder.rename(old)
+        folder.rename(_old(folder))
     new.rename(folder)
-    remove_folder(old)
+    _forget(folder)
 
 
 def recover_folder(folder: Path) -> None:
     """Put back a folder that :func:`replace_folder` was killed at; whoever writes it may do so."""
     if not folder.exists() and _old(folder).exists():
         _old(folder).rename(folder)
+    _forget(folder)
 
 
 def _old(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
+
+
+def _forget(folder: Path) -> None:
+    """Remove the old folder; under another name, as what is half removed is not to be put back."""
+    gone = folder.with_name(f".{folder.name}.gone")
+    remove_folder(gone)
+    if _old(folder).exists():
+        _old(folder).rename(gone)
+        remove_folder(gone)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import shutil
 import signal
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,7 +20,9 @@ from utils.files import (
     locked_file,
     locked_folder,
     read_json,
+    recover_folder,
     remove_temporaries,
+    replace_folder,
     write_json,
     write_npz,
     write_png,
@@ -217,3 +220,29 @@ def test_json_that_cannot_be_read_is_one_line_with_its_remedy(tmp_path, content)
         (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(UserError, match=r"a\.json: cannot be read .*; make it again$"):
         read_json(tmp_path / "a.json", "make it again")
+
+
+def test_a_folder_is_put_back_whole_or_not_at_all(tmp_path, monkeypatch):
+    """Where it is replaced, the old one may be half removed when the program is killed."""
+    folder, new = tmp_path / "labels", tmp_path / "new"
+
+    def killed(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    for path, content in ((folder, "old"), (new, "new")):
+        path.mkdir()
+        (path / "file").write_text(content)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "rmtree", killed)
+        replace_folder(folder, new)
+    assert (folder / "file").read_text() == "new"
+    shutil.rmtree(folder)
+    recover_folder(folder)
+    assert not list(tmp_path.iterdir())
+
+    folder.mkdir()
+    (folder / "file").write_text("old")
+    folder.rename(tmp_path / ".labels.old")  # killed between the two renames
+    recover_folder(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["labels"]
+    assert (folder / "file").read_text() == "old"
