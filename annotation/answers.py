@@ -219,11 +219,6 @@ class Collector:
             self._own.setdefault(_composed(PurePosixPath(key).stem), []).append(key)
         self.by_name: dict[str, str] = {}
 
-    @property
-    def all_zeros_around(self) -> bool:
-        """Whether all pixels that nobody asked for are 0, in all label maps of codes."""
-        return all(around for around, _ in self.zeros)
-
     def find(self, name: str, path: str = "") -> AskedImage | None:
         """The image that a file means by a path or file name; None if it is in no package.
 

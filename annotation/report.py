@@ -113,7 +113,7 @@ def _name(collector: Collector, code: int) -> str:
 def _about_zeros(collector: Collector) -> Iterator[str]:
     """A note if 0 is all that label maps of codes hold where nothing was asked."""
     names = [c.name for c in collector.classes.classes if c.code == 0]
-    if not names or not collector.zeros or not collector.all_zeros_around:
+    if not names or not collector.zeros or not all(around for around, _ in collector.zeros):
         return
     if any(inside for _, inside in collector.zeros):
         yield (

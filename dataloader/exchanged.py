@@ -22,7 +22,7 @@ from dataloader.images import (
 from dataloader.item import Item
 from dataloader.provenance import is_made_here
 from dataloader.turned_labels import LOOKED_AT, THREADS, edge_steps
-from dataloader.turned_predictions import is_clearly_better
+from dataloader.turned_predictions import is_clearly_better, right_share
 from utils.errors import shown
 from utils.files import map_files
 
@@ -206,10 +206,5 @@ def _without_rings(values: np.ndarray) -> np.ndarray:
 
 def _right(pair: Item, info: DatasetInfo, predictions: Sequence[np.ndarray]) -> list[float]:
     """Share of a label's pixels that are right in each prediction."""
-    label, right = read_label(pair.label, info), []
-    for prediction in predictions:
-        fitted = fit_label(label, prediction.shape)
-        labelled = fitted != IGNORE
-        pixels = max(np.count_nonzero(labelled), 1)
-        right.append(np.count_nonzero((fitted == prediction) & labelled) / pixels)
-    return right
+    label = read_label(pair.label, info)
+    return [right_share(values, fit_label(label, values.shape)) for values in predictions]

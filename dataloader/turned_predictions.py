@@ -53,9 +53,14 @@ def _right(pair: Item, info: DatasetInfo) -> dict[str, float]:
     prediction = read_train_ids(pair.image)
     label = fit_label(read_label(pair.label, info), prediction.shape)
     placed = placements(prediction, prediction.shape)
+    return {name: right_share(values, label) for name, values in placed.items()}
+
+
+def right_share(prediction: np.ndarray, label: np.ndarray) -> float:
+    """Share of a label's pixels that have a class and are right in a prediction, both (H, W)."""
     labelled = label != IGNORE
-    pixels = max(np.count_nonzero(labelled), 1)
-    return {n: np.count_nonzero((p == label) & labelled) / pixels for n, p in placed.items()}
+    right = np.count_nonzero((prediction == label) & labelled)
+    return right / max(np.count_nonzero(labelled), 1)
 
 
 def _better(right: dict[str, float]) -> str:
