@@ -169,21 +169,25 @@ def _fits(
     Borders of ignored areas do not count: they may lie anywhere. All are 0 where there is too
     little of a border.
     """
+    shapes = {shape for _, shape in edges}  # often one
+    borders_at = {shape: _borders(fit_label(values, shape)) for shape in shapes}
+    if any(sum(map(np.count_nonzero, borders)) < FEWEST for borders in borders_at.values()):
+        return [0.0] * len(edges)
     fits = []
     for steps, shape in edges:
-        placed = _without_rings(fit_label(values, shape))
-        known = [step == 0 for step in edge_steps(placed == IGNORE, APART)]
-        borders = [
-            (step != 0) & inside
-            for step, inside in zip(edge_steps(placed, APART), known, strict=True)
-        ]
-        pixels = sum(map(np.count_nonzero, borders))
-        if pixels < FEWEST:
-            return [0.0] * len(edges)
-        there = sum(int(s[b].sum()) for s, b in zip(steps, borders, strict=True)) / pixels
+        borders = borders_at[shape]
+        there = sum(int(s[b].sum()) for s, b in zip(steps, borders, strict=True))
+        there /= sum(map(np.count_nonzero, borders))
         everywhere = sum(int(s.sum()) for s in steps) / sum(s.size for s in steps)
         fits.append(there / everywhere if everywhere else 0.0)
     return fits
+
+
+def _borders(values: np.ndarray) -> list[np.ndarray]:
+    """Where :func:`edge_steps` of a map are between two of its values, and none is ignored."""
+    placed = _without_rings(values)
+    steps, ignored = edge_steps(placed, APART), edge_steps(placed == IGNORE, APART)
+    return [(step != 0) & (other == 0) for step, other in zip(steps, ignored, strict=True)]
 
 
 def _without_rings(values: np.ndarray) -> np.ndarray:
