@@ -199,6 +199,7 @@ def test_a_terminal_that_is_closed_stops_the_run(toy_city, warmed_up, unbroken, 
     command = commands(toy_city, tmp_path)[1].replace("--save_period 1", "--save_period 100000")
     pid, terminal = pty.fork()
     if not pid:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup may run the tests
         os.chdir(ROOT)
         os.execv(sys.executable, [sys.executable, *command.split()])
     seen = b""
