@@ -1,4 +1,4 @@
-"""Density-aware selection: regions frequent in the target and rare in the source (SPEC section 6).
+"""Density-aware selection (Wu et al. 2022): regions frequent in the target and rare in the source.
 
 For each pseudo-class c, Gaussian mixtures p_S(z|c) and p_T(z|c) are fitted to the features of the
 source and the target regions of that class, and target regions are ranked by
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from active_selection.fitting import Fit, fit_all
-from active_selection.mixture import Mixture, fit_mixture
+from active_selection.mixture import Mixture
 from active_selection.ranking import Ranking, largest_first
 from active_selection.region_table import RegionTable
 from active_selection.schedule import turn_order
@@ -108,14 +108,19 @@ def log_density_ratio(source: np.ndarray, target: np.ndarray, seed: int = 0) -> 
     Returns:
         (m,) float64.
     """
-    components = components_of(len(target))
-    target_mixture = fit_mixture(target, components, seed)
-    source_mixture = fit_mixture(source, components, seed) if len(source) >= 2 else None
-    return log_ratio(target_mixture, source_mixture, target)
+    rows = np.arange(len(source)), np.arange(len(target))
+    fits = fits_of_class(source, target, *rows, DensityOptions(), seed)
+    mixtures = {domain: fit.run("cpu") for domain, fit in fits.items()}
+    return log_ratio(mixtures["target"], mixtures.get("source"), target)
 
 
 def class_weight(ratio: np.ndarray) -> int:
-    """Length of a class's turn: max(1, int(log10 |mean d|)) for the d (m,) of its regions."""
+    """Length of a class's turn: max(1, int(log10 |mean d|)) for the d (m,) of its regions.
+
+    The mean of d over regions of the target estimates the Kullback-Leibler divergence of p_T(z|c)
+    from p_S(z|c): the gap between the domains, of which the logarithm keeps one class from taking
+    all turns.
+    """
     mean = abs(float(np.mean(ratio)))
     return max(1, int(math.log10(mean))) if 1 <= mean < math.inf else 1
 
@@ -204,15 +209,40 @@ def fit_mixtures(
     for c in classes:
         in_target, in_source = (np.flatnonzero(of == c) for of in (target_class, source_class))
         in_source = draw_rows(in_source, options.max_source_regions, seed)
-        components = options.components or components_of(len(in_target))
-        how = components, seed, options.covariance
-        fits["target", c] = Fit(target.feature, in_target, *how)
-        if len(in_source) >= 2:
-            fits["source", c] = Fit(source.feature, in_source, *how)
-        sizes = len(in_target), len(in_source), components
-        name = options.name(c)
-        log.info("%s: %d target and %d source regions, %d components", name, *sizes)
+        of_class = fits_of_class(
+            source.feature, target.feature, in_source, in_target, options, seed
+        )
+        fits |= {(domain, c): fit for domain, fit in of_class.items()}
+        log.info(
+            "%s: %d target and %d source regions, %d components",
+            *(options.name(c), len(in_target), len(in_source), of_class["target"].components),
+        )
     return dict(zip(fits, fit_all(list(fits.values()), device, world), strict=True))
+
+
+def fits_of_class(
+    source: np.ndarray,
+    target: np.ndarray,
+    source_rows: np.ndarray,
+    target_rows: np.ndarray,
+    options: DensityOptions,
+    seed: int,
+) -> dict[str, Fit]:
+    """The fits of p_T(z|c) and p_S(z|c), with as many components, by "target" and "source".
+
+    Args:
+        source: (N, d) features of source regions.
+        target: (M, d) features of target regions.
+        source_rows: (n,) the rows of class c; there is no fit of the source for n < 2.
+        target_rows: (m,) the rows of class c, m >= 2.
+        options: see :class:`DensityOptions`.
+        seed: seed of the k-means initialisation.
+    """
+    how = options.components or components_of(len(target_rows)), seed, options.covariance
+    fits = {"target": Fit(target, target_rows, *how)}
+    if len(source_rows) >= 2:
+        fits["source"] = Fit(source, source_rows, *how)
+    return fits
 
 
 def draw_rows(rows: np.ndarray, count: int | None, seed: int) -> np.ndarray:

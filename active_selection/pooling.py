@@ -215,7 +215,7 @@ def add_up(values: Tensor, counts: Tensor, ids: Tensor, num_regions: int) -> tup
 def pixel_predictions(logits: Tensor) -> Tensor:
     """Class probabilities, entropy, confidence and margin of logits (C, n), stacked to (C + 3, n).
 
-    Entropy is the mean over classes of -p log2(p + 1e-12) (SPEC section 6); in float32 the 1e-12 is
+    Entropy is the mean over classes of -p log2(p + 1e-12) (Wu et al. 2022); in float32 the 1e-12 is
     negligible, and log p equals x - max x + log max p for a logit x. Confidence is -max p, margin
     is -(p1 - p2) with the two largest probabilities.
     """

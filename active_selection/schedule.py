@@ -35,13 +35,13 @@ def budget_pixels(size: float | str, pixels: int, images: int) -> int:
     return round(budget)
 
 
-def budgets(round_index: int, total: int, alpha: float, beta: float) -> tuple[int, int]:
+def budgets(n: int, total: int, alpha: float, beta: float) -> tuple[int, int]:
     """Split the budget of a selection between density and uncertainty (dynamic scheduling).
 
     lambda_n = clip(alpha * 2^(-beta (n - 1)), 0, 1); B_d = lambda_n B and B_u = B - B_d.
 
     Args:
-        round_index: n, the selection number, counted from 1.
+        n: number of the selection, counted from 1.
         total: B, in pixels.
         alpha: share of density in the first selection.
         beta: decay rate of that share; with 1 it halves from one selection to the next.
@@ -49,7 +49,7 @@ def budgets(round_index: int, total: int, alpha: float, beta: float) -> tuple[in
     Returns:
         (B_d, B_u) in pixels, which add up to ``total``.
     """
-    exponent = min(-beta * (round_index - 1), 1000.0)  # keeps 2^exponent finite
+    exponent = min(-beta * (n - 1), 1000.0)  # keeps 2^exponent finite
     share = min(max(alpha * 2.0**exponent, 0.0), 1.0)
     by_density = round(share * total)
     return by_density, total - by_density

@@ -1,4 +1,4 @@
-"""Uncertainty selection: regions whose predictions are least certain (SPEC section 6).
+"""Uncertainty selection: regions whose predictions are least certain.
 
 With p_c the probabilities of a pixel's C classes and p1 >= p2 the two largest, the uncertainty of a
 region is the mean over its pixels of

@@ -1,4 +1,4 @@
-"""Segmentation losses (SPEC section 5): the mean over each image's labelled pixels."""
+"""Segmentation losses: the mean over each image's labelled pixels."""
 
 import torch
 import torch.nn.functional as F

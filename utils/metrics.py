@@ -1,4 +1,4 @@
-"""Intersection over union from one confusion matrix (SPEC section 9)."""
+"""Intersection over union from one confusion matrix."""
 
 from collections.abc import Collection, Sequence
 

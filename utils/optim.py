@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules of D2ADA (SPEC sections 4 and 5)."""
+"""Optimisers and learning-rate schedules of D2ADA."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The stages of the benchmark, each beside its reference: the SPEC's formulas, step by step.
+"""The stages of the benchmark, each beside its reference: the published formulas, step by step.
 
 A reference is neither optimised nor made slow on purpose.
 """

@@ -196,7 +196,7 @@ def test_log_has_a_validation_line_for_every_round(experiment):
 
 
 def test_continuing_repeats_what_an_unbroken_run_did(script, experiment, toy_city, tmp_path):
-    """The flags of SPEC section 8; the list is loaded once, not in every round."""
+    """The flags of the published script; the list is loaded once, not in every round."""
     out = script(
         f"train_ADA.py -p {tmp_path} {flags(toy_city)} --init_iteration 1 "
         f"--init_checkpoint {experiment}/checkpoint01.tar "
