@@ -51,7 +51,7 @@ class RegionTable:
 
     @property
     def entropy(self) -> np.ndarray:
-        """(n,) float32 mean pixel entropy: bits, divided by the number of classes (as published)."""
+        """(n,) float32 mean pixel entropy: bits, divided by the number of classes, as published."""
         return self.uncertainty[:, UNCERTAINTIES.index("softmax_entropy")]
 
     def per_image(self, pool: np.ndarray | None = None) -> "RegionTable":
