@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from active_selection.density import MAX_SOURCE_REGIONS
 from active_selection.listed import warn_of_other_data
 from active_selection.mixture import COVARIANCES
 from active_selection.people import next_steps
@@ -79,7 +80,7 @@ def parser() -> Parser:
     add(
         "--max_source_regions",
         type=count_or_all,
-        default=20_000,
+        default=MAX_SOURCE_REGIONS,
         metavar="N|all",
         help="largest number of source regions per class, drawn at random, for fitting its mixture",
     )

@@ -26,7 +26,7 @@ from dataloader.domain import (
     make_validator,
 )
 from dataloader.examples import start_recorder
-from dataloader.loaders import training_loader
+from dataloader.loaders import TrainingLoader, training_loader
 from models import MODEL_NAMES, get_model, load_backbone
 from models.discriminator import Discriminator
 from models.facts import network_facts, take_facts
@@ -146,7 +146,13 @@ def warm_up(args: Namespace, world: World) -> None:
         settings.write(data)
         parser().write_config(folder / "warmup.toml", args)
     recorder = start_recorder(
-        *(args, folder / "metrics.jsonl", "warmup", args.total_itrs), validation, model, runtime
+        args,
+        folder / "metrics.jsonl",
+        script="warmup",
+        total_itrs=args.total_itrs,
+        validation=validation,
+        model=model,
+        runtime=runtime,
     )
     with recorder.timed("warmup", Step()):
         info = domains[0].info
@@ -181,33 +187,41 @@ def build_step(
     args: Namespace, model: nn.Module, domains: list[Domain], runtime: Runtime
 ) -> SupervisedStep:
     """Return the training step of --warmup, with its optimisers and data loaders."""
-    batches = [
-        training_loader(
-            TrainingSet(
-                [
-                    Sample(item, domain.info, labelled=number == 0, mask=domain.mask(item))
-                    for item in domain.items
-                ],
-                tuple(args.image_size),
-            ),
-            args.train_batch_size,
-            args.seed + number,
-            args.num_workers,
-            args.grad_accum,
-            runtime.world,
-            runtime.device,
+
+    def loader(number: int, domain: Domain) -> TrainingLoader:
+        samples = [
+            Sample(item, domain.info, labelled=number == 0, mask=domain.mask(item))
+            for item in domain.items
+        ]
+        return training_loader(
+            TrainingSet(samples, tuple(args.image_size)),
+            batch_size=args.train_batch_size,
+            seed=args.seed + number,
+            num_workers=args.num_workers,
+            per_step=args.grad_accum,
+            world=runtime.world,
+            device=runtime.device,
         )
-        for number, domain in enumerate(domains)
-    ]
-    optimizer = segmentation_optimizer(model, args.train_lr, args.weight_decay)
-    supervised = (model, optimizer, batches[0], args.loss_type, runtime)
+
+    batches = [loader(number, domain) for number, domain in enumerate(domains)]
+    supervised = {
+        "model": model,
+        "optimizer": segmentation_optimizer(model, args.train_lr, args.weight_decay),
+        "batches": batches[0],
+        "loss": args.loss_type,
+        "runtime": runtime,
+        "focal_gamma": args.focal_gamma,
+        "grad_accum": args.grad_accum,
+    }
     if args.warmup != "uda_warmup":
-        options = {"focal_gamma": args.focal_gamma, "grad_accum": args.grad_accum}
-        return SupervisedStep(*supervised, **options)
+        return SupervisedStep(**supervised)
     discriminator = runtime.prepare(Discriminator(args.num_classes))
-    adam = discriminator_optimizer(discriminator, args.train_lr_D)
-    adversarial = (discriminator, adam, batches[1], args.focal_gamma, args.grad_accum)
-    return AdversarialStep(*supervised, *adversarial)
+    return AdversarialStep(
+        **supervised,
+        discriminator=discriminator,
+        discriminator_optimizer=discriminator_optimizer(discriminator, args.train_lr_D),
+        target_batches=batches[1],
+    )
 
 
 if __name__ == "__main__":

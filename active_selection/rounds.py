@@ -80,10 +80,15 @@ class Experiment:
             warn_of_start(args, checkpoint, datalist, self.active_set, self.source, self.target)
         self.validate = make_validator(args, validation, self.model, self.runtime)
         self.recorder = start_recorder(
-            *(args, folder.metrics, "train_ADA", args.finetune_itrs),
-            *(validation, self.model, self.runtime),
+            args,
+            folder.metrics,
+            script="train_ADA",
+            total_itrs=args.finetune_itrs,
+            validation=validation,
+            model=self.model,
+            runtime=self.runtime,
         )
-        self.told = self.active_set.labelled_regions
+        self.logged_regions = self.active_set.labelled_regions
         """What was labelled when the last table was logged."""
         self.domains = {"src": self.source, "trg": self.target, "val": validation}
         self.oracle = open_oracle(
@@ -91,7 +96,7 @@ class Experiment:
         )
 
     def adopt(self, n: int) -> Scores:
-        """Use --init_checkpoint as the network of the first round, and validate it."""
+        """Take --init_checkpoint as the network of the first round, and validate it."""
         source, checkpoint = Path(self.args.init_checkpoint), self.folder.checkpoint(n)
         if self.world.is_main and source.resolve() != checkpoint.resolve():
             copy_file(source, checkpoint)
@@ -102,7 +107,7 @@ class Experiment:
         return scores
 
     def train(self, n: int) -> Scores:
-        """The scores of a round's network, which is trained unless it was when it was the last."""
+        """Return the scores of round ``n``; fine-tune first, unless a finished run already did."""
         if n == self.args.init_iteration:
             return self.adopt(n)
         if n > self.first_round or not self.world.on_main(self.folder.is_trained, n):
@@ -117,11 +122,20 @@ class Experiment:
         torch.manual_seed(args.seed + n)
         optimizer = segmentation_optimizer(self.model, args.finetune_lr, args.weight_decay)
         loader = training_loader(
-            *(self._training_set(), args.train_batch_size, args.seed + n, args.num_workers),
-            *(args.grad_accum, self.world, self.runtime.device),
+            self._training_set(),
+            batch_size=args.train_batch_size,
+            seed=args.seed + n,
+            num_workers=args.num_workers,
+            per_step=args.grad_accum,
+            world=self.world,
+            device=self.runtime.device,
         )
         step = SupervisedStep(
-            *(self.model, optimizer, loader, args.loss_type, self.runtime),
+            self.model,
+            optimizer,
+            loader,
+            loss=args.loss_type,
+            runtime=self.runtime,
             discriminator=self.discriminator,
             focal_gamma=args.focal_gamma,
             grad_accum=args.grad_accum,
@@ -167,8 +181,14 @@ class Experiment:
     def selector(self) -> Selector:
         """Return what measures the regions for a selection by the network as it is now."""
         return Selector(
-            *(self.args, self.folder, self.runtime, self.model, self.discriminator),
-            *(self.source, self.target, self.recorder),
+            self.args,
+            self.folder,
+            self.runtime,
+            model=self.model,
+            discriminator=self.discriminator,
+            source=self.source,
+            target=self.target,
+            recorder=self.recorder,
         )
 
     def select(self, n: int) -> list[PhaseResult]:
@@ -188,7 +208,12 @@ class Experiment:
                 if tables:
                     candidates = selector.candidates(n, needs, *tables, active_set)
                 results = run_phases(
-                    *(plan, candidates, active_set, self.target, self.folder.path, n),
+                    plan,
+                    candidates,
+                    active_set,
+                    domain=self.target,
+                    folder=self.folder.path,
+                    round_index=n,
                     ask=self.people,
                     oracle=None if self.people else self.oracle,
                 )
@@ -218,8 +243,10 @@ class Experiment:
             log.info("round %02d: spent %d px, %d px (%.2f %%) in total", n, *spent)
         labelled = self.active_set.labelled_regions
         counts, old = self.oracle.pixels_by_class(labelled), self.folder.read_record(n - 1)
-        log_table(n, scores, old, counts, labelled - self.told, self.target.info.class_names)
-        self.told = labelled
+        log_table(
+            n, scores, old, counts, labelled - self.logged_regions, self.target.info.class_names
+        )
+        self.logged_regions = labelled
         for result in results:
             values = asdict(result)
             self.recorder.write("selection", Step(n), name=values.pop("strategy"), **values)
