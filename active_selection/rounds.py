@@ -2,8 +2,10 @@
 
 import logging
 from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -231,33 +233,50 @@ class Experiment:
         if not self.args.keep_features:  # including files that a killed process left
             for path in self.folder.features.glob(f"round{n:02d}_*"):
                 path.unlink()
-        total, after = self.target.pixels, self.oracle.labelled_pixels(self.active_set.labelled)
-        before = after if self.people else after - sum(result.pixels for result in results)
-        share = before / total
-        log.info("round %02d: mIoU %.2f with %.2f %% labelled", n, 100 * scores.miou, 100 * share)
-        if results and self.people:
-            asked = self.target.area(self.active_set.asked)
-            log.info("round %02d: people are asked for %d px", n, asked)
-        elif results:
-            spent = (after - before, after, 100 * after / total)
-            log.info("round %02d: spent %d px, %d px (%.2f %%) in total", n, *spent)
-        labelled = self.active_set.labelled_regions
-        counts, old = self.oracle.pixels_by_class(labelled), self.folder.read_record(n - 1)
-        log_table(
-            n, scores, old, counts, labelled - self.logged_regions, self.target.info.class_names
-        )
-        self.logged_regions = labelled
+        record = self._summary(n, scores, results)
+        self._log(record, scores)
         for result in results:
             values = asdict(result)
             self.recorder.write("selection", Step(n), name=values.pop("strategy"), **values)
-        record = {
+        write_json(self.folder.record(n), record, indent=1)
+
+    def _summary(self, n: int, scores: Scores, results: list[PhaseResult]) -> dict[str, Any]:
+        """What the record of a round holds."""
+        total, after = self.target.pixels, self.oracle.labelled_pixels(self.active_set.labelled)
+        before = after  # people label what was selected later; label files did already
+        if not self.people:
+            before -= sum(result.pixels for result in results)
+        summary = {
             "round": n,
             **scores.percent(),
             "labelled_pixels": before,
-            "labelled_percent": 100 * share,
+            "labelled_percent": 100 * before / total,
             "target_pixels": total,
             "selection": [asdict(result) for result in results],
             "labelled_pixels_after": after,
-            **({"asked_pixels": self.target.area(self.active_set.asked)} if self.people else {}),
         }
-        write_json(self.folder.record(n), record, indent=1)
+        if self.people:
+            summary["asked_pixels"] = self.target.area(self.active_set.asked)
+        return summary
+
+    def _log(self, record: Mapping[str, Any], scores: Scores) -> None:
+        """Log what a round's record holds, and its table of classes beside the round before."""
+        n, after = record["round"], record["labelled_pixels_after"]
+        share = record["labelled_percent"]
+        log.info("round %02d: mIoU %.2f with %.2f %% labelled", n, 100 * scores.miou, share)
+        if record["selection"] and self.people:
+            log.info("round %02d: people are asked for %d px", n, record["asked_pixels"])
+        elif record["selection"]:
+            spent = after - record["labelled_pixels"]
+            share = 100 * after / record["target_pixels"]
+            log.info("round %02d: spent %d px, %d px (%.2f %%) in total", n, spent, after, share)
+        labelled = self.active_set.labelled_regions
+        log_table(
+            n,
+            scores,
+            before=self.folder.read_record(n - 1),
+            counts=self.oracle.pixels_by_class(labelled),
+            new=labelled - self.logged_regions,
+            class_names=self.target.info.class_names,
+        )
+        self.logged_regions = labelled
