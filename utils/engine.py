@@ -248,12 +248,14 @@ class Meter:
         """Return the mean of each loss.
 
         Raises:
-            UserError: names the first iteration whose loss is not finite.
+            UserError: names the first iteration whose loss is not finite; or all gradients of
+                late overflowed.
         """
         means = self.means()
         if not all(map(math.isfinite, means.values())):
             found = filter(None, self.step.runtime.world.gather(self._first_not_finite()))
             raise UserError(min(found)[1])
+        self.step.runtime.check_scale()
         return means
 
     def _first_not_finite(self) -> tuple[int, str] | None:

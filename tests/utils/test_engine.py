@@ -77,6 +77,22 @@ def test_focal_loss_equals_its_formula_over_pixels_that_count():
     torch.testing.assert_close(focal_loss(logits, labels), expected)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.01, 0.5, 0.9])
+def test_focal_loss_has_finite_gradients_for_small_exponents(gamma):
+    """Also where the label is ignored, and where the network is certain."""
+    logits, labels = torch.randn(1, 4, 6, 6), torch.randint(0, 4, (1, 6, 6))
+    labels[0, :2] = 255
+    logits[0, :, 3] = 50 * F.one_hot(labels[0, 3], 4).T
+    gradients = []
+    for loss in (partial(focal_loss, gamma=gamma), cross_entropy):
+        leaf = logits.clone().requires_grad_()
+        loss(leaf, labels).backward()
+        gradients.append(leaf.grad)
+    assert gradients[0].isfinite().all() and gradients[0].any()
+    if not gamma:
+        torch.testing.assert_close(*gradients)
+
+
 def test_frozen_batch_norm_changes_in_no_way():
     net = Net()
     optimizer = segmentation_optimizer(net, 0.1, 5e-4)
@@ -249,6 +265,19 @@ def test_loss_scaling_skips_what_overflows_and_then_learns():
     assert runtime.scaler.get_scale() < 2.0**40
     assert losses[-1] < first
     assert all(value.isfinite().all() for value in net.state_dict().values())
+
+
+def test_a_training_whose_gradients_always_overflow_ends_with_a_word(tmp_path):
+    net = Runtime(CPU).prepare(Net())
+    step = SupervisedStep(
+        net,
+        *(segmentation_optimizer(net, 0.01, 0), batches(0), "cross_entropy"),
+        Runtime(CPU, amp="fp16"),
+    )
+    net.classifier.weight.register_hook(lambda gradient: gradient + float("inf"))
+    with pytest.raises(UserError, match="--amp fp16: gradients overflowed"):
+        training(tmp_path, step, TrainingPlan(60, 60), lambda: Scores(0.1)).run()
+    assert not (tmp_path / "best.tar").exists()
 
 
 def test_compiled_network_is_the_same_in_training_and_selection(monkeypatch):
