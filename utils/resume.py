@@ -24,6 +24,7 @@ from utils.errors import UserError
 from utils.files import read_json, remove_temporaries, write_json
 from utils.resume_flags import CHANGES_ROUNDING, FREE_FLAGS, GROWS, MOVES_WITH_DATA, MovedSince
 from utils.steps import SupervisedStep
+from utils.unused_flags import never_read
 from utils.validation import Scores
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ class RunSettings:
         self.before: dict[str, Any] = {}
         self.moves: list[MovedSince] = []
         self.path = args.model_save_dir / f"{script}_settings.json"
-        self.flags = {k: str(v) for k, v in vars(args).items() if k not in FREE_FLAGS}
+        free = FREE_FLAGS | never_read(script)
+        self.flags = {k: str(v) for k, v in vars(args).items() if k not in free}
         if ranks > 1:
             self.flags["train_batch_size"] = str(args.train_batch_size * ranks)
 
