@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from active_selection.listed import warn_of_other_data
+from active_selection.listed import warn_of_other_data, warn_of_other_source
 from active_selection.mixture import COVARIANCES
 from active_selection.people import next_steps
 from active_selection.phases import PhaseResult
@@ -149,6 +149,7 @@ def complete(args: Namespace, given: Collection[str]) -> Namespace:
     adopted = RunFolder(args).checkpoint(args.init_iteration)  # a copy, if the original is gone
     start = args.init_checkpoint if Path(args.init_checkpoint).is_file() else adopted
     facts = take_facts(args, given, start)
+    warn_of_other_source(args, facts)
     agree_on_classes(args, "src", "trg", "val", network=facts.get("class_names"))
     return args
 
