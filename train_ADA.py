@@ -30,6 +30,7 @@ from active_selection.strategies import method_names
 from active_selection.table_files import feature_folder
 from annotation.guesses import NetworkGuesses
 from annotation.write import write_package
+from dataloader.data_record import validation_digest
 from dataloader.domain import agree_on_classes, check_and_describe
 from models import MODEL_NAMES
 from models.facts import take_facts
@@ -170,6 +171,7 @@ def run_rounds(args: Namespace, folder: RunFolder, world: World) -> None:
     experiment = Experiment(settings.with_moves(args, world), folder, first_round, world, continued)
     accept = args.accept_changed_data
     data = check_and_describe(experiment.domains, settings.data, world, accept)
+    experiment.validation_data = world.on_main(validation_digest, data)
     if world.is_main:
         if not continued:
             folder.forget_open_round()

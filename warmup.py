@@ -17,6 +17,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
+from dataloader.data_record import validation_digest
 from dataloader.datasets import Sample, TrainingSet
 from dataloader.domain import (
     Domain,
@@ -157,7 +158,10 @@ def warm_up(args: Namespace, world: World) -> None:
     with recorder.timed("warmup", Step()):
         info = domains[0].info
         facts = network_facts(args, info.name, info.class_names, info.palette)
-        training = Training(step, plan, validate, checkpoint, state_file, recorder, None, facts)
+        training = Training(
+            *(step, plan, validate, checkpoint, state_file, recorder, None, facts),
+            world.on_main(validation_digest, data),
+        )
         best = training.run()
     log.info("best mIoU %.2f in %s", 100 * best.miou, checkpoint)
     if world.is_main:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,16 @@ def describe_data(
         "each_data": "".join(digest[:DIGITS] for digest in data),
         "each_times": "".join(digest[:DIGITS] for digest in times),
     }
+
+
+def validation_digest(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """A digest of what scores depend on beside the network.
+
+    Args:
+        records: of the domains by :func:`describe_data`, one of them "val".
+    """
+    of = [("val", "data"), ("val", "labels"), ("val", "left_out"), ("src", "left_out")]
+    return _digest(json.dumps([records.get(prefix, {}).get(key) for prefix, key in of]))
 
 
 def _content(path: str) -> bytes:

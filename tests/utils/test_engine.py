@@ -174,10 +174,11 @@ def test_adversarial_step_gives_each_network_its_own_gradients():
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-4, atol=1e-7)
 
 
-def training(folder, step, plan, validate):
+def training(folder, step, plan, validate, validation_data=""):
     recorder = Recorder(folder / "metrics.jsonl")
     state_file = StateFile(folder / "state.tar", "test")
-    return Training(step, plan, validate, folder / "best.tar", state_file, recorder)
+    files = folder / "best.tar", state_file, recorder
+    return Training(step, plan, validate, *files, validation_data=validation_data)
 
 
 @pytest.mark.parametrize("amp", ["none", "bf16"])
@@ -202,6 +203,30 @@ def test_training_learns_and_validates_when_due(amp, tmp_path):
     measured = [e for e in read_metrics(tmp_path / "metrics.jsonl") if e["kind"] == "validation"]
     assert [(e["iteration"], e["mIoU"]) for e in measured] == [(10, 20), (20, 50), (25, 40)]
     assert step()["loss"].item() < 0.9 * first
+
+
+def test_the_best_score_counts_for_its_checkpoint_and_its_data_alone(tmp_path, caplog):
+    net = Net()
+    step = SupervisedStep(
+        net, segmentation_optimizer(net, 0.01, 0), batches(0), "cross_entropy", Runtime(CPU)
+    )
+    step.loaders = []
+
+    def score(data: str, scores=()) -> float:
+        values, caplog.records[:] = iter(scores), []
+        train = training(tmp_path, step, TrainingPlan(4, 2), lambda: Scores(next(values)), data)
+        return train.run().miou
+
+    assert score("", [0.9, 0.8]) == 0.9  # by an older version
+    assert score("wrong") == 0.9 and not caplog.records
+    assert score("mended", [0.1]) == 0.1
+    assert "the best mIoU so far, 90.00, does not count any more: validation data" in caplog.text
+    kept = torch.load(tmp_path / "best.tar", weights_only=True)["model_state_dict"]
+    assert all(torch.equal(kept[name], value) for name, value in net.state_dict().items())
+    assert score("mended") == 0.1 and not caplog.records
+    (tmp_path / "best.tar").unlink()
+    assert score("mended", [0.2]) == 0.2 and (tmp_path / "best.tar").is_file()
+    assert f"does not count any more: {tmp_path}/best.tar is gone" in caplog.text
 
 
 def test_a_loss_that_turns_nan_stops_the_run_before_its_weights_are_validated(tmp_path):
