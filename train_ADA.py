@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from active_selection.density import MAX_SOURCE_REGIONS
-from active_selection.listed import warn_of_other_data
+from active_selection.listed import warn_of_other_data, warn_of_other_source
 from active_selection.mixture import COVARIANCES
 from active_selection.people import next_steps
 from active_selection.phases import PhaseResult
@@ -31,6 +31,7 @@ from active_selection.strategies import method_names
 from active_selection.table_files import feature_folder
 from annotation.guesses import NetworkGuesses
 from annotation.write import write_package
+from dataloader.data_record import validation_digest
 from dataloader.domain import agree_on_classes, check_and_describe
 from models import MODEL_NAMES
 from models.facts import take_facts
@@ -40,6 +41,7 @@ from utils.errors import UserError, run, shown
 from utils.files import locked_folder
 from utils.job import joined
 from utils.logs import start_log
+from utils.optim import warn_of_low_rates
 from utils.parser import NON_NEGATIVE, POSITIVE, POSITIVE_INT, Parser, count_or_all, number
 from utils.resume import RunSettings
 from utils.stopping import STOP
@@ -136,6 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         STOP.listen()
         start_log(folder.log, silent=not world.is_main)
         warn_of_unused_flags("train_ADA", args, flags.meant(argv))
+        warn_of_low_rates(args, "finetune_lr")
         with ExitStack() as folders:
             if world.is_main:
                 folders.enter_context(locked_folder(folder.path, "-p"))
@@ -148,6 +151,7 @@ def complete(args: Namespace, given: Collection[str]) -> Namespace:
     adopted = RunFolder(args).checkpoint(args.init_iteration)  # a copy, if the original is gone
     start = args.init_checkpoint if Path(args.init_checkpoint).is_file() else adopted
     facts = take_facts(args, given, start)
+    warn_of_other_source(args, facts)
     agree_on_classes(args, "src", "trg", "val", network=facts.get("class_names"))
     return args
 
@@ -168,6 +172,7 @@ def run_rounds(args: Namespace, folder: RunFolder, world: World) -> None:
     experiment = Experiment(settings.with_moves(args, world), folder, first_round, world, continued)
     accept = args.accept_changed_data
     data = check_and_describe(experiment.domains, settings.data, world, accept)
+    experiment.validation_data = world.on_main(validation_digest, data)
     if world.is_main:
         if not continued:
             folder.forget_open_round()

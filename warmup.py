@@ -17,6 +17,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
+from dataloader.data_record import validation_digest
 from dataloader.datasets import Sample, TrainingSet
 from dataloader.domain import (
     Domain,
@@ -38,7 +39,12 @@ from utils.errors import run
 from utils.files import locked_folder
 from utils.job import joined
 from utils.logs import start_log
-from utils.optim import discriminator_optimizer, highest_rate, segmentation_optimizer
+from utils.optim import (
+    discriminator_optimizer,
+    highest_rate,
+    segmentation_optimizer,
+    warn_of_low_rates,
+)
 from utils.parser import COUNT, Parser
 from utils.recorder import Step
 from utils.resume import RunSettings, StateFile
@@ -94,7 +100,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def warn_of_start(args: Namespace) -> None:
-    """Warn of a training that cannot learn much from how it starts."""
+    """Warn of a training that cannot learn much from how it starts, and of learning rates."""
+    warn_of_low_rates(args, "train_lr", *["train_lr_D"] * (args.warmup == "uda_warmup"))
     if args.ramp_itrs > args.total_itrs:
         log.warning(
             "--ramp_itrs %d: learning rates rise for longer than --total_itrs %d, and reach "
@@ -157,7 +164,10 @@ def warm_up(args: Namespace, world: World) -> None:
     with recorder.timed("warmup", Step()):
         info = domains[0].info
         facts = network_facts(args, info.name, info.class_names, info.palette)
-        training = Training(step, plan, validate, checkpoint, state_file, recorder, None, facts)
+        training = Training(
+            *(step, plan, validate, checkpoint, state_file, recorder, None, facts),
+            world.on_main(validation_digest, data),
+        )
         best = training.run()
     log.info("best mIoU %.2f in %s", 100 * best.miou, checkpoint)
     if world.is_main:

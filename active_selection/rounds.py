@@ -45,7 +45,12 @@ class Experiment:
         first_round: number of the round to begin with, see :class:`RunFolder`.
         world: the ranks; only rank 0 reads and writes the files of the run.
         continued: whether the run goes on after it was stopped.
+
+    Attributes:
+        validation_data: digest of what is validated on.
     """
+
+    validation_data = ""
 
     def __init__(
         self,
@@ -147,7 +152,10 @@ class Experiment:
         state = self.folder.state(n)
         info = self.source.info
         facts = network_facts(args, info.name, info.class_names, info.palette)
-        training = Training(step, plan, self.validate, checkpoint, state, self.recorder, n, facts)
+        training = Training(
+            *(step, plan, self.validate, checkpoint, state, self.recorder, n, facts),
+            self.validation_data,
+        )
         with self.recorder.timed("finetune", Step(n)):
             scores = training.run()
         load_model(checkpoint, self.model, self.world)
