@@ -165,8 +165,14 @@ def warm_up(args: Namespace, world: World) -> None:
         info = domains[0].info
         facts = network_facts(args, info.name, info.class_names, info.palette)
         training = Training(
-            *(step, plan, validate, checkpoint, state_file, recorder, None, facts),
-            world.on_main(validation_digest, data),
+            step,
+            plan,
+            validate,
+            checkpoint,
+            state_file=state_file,
+            recorder=recorder,
+            network=facts,
+            validation_data=world.on_main(validation_digest, data),
         )
         best = training.run()
     log.info("best mIoU %.2f in %s", 100 * best.miou, checkpoint)

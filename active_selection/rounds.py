@@ -45,12 +45,7 @@ class Experiment:
         first_round: number of the round to begin with, see :class:`RunFolder`.
         world: the ranks; only rank 0 reads and writes the files of the run.
         continued: whether the run goes on after it was stopped.
-
-    Attributes:
-        validation_data: digest of what is validated on.
     """
-
-    validation_data = ""
 
     def __init__(
         self,
@@ -97,6 +92,8 @@ class Experiment:
         )
         self.logged_regions = self.active_set.labelled_regions
         """What was labelled when the last table was logged."""
+        self.validation_data = ""
+        """Digest of what is validated on, once that is known."""
         self.domains = {"src": self.source, "trg": self.target, "val": validation}
         self.oracle = open_oracle(
             args, folder, self.target, self.active_set, datalist, continued, world
@@ -153,8 +150,15 @@ class Experiment:
         info = self.source.info
         facts = network_facts(args, info.name, info.class_names, info.palette)
         training = Training(
-            *(step, plan, self.validate, checkpoint, state, self.recorder, n, facts),
-            self.validation_data,
+            step,
+            plan,
+            self.validate,
+            checkpoint,
+            state_file=state,
+            recorder=self.recorder,
+            round_index=n,
+            network=facts,
+            validation_data=self.validation_data,
         )
         with self.recorder.timed("finetune", Step(n)):
             scores = training.run()
