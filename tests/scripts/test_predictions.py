@@ -114,7 +114,8 @@ def test_tiff_files_of_several_pages_are_told_of(network, tmp_path, capsys):
     assert "pages" not in capsys.readouterr().err
     page.save(tmp_path / "in" / "c.tif", save_all=True, append_images=[page, page])
     inference.main(flags)
-    assert "c.tif: the first of its 3 pages is used" in capsys.readouterr().err
+    said = f" warning: {tmp_path}/in/c.tif: the first of its 3 pages is used"
+    assert said in capsys.readouterr().err
 
 
 def test_evaluation_tells_of_images_that_are_gone(tmp_path, caplog):
@@ -425,6 +426,13 @@ def test_label_ids_that_could_be_train_ids_are_warned_of(camvid, caplog):
     with caplog.at_level(logging.WARNING):
         camvid(camvid.labels)
     assert "in another way (label ids)" in caplog.text
+
+
+def test_warnings_of_a_script_without_a_log_say_that_they_are(camvid, script):
+    camvid(np.full((4, 32, 64), 2, np.uint8))
+    Image.fromarray(np.full((32, 64), 77, np.uint8)).save(camvid.root / "pred" / "0.png")
+    flags = f"--dataset camvid --root_dir {camvid.root} --pred_dir {camvid.root}/pred"
+    assert f"\nwarning: {camvid.root}/pred: " in f"\n{script(f'evaluation.py {flags}')}"
 
 
 def test_single_predictions_that_hold_label_ids_are_told_of(camvid, caplog):
