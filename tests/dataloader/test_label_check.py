@@ -20,6 +20,15 @@ CITYSCAPES, SYNTHIA, CAMVID = map(load_dataset, ("cityscapes", "SYNTHIA", "camvi
 SHARES = [33, 5, 20, 1, 1, 1, 1, 1, 14, 1, 3, 2, 1, 6, 1, 1, 1, 1, 1, 5]  # of train ids, and void
 
 
+BINARY = replace(
+    CAMVID,
+    label_to_train={0: 0, 1: 1},
+    ignored_ids=frozenset(),
+    class_names=["a", "b"],
+    palette=CAMVID.palette[:2],
+)
+
+
 def train_ids(count):
     """``count`` maps (80, 120) of train ids and 255, classes about as frequent as in Cityscapes.
 
@@ -217,6 +226,8 @@ def test_palettes_that_contradict_nothing_are_passed_without_a_word(tmp_path, ca
     by_id[18] = by_id[17]  # groups of poles look like poles
     ids = label_ids(maps, CITYSCAPES, 18)
     assert check_labels(save_images(tmp_path, in_palette(ids, by_id)), CITYSCAPES, "--x")
+    items = save_images(tmp_path, in_palette(few, GREYS[[0, 255]]))  # masks, black and white
+    assert check_labels(items, replace(BINARY, ignored_ids=frozenset({255})), "--x")
     assert not caplog.records
 
 
