@@ -77,10 +77,11 @@ def test_right_labels_are_passed_without_a_word(tmp_path, caplog):
 
 
 def test_values_are_counted_by_what_the_dataset_makes_of_them(tmp_path):
-    values = np.array([[7, 7, 26], [255, 255, 99]], np.uint8)
+    values = np.array([[7, 7, 26], [98, 98, 99], [255, 255, 3]], np.uint8)
     (item,) = saved(tmp_path, [values])
     found = label_value_counts(value_counts(item.label, CITYSCAPES), CITYSCAPES)
-    assert (found.counted, found.unknown, found.frequent_unknown) == (3, 3, [255, 99])
+    assert (found.counted, found.unknown, found.frequent_unknown) == (3, 3, [98, 99])
+    assert found.ignored == 3
     assert found.classes == [0, 13]
 
 
@@ -142,6 +143,26 @@ def test_many_unknown_values_and_one_class_alone_are_warned_of(tmp_path, caplog)
     mask = RNG.choice(np.array([0, 0, 255], np.uint8), (40, 60))
     check_labels(saved(tmp_path, [mask]), CAMVID, "--x")
     assert "does not know (255)" in caplog.text
+
+
+@pytest.mark.parametrize("border", [0, 3])
+def test_sparse_labels_and_an_unlisted_255_are_passed_without_a_word(tmp_path, caplog, border):
+    """Scribbles, on pixels that are ignored elsewhere; most of it, or a border, is 255."""
+    maps = train_ids(3)
+    dense = label_ids(maps, CAMVID, 11)
+    three = replace(CAMVID, label_to_train={1: 0, 2: 1, 3: 2}, ignored_ids=frozenset({0}))
+    three = replace(three, class_names=[*"abc"])
+    few = [np.minimum(m, 1) + 1 for m in maps]  # the third class does not occur
+    for info, right, void in ((CAMVID, dense, 11), (three, few, 0), (CAMVID, dense, 255)):
+        sparse = [np.full_like(m, void) for m in right]
+        for values, m in zip(sparse, right, strict=True):
+            values[::3, :90] = m[::3, :90]
+            values[:border] = 255
+        check_labels(saved(tmp_path, sparse), info, "--x")
+    road = np.full((40, 60), 3, np.uint8)
+    road[:border] = 255
+    check_labels(saved(tmp_path, [road]), CAMVID, "--x")
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("shift, name", [(1, "high"), (-1, "low")])
