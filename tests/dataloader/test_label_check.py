@@ -346,6 +346,11 @@ def test_masks_of_0_and_1_among_those_of_0_and_255_are_told_of(tmp_path, caplog)
     assert "3.png: seems to hold train ids" in caplog.text
 
 
+def scene(*shares):
+    """A map of values 0, 1, ... with these shares."""
+    return RNG.choice(len(shares), (40, 60), p=shares).astype(np.uint8)
+
+
 def test_labels_of_unusual_scenes_and_void_pass_quietly(tmp_path, caplog):
     """By few classes, many or unlisted ignored pixels, or classes that vary from scene to scene."""
     three = replace(
@@ -356,6 +361,14 @@ def test_labels_of_unusual_scenes_and_void_pass_quietly(tmp_path, caplog):
     check_labels(saved(tmp_path, [*maps, rare.astype(np.uint8)]), three, "--x")
     unsure = replace(three, label_to_train={0: 0, 2: 1}, class_names=["a", "b"])
     check_labels(saved(tmp_path, [m % 3 for m in maps] + [maps[0] % 2]), unsure, "--x")
+    five = replace(CAMVID, label_to_train={i: i - 1 for i in range(1, 6)}, class_names=[*"abcde"])
+    streets = [scene(0.02, 0.03, 0.75, 0.1, 0.06, 0.04) for _ in range(5)]
+    parks = [scene(0.05, 0.8, 0.07, 0.05, 0.03, 0)], [scene(0, 0.85, 0.07, 0.05, 0.03, 0)] * 2
+    for park in parks:
+        check_labels(saved(tmp_path, [*streets, *park]), five, "--x")
+    maps = train_ids(4)
+    maps[1][:20] = 29  # of no class of Cityscapes, either
+    check_labels(saved(tmp_path, maps), replace(IDENTITY, ignored_ids=frozenset()), "--x")
     for info in (SYNTHIA, CAMVID, CITYSCAPES):
         save = saved16 if info is SYNTHIA else saved
         more = [0] if info is SYNTHIA else []
