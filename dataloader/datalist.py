@@ -37,6 +37,7 @@ HEADER = re.compile(
 """Names of columns, as the first line of a table has them."""
 AMBIGUOUS = re.compile(r"#|\s|-$")
 """Names that would not be read as such: comments, blanks before a column, no label."""
+USUALLY_LEFT_OUT = {"of split 'test'"}
 
 
 def default_path(root: str | Path, split: str) -> Path:
@@ -288,7 +289,8 @@ def _make_datalist(info: DatasetInfo, root: str | Path, split: str) -> list[Item
             f"{absent_folder(info, root, split)}{found.summary}"
         )
     if found.left_out:
-        log.warning("%s: %d %s images%s", root, len(found.items), split, found.summary)
+        level = logging.INFO if set(found.left_out) == USUALLY_LEFT_OUT else logging.WARNING
+        log.log(level, "%s: %d %s images%s", root, len(found.items), split, found.summary)
     items = [item.below(root) for item in found.items]
     check_listed_once(root, items)
     if os.access(root, os.W_OK):

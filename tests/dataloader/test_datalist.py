@@ -304,6 +304,16 @@ def test_every_file_that_is_left_out_is_counted(tmp_path, capsys, caplog):
     assert f"1 train images; left out: 2 without a label ({city}_2" in caplog.text
 
 
+def test_a_test_split_that_nobody_asked_for_is_no_warning(tmp_path, caplog):
+    for split in ("train", "test"):
+        touch(tmp_path, f"leftImg8bit/{split}/ulm/ulm_1_leftImg8bit.png")
+        touch(tmp_path, f"gtFine/{split}/ulm/ulm_1_gtFine_labelIds.png")
+    with caplog.at_level(logging.INFO):
+        find_or_make_datalist(load_dataset("cityscapes"), tmp_path, "train")
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "1 train images; left out: 1 of split 'test'" in caplog.text
+
+
 def test_labels_that_were_saved_as_jpeg_are_told_of(tmp_path, caplog):
     info = load_dataset("GTA5")
     touch(tmp_path, "images/1.png", "images/2.png", "labels/2.jpg")
