@@ -279,13 +279,13 @@ def images_to_predict(args: Namespace, info: DatasetInfo) -> tuple[list[Item], l
         return items, list_targets(items, args.val_data_dir, args.save_dir)
     items = images_below(args.image_dir, args.save_dir)
     targets = mirrored_targets(items, args.image_dir, args.save_dir)
-    for item, target in zip(items, targets, strict=True):
-        if target.stem == Path(item.image).name:
-            log.warning(
-                "%s: another image differs from this one only in the suffix; its prediction is %s",
-                shown(item.image),
-                shown(target),
-            )
+    pairs = zip((item.image for item in items), targets, strict=True)
+    if alike := [(image, target) for image, target in pairs if target.stem == Path(image).name]:
+        more = f" ({len(alike) - 1} other images are such)" if len(alike) > 1 else ""
+        log.warning(
+            "%s: another image differs from this one only in the suffix; its prediction is %s%s",
+            *(*map(shown, alike[0]), more),
+        )
     return items, targets
 
 

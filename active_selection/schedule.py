@@ -14,19 +14,20 @@ SMALL_SHARE = 0.001
 """The same for one that is smaller."""
 
 
-def budget_pixels(size: float | str, pixels: int, images: int) -> int:
+def budget_pixels(size: float | str, pixels: int, images: int, tell: bool = True) -> int:
     """The budget of ``--active_selection_size`` in pixels, with a warning where it is unusual.
 
     Args:
         size: images' worth of pixels, or a percentage of the target's pixels such as "1%".
         pixels: of all target regions.
         images: of the target.
+        tell: whether to warn.
     """
     if isinstance(size, str):
         budget = float(size.removesuffix("%")) / 100 * pixels
     else:
         budget = size * pixels / images
-    if budget > LARGE_SHARE * pixels or 0 < budget < SMALL_SHARE * pixels:
+    if tell and (budget > LARGE_SHARE * pixels or 0 < budget < SMALL_SHARE * pixels):
         log.warning(
             "--active_selection_size %s: a round takes %.3g %% of the %d target images; the paper "
             "takes 1 %%, which is --active_selection_size 1%%",

@@ -54,7 +54,8 @@ class Selector:
             returned_pixels: of regions that people skipped, which the budget gets back.
         """
         size = self.args.active_selection_size
-        budget = budget_pixels(size, self.target.pixels, len(self.target.items))
+        first = n == self.args.init_iteration
+        budget = budget_pixels(size, self.target.pixels, len(self.target.items), tell=first)
         budget += returned_pixels
         if returned_pixels:
             log.info(

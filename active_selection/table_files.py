@@ -35,7 +35,8 @@ SENT_ROWS = 1 << 16
 def feature_folder(folder: Path, run: Path) -> Iterator[None]:
     """Reserve a feature folder for the run in -p within the block.
 
-    ``owner.json`` in it names the run, since the files of all runs have the same names.
+    ``owner.json`` in it names the run, since the files of all runs have the same names. A folder
+    below that of the run is its own, wherever both were moved to.
 
     Args:
         folder: the feature folder.
@@ -44,13 +45,14 @@ def feature_folder(folder: Path, run: Path) -> Iterator[None]:
     Raises:
         UserError: another run uses the folder or has left features in it, or it cannot be made.
     """
+    own = folder.resolve().is_relative_to(run.resolve())
     if folder.resolve() == run.resolve():  # -p is locked already
         yield
         return
     with locked_folder(folder, "--save_feat_dir"):
         note, owner = folder / "owner.json", {"run": str(run.resolve())}
         left = next(folder.glob("round[0-9][0-9]_*"), None)
-        if left and not (note.is_file() and read_json(note, "remove it") == owner):
+        if left and not own and not (note.is_file() and read_json(note, "remove it") == owner):
             raise UserError(
                 f"--save_feat_dir {folder}: holds features of another run ({left.name}); "
                 "choose another folder, or remove them"

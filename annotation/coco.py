@@ -15,6 +15,7 @@ from annotation.drawing import polygons
 from annotation.package import PackageImage
 from annotation.untrusted import field, finite, mask_to_runs, runs_to_mask, shown
 from utils.errors import UserError
+from utils.logs import collected
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,25 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
     shapes: dict[str, list[Any]] = defaultdict(list)
     for annotation in field(data, "annotations", list, source):
         shapes[_id(annotation, "image_id", f"{source}: an annotation")].append(annotation)
+    with collected(__name__) as told:
+        _read_images(data, source, names, shapes, collector)
+    if told:
+        log.warning("%s%s", told[0], f" ({len(told)} in this file)" if len(told) > 1 else "")
+    if shapes:
+        raise UserError(
+            f"{source}: has annotations of an image that it does not list: "
+            f"image_id {shown(next(iter(shapes)))}; export it again"
+        )
+
+
+def _read_images(
+    data: Mapping[str, Any],
+    source: str,
+    names: Mapping[str, str],
+    shapes: dict[str, list[Any]],
+    collector: Collector,
+) -> None:
+    """Take the annotations, by image in ``shapes``, out of there."""
     listed: set[str] = set()
     for entry in field(data, "images", list, source):
         name = field(entry, "file_name", str, f"{source}: an image")
@@ -108,11 +128,6 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
             with collector.canvas(image, source) as canvas:
                 for annotation in drawn:
                     _paint(annotation, names, canvas, place)
-    if shapes:
-        raise UserError(
-            f"{source}: has annotations of an image that it does not list: "
-            f"image_id {shown(next(iter(shapes)))}; export it again"
-        )
 
 
 def _id(entry: Any, key: str, place: str) -> str:

@@ -62,7 +62,10 @@ class MapWriter:
         foreign = map_files(self._is_foreign, paths, images)
         for path, is_foreign in zip(paths, foreign, strict=True):
             if not path.is_relative_to(folder):
-                raise UserError(f"{path}: {self.what} would lie outside --datadir {root}")
+                raise UserError(
+                    f"{path}: {self.what} would lie outside --datadir {root}; if that cannot be "
+                    "written, let a folder of links to the images and labels be the data root"
+                )
             if path.suffix.lower() != ".png":
                 raise UserError(f"{path}: {self.what} is a PNG file; mend the datalist")
             if uses[path] > 1:

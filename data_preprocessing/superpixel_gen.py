@@ -5,6 +5,7 @@ stopped goes on where it was; maps of images that were replaced are made again. 
 programs are kept.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,8 @@ from utils.errors import UserError, run, shown
 from utils.files import write_png
 from utils.parser import COUNT, POSITIVE, Parser, number
 from utils.progress import progress
+
+log = logging.getLogger(__name__)
 
 HATCH, MASKED = 12, (200, 0, 0)
 """Distance, in pixels, and RGB colour of the stripes over masked pixels of a preview."""
@@ -115,10 +118,10 @@ def print_lacking(lacking: int, total: int, parts: Parts) -> None:
         f"in {parts.folder} yet"
     )
     if others := parts.others():
-        print(
-            f"warning: {others} of the files there are of another list of images or of maps with "
-            "other settings; do all machines see the same data, with the same flags?",
-            file=sys.stderr,
+        log.warning(
+            "%d of the files there are of another list of images or of maps with other settings; "
+            "do all machines see the same data, with the same flags?",
+            others,
         )
 
 
@@ -127,8 +130,8 @@ def masks_if_good(items: Sequence[Item], root: Path, info: DatasetInfo) -> Masks
     try:
         return find_masks(items, root, info)
     except UserError as error:
-        note = f"warning: {error} (a source needs no mask; as a target, train_ADA.py refuses it)"
-        print(shown(note), file=sys.stderr)
+        note = f"{error} (a source needs no mask; as a target, train_ADA.py refuses it)"
+        log.warning("%s", shown(note))
         return {}
 
 

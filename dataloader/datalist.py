@@ -37,6 +37,9 @@ HEADER = re.compile(
 """Names of columns, as the first line of a table has them."""
 AMBIGUOUS = re.compile(r"#|\s|-$")
 """Names that would not be read as such: comments, blanks before a column, no label."""
+NO_UTF8 = re.compile("[\udc80-\udcff]+")
+"""Bytes of names that are no text in UTF-8, as :func:`os.fsdecode` stands for them."""
+USUALLY_LEFT_OUT = {"of split 'test'"}
 
 
 def default_path(root: str | Path, split: str) -> Path:
@@ -67,7 +70,8 @@ def read_datalist(
     """Read a datalist, perhaps from another machine (:class:`dataloader.relocation.Locator`).
 
     Args:
-        path: the file; UTF-8 with or without a byte order mark, or UTF-16 with one.
+        path: the file; UTF-8 with or without a byte order mark, UTF-16 with one, or cp1252, as
+            some programs on Windows write, if only that gives the names of files.
         root: the data root, that relative paths lie below.
         moves: as ``--relocate`` gives them.
         columns: how many of the three columns are needed; a list may have fewer than three if the
@@ -97,7 +101,7 @@ def read_datalist(
     if not items:
         raise UserError(f"{path}: the datalist is empty; make one with make_datalist.py")
     locate = Locator(root, moves, path)
-    items = [Item(*map(locate, item)) for item in items]
+    items = _from_windows([Item(*map(locate, item)) for item in items])
     check_listed_once(path, items)
     for item in items if columns == 3 else ():
         if item.superpixel in (item.image, item.label):
@@ -128,6 +132,19 @@ def _read_lines(path: str | Path) -> list[str]:
                 f"{path}, line {number}: a control character; this is no list of paths"
             ) from error
     return lines
+
+
+def _from_windows(items: list[Item]) -> list[Item]:
+    """Items with names in cp1252 as text, if that is the name of a file and the bytes are not."""
+    names = (name for item in items for name in item[:2])
+    odd = next(filter(NO_UTF8.search, names), "")
+    if not odd or Path(odd).is_file() or not Path(_as_cp1252(odd)).is_file():
+        return items
+    return [Item(*map(_as_cp1252, item)) for item in items]
+
+
+def _as_cp1252(name: str) -> str:
+    return NO_UTF8.sub(lambda found: os.fsencode(found[0]).decode("cp1252", "replace"), name)
 
 
 def _remedy(path: str | Path) -> str:
@@ -288,7 +305,8 @@ def _make_datalist(info: DatasetInfo, root: str | Path, split: str) -> list[Item
             f"{absent_folder(info, root, split)}{found.summary}"
         )
     if found.left_out:
-        log.warning("%s: %d %s images%s", root, len(found.items), split, found.summary)
+        level = logging.INFO if set(found.left_out) == USUALLY_LEFT_OUT else logging.WARNING
+        log.log(level, "%s: %d %s images%s", root, len(found.items), split, found.summary)
     items = [item.below(root) for item in found.items]
     check_listed_once(root, items)
     if os.access(root, os.W_OK):

@@ -252,8 +252,12 @@ def stored_values(image: Image.Image) -> np.ndarray:
     of which 0 is white.
 
     Raises:
-        ValueError: values that do not fit 16 bits.
+        ValueError: values that do not fit 16 bits, or transparent pixels beside grey.
     """
+    if image.mode == "LA":
+        if image.getextrema()[-1][0] < 255:
+            raise ValueError("transparent pixels; save it without alpha")
+        return np.asarray(image)[..., 0]
     raw = raw_mode(image)
     values = np.asarray(image)
     if values.dtype == bool:

@@ -53,7 +53,7 @@ KINDS = {
     "mask": Kind((*COLOR_MODES, "L", "1", "LA"), "an 8-bit black-and-white PNG"),
     "prediction": Kind(INDEX_MODES, "an 8-bit grey or palette PNG of train ids, not of colours"),
     "index": Kind(
-        INDEX_MODES + DEEP_INDEX_MODES,
+        (*INDEX_MODES, *DEEP_INDEX_MODES, "LA"),
         "a grey or palette PNG (or label_reader rgb for colours, red8 for ids in an RGB file)",
         None,
     ),

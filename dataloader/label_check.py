@@ -35,8 +35,8 @@ class LabelValues(NamedTuple):
 
     Attributes:
         counted: of a class.
-        ignored: of an id that the dataset knows and ignores.
-        unknown: of a value that is in no table.
+        ignored: of an id that the dataset knows and ignores, or 255 if it is no class.
+        unknown: of a value that is in no table, and is not 255, which often means ignored.
         frequent_unknown: such values, the most frequent first.
         classes: train ids that occur.
     """
@@ -57,7 +57,7 @@ def label_value_counts(counts: np.ndarray, info: DatasetInfo) -> LabelValues:
     """What a dataset makes of label ids, of which there are ``counts`` (65536,) pixels each."""
     train_ids = info.train_id_table
     has_class = train_ids != IGNORE
-    known = has_class | _among(info.known_ids)
+    known = has_class | _among({*info.known_ids, IGNORE})
     unknown = np.where(known, 0, counts)
     frequent = np.argsort(-unknown, kind="stable")[: np.count_nonzero(unknown)]
     return LabelValues(
@@ -184,8 +184,10 @@ def _likely_cause(
 def _look_like_train_ids(counts: np.ndarray, values: LabelValues, info: DatasetInfo) -> bool:
     """Whether labels hold train ids, though the dataset's label ids are others.
 
-    Then nothing lies outside of 0..classes - 1 and 255, and read as label ids many pixels would be
-    of no class: half, if most train ids occur, or one in 20, if 255 occurs and is no label id.
+    Then nothing lies outside of 0..classes - 1 and 255, and read as label ids some classes would be
+    absent or values unknown, and many pixels of no class: half, if most train ids occur, or one in
+    20, if 255 occurs and is no label id. An ignored value of most pixels is left aside: labels may
+    be scribbles.
     """
     classes = len(info.class_names)
     seen = counts.nonzero()[0]
@@ -195,7 +197,12 @@ def _look_like_train_ids(counts: np.ndarray, values: LabelValues, info: DatasetI
         return False
     if np.array_equal(info.train_id_table[train_ids], train_ids):
         return False
-    return values.counted < (0.95 if odd else 0.5) * int(counts.sum() - counts[IGNORE])
+    if not values.unknown and values.classes == info.present_classes:
+        return False
+    total = int(counts.sum() - counts[IGNORE])
+    void = int(counts[train_ids[info.train_id_table[train_ids] == IGNORE]].max(initial=0))
+    total -= void if 2 * void > total else 0
+    return values.counted < (0.95 if odd else 0.5) * total
 
 
 def _shifted(counts: np.ndarray, info: DatasetInfo) -> str:
@@ -313,10 +320,12 @@ def _few_classes(paths: list[str], each: np.ndarray, classes: list[int], info: D
             f"{paths[void[0]]}: every pixel is ignored, and so it is in {len(void)} of "
             f"{len(paths)} labels looked at; leave out images that nobody has labelled"
         )
-    if len(paths) > 1 and len(classes) == 1 < len(info.present_classes):
+    void = IGNORE not in info.known_ids and each[:, IGNORE].sum() > SHIFTED_SHARE * each.sum()
+    if (len(paths) > 1 or void) and len(classes) == 1 < len(info.present_classes):
         return (
             f"{paths[0]} and {len(paths) - 1} other labels: {info.class_names[classes[0]]} is the "
             "only class that occurs"
+            f"{f', beside a value that {info.name} does not know (255)' if void else ''}"
         )
     return ""
 

@@ -1,6 +1,7 @@
 """Labels with other ids than most labels of their dataset: train ids among label ids, or reversed.
 
-All values may be known then; but the classes that they stand for are not as frequent as elsewhere.
+All values may be known then; but the classes that they stand for are not as frequent as elsewhere,
+and some values would be of a class by the other ids alone.
 """
 
 from typing import NamedTuple
@@ -37,7 +38,8 @@ def find_other_ids(each: np.ndarray, info: DatasetInfo) -> tuple[str, list[int]]
     for name, other in _others(info).items():
         if np.array_equal(own.train_ids, other.train_ids):
             continue
-        possible = ~each[:, ~other.known].any(1)
+        foreign = each[:, (own.train_ids == IGNORE) & (other.train_ids != IGNORE)].sum(1)
+        possible = ~each[:, ~other.known].any(1) & (foreign > STRAY * each.sum(1))
         read_so = _by_class(each, other)
         found = []
         for label in np.flatnonzero(possible):
@@ -48,7 +50,7 @@ def find_other_ids(each: np.ndarray, info: DatasetInfo) -> tuple[str, list[int]]
                 and _is_absent(unknown, label, each, expected, other)
             ):
                 found.append(int(label))
-        if 0 < len(found) < len(each):
+        if _is_shifted(own, other) < len(found) < len(each):
             return name, found
     return "", []
 
@@ -69,6 +71,13 @@ def _others(info: DatasetInfo) -> dict[str, _Ids]:
     if info.class_names == cityscapes.class_names:
         others["label ids of Cityscapes"] = _described(cityscapes)
     return others
+
+
+def _is_shifted(own: _Ids, other: _Ids) -> bool:
+    """Whether ids differ by one number throughout; then one unusual scene may fit both."""
+    both = (own.train_ids != IGNORE) & (other.train_ids != IGNORE)
+    shifts = np.unique(own.train_ids[both].astype(int) - other.train_ids[both])
+    return len(shifts) == 1 and shifts[0] != 0
 
 
 def _by_class(each: np.ndarray, ids: _Ids) -> np.ndarray:
@@ -107,6 +116,8 @@ def _is_absent(
     """
     values = np.flatnonzero(unknown)
     values = values[values > 0]  # 0 often means ignored
+    if (other.train_ids[values] == IGNORE).any():
+        return False
     present = expected[:, other.train_ids[values]] > 0
     beside = (each[:, values] > 0) & present
     return bool(present.any(0).all() and not present[label].any() and not beside.any())

@@ -177,7 +177,8 @@ def _warn_of_one_label(one: str, known: Sequence[Item], other: str, items: Seque
     if twice:
         log.warning(
             "%s of --%s_data_dir and %s of --%s_data_dir have one label, %s (%d images share "
-            "one); does label in info.json lack {split}?",
+            "one); this is right only for copies of the same picture: else see whether label in "
+            "info.json lacks {split}",
             *(shown(twice[0].image), other, shown(owners[twice[0].label]), one),
             *(shown(twice[0].label), len(twice)),
         )

@@ -97,7 +97,8 @@ def find_renumbered(
 
     Colours are taken for those of the dataset, or greys for numbers, if all that occur are. One
     class alone tells nothing. If the palette has other colours, too (those of VOC, or greys from
-    black to white), two must contradict, and that is not sure.
+    black to white), two must contradict, and that is not sure. White is no number 255 that is
+    ignored: masks of 0 and 1 often have black and white.
 
     Args:
         palette: of a file.
@@ -109,7 +110,8 @@ def find_renumbered(
     names = {tuple(color): name for color, name in zip(info.palette, info.class_names, strict=True)}
     has_name = np.array([tuple(color) in names for color in colors.tolist()])
     right_color = (colors == info.color_table[train_ids]).all(1)
-    is_known = np.isin(colors[:, 0], [i for i in known if 0 <= i < 256])
+    numbers = [i for i in known if 0 <= i < IGNORE + (train_ids[IGNORE] != IGNORE)]
+    is_known = np.isin(colors[:, 0], numbers)
     is_number = (colors == colors[:, :1]).all(1) & is_known
     right_number = colors[:, 0] == np.arange(256)
     black, white = (colors == BLACK).all(1), (colors == WHITE).all(1)

@@ -13,7 +13,7 @@ from utils.metrics import percent
 log = logging.getLogger(__name__)
 
 EXAMPLES = 3  # classes that a message names
-ENOUGH = 4  # classes that a network must know, or all, to tell how labels are numbered
+ENOUGH = 4  # classes that a network must know, or all there are, to tell how labels are numbered
 
 
 def check_values(
@@ -98,7 +98,7 @@ def warn_if_labels_renumbered(values: np.ndarray, info: DatasetInfo) -> bool:
     """
     classes = len(info.class_names)
     values = values[:classes, :classes]
-    train_ids, partners = _partners(values, min(ENOUGH, np.count_nonzero(values.sum(1))))
+    train_ids, partners = _partners(values, min(ENOUGH, len(info.present_classes)))
     renumbered = int(values[train_ids, partners].sum())
     if not _clearly_better(renumbered, values):
         return False

@@ -117,13 +117,13 @@ def read_columns(folder: Path) -> Any:
 
 
 def write_owner(folder: Path) -> list[Path]:
-    with feature_folder(folder / "features", folder):
+    with feature_folder(folder / "features", folder / "run"):
         (folder / "features" / "round00_target_feature.npy").touch()
     return [folder / "features" / "owner.json"]
 
 
 def read_owner(folder: Path) -> Any:
-    with feature_folder(folder / "features", folder):
+    with feature_folder(folder / "features", folder / "run"):
         return (folder / "features" / "owner.json").read_text()
 
 

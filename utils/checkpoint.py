@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from utils.distributed import SINGLE, World
-from utils.errors import UserError
+from utils.errors import UserError, shown
 from utils.tensor_file import read_plain, write_tensors
 
 log = logging.getLogger(__name__)
@@ -107,17 +107,15 @@ def read_checkpoint(path: str | Path, tell: bool = False) -> dict[str, Any]:
         )
     if tell:
         _tell_twin(path, state, weights)
-    if "model_state_dict" not in state:  # of another program, whose keys mean other things
-        return {"model_state_dict": weights}
+    if "model_state_dict" not in state or not isinstance(state.get("network", {}), dict):
+        return {"model_state_dict": weights}  # of another program, whose keys mean other things
     if "network" in state:
         _check_network(path, state["network"])
     return state | {"model_state_dict": weights}
 
 
-def _check_network(path: str | Path, network: Any) -> None:
+def _check_network(path: str | Path, network: Mapping[str, Any]) -> None:
     remedy = "write the checkpoint again, or remove its 'network'"
-    if not isinstance(network, dict):
-        raise UserError(f"{path}: its 'network' is no dictionary; {remedy}")
     for key, (is_right, wanted) in NETWORK.items():
         if key in network and not is_right(network[key]):
             raise UserError(f"{path}: its network's {key!r} is not {wanted}; {remedy}")
@@ -272,6 +270,8 @@ def load_discriminator(path: str | Path, discriminator: nn.Module, world: World 
 def load_weights(source: Any, weights: Mapping[str, Tensor], model: nn.Module, remedy: str) -> None:
     """Load a state dict into a network that must have the same tensors.
 
+    Those of a kind that no layer has, such as counts of a profiler, are left out with a warning.
+
     Args:
         source: where the weights come from; the error line begins with it.
         weights: name -> tensor; names may have a prefix that wrappers put before them.
@@ -289,6 +289,10 @@ def load_weights(source: Any, weights: Mapping[str, Tensor], model: nn.Module, r
             f"{prefixes[1]!r}; save the state dict of the one that is meant in a file of its own"
         )
     weights = weights_below(weights, prefixes[0])
+    kinds = {name.rpartition(".")[2] for name in expected}
+    odd = [name for name in weights if name.rpartition(".")[2] not in kinds]
+    for name in odd:
+        del weights[name]
     for name in [*expected, *weights]:
         ours, theirs = expected.get(name), weights.get(name)
         if name.endswith(COUNTER) and ours is not None:
@@ -301,6 +305,11 @@ def load_weights(source: Any, weights: Mapping[str, Tensor], model: nn.Module, r
                 f"checkpoint of another network: {remedy}"
             )
     check_finite(source, weights)
+    if odd:
+        log.warning(
+            "%s: %d tensors of no layer of this network are left out, the first %s",
+            *(source, len(odd), shown(odd[0])),
+        )
     model.load_state_dict(weights)
 
 

@@ -1,5 +1,6 @@
-"""How a script ends when it cannot go on: one clear line, never a traceback."""
+"""How a script tells of problems: one clear line, never a traceback."""
 
+import logging
 import os
 import re
 import signal
@@ -45,6 +46,15 @@ def shown(text: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
+class LineFormatter(logging.Formatter):
+    """Marks warnings as such, as :func:`run` marks the line of an error."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        if record.levelno >= logging.WARNING:
+            record.message = f"{record.levelname.lower()}: {record.message}"
+        return super().formatMessage(record)
+
+
 class _Console:
     """An output stream whose reader may go away, or whose disk may fill up: the run goes on."""
 
@@ -88,6 +98,7 @@ def run(main: Callable[[], None], parser: Callable[[], ArgumentParser] | None = 
     """
     allow_interrupts()
     _open_standard_files()
+    logging.lastResort.setFormatter(LineFormatter())  # of scripts that start no log
     for name in ("stdout", "stderr"):  # None where the shell closed it
         stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: PTH123, SIM115
         setattr(sys, name, _Console(stream))

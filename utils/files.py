@@ -183,8 +183,10 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{path}: cannot be written ({reason}); free space or move it") from error
+        reason, remedy = error.strerror or error, "free space or move it"
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            remedy = "choose another folder (one of links to images and labels may be a data root)"
+        raise UserError(f"{path}: cannot be written ({reason}); {remedy}") from error
     finally:
         with suppress(OSError):  # such as a name that is too long, which is told already
             temporary.unlink(missing_ok=True)

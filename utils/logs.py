@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from utils.errors import UserError
+from utils.errors import LineFormatter, UserError
 from utils.files import open_to_append
 
 
@@ -48,12 +48,10 @@ def start_log(path: Path | None = None, silent: bool = False) -> None:
             handlers.append(_LogFile(path))
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror}); see -p") from error
+    for handler in handlers:
+        handler.setFormatter(LineFormatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(
-        level=logging.ERROR if silent else logging.INFO,
-        format="%(asctime)s %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-        handlers=handlers,
-        force=True,
+        level=logging.ERROR if silent else logging.INFO, handlers=handlers, force=True
     )
 
 

@@ -97,8 +97,13 @@ class RunSettings:
         """
         remove_temporaries(self.path.parent)
         machine = machine_facts() | {"processes": str(self.ranks)}
-        value = {"flags": self.flags, "roots": self._roots(), "machine": machine}
-        value["data"] = data or {}
+        value = {
+            "folder": os.path.abspath(self.path.parent),
+            "flags": self.flags,
+            "roots": self._roots(),
+            "machine": machine,
+            "data": data or {},
+        }
         write_json(self.path, value, indent=1)
 
     @property
@@ -161,9 +166,15 @@ class RunSettings:
         return moves
 
     def _is_moved(self, name: str, before: Any, now: str) -> bool:
-        """Whether a flag names a domain's folder, or a file that was moved with it."""
+        """Whether a flag names a domain's folder, or a file that was moved with it, or with -p."""
         prefix, _, kind = name.partition("_")
-        if kind not in MOVES_WITH_DATA or prefix not in self.data or not isinstance(before, str):
+        if kind not in MOVES_WITH_DATA:
+            folder = self.before.get("folder")  # an older version did not record it
+            if not isinstance(before, str) or not isinstance(folder, str):
+                return False
+            places = (before, folder), (now, self.path.parent)
+            return len({os.path.relpath(os.path.abspath(path), run) for path, run in places}) == 1
+        if prefix not in self.data or not isinstance(before, str):
             return False
         return kind == "data_dir" or any(
             os.path.relpath(before, old) == os.path.relpath(now, new)

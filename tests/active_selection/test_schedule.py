@@ -1,5 +1,8 @@
 """Dynamic scheduling, cutting at a budget, and weighted round-robin."""
 
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +14,7 @@ from active_selection.schedule import (
     cut_at_budget,
     weighted_round_robin,
 )
+from active_selection.selector import Selector
 
 
 @pytest.mark.parametrize(("n", "share"), [(1, 1), (2, 1 / 2), (3, 1 / 4), (4, 1 / 8), (5, 1 / 16)])
@@ -102,7 +106,12 @@ def test_budgets_in_images_and_in_per_cent(caplog):
 )
 def test_a_budget_of_more_than_a_tenth_or_of_hardly_anything_is_warned_of(caplog, size, share):
     """The default, 29 images' worth of pixels, is 1 % of 2975 images only."""
-    budget_pixels(size, pixels=8000, images=40)
+    target = SimpleNamespace(pixels=8000, items=[None] * 40)
+    args = SimpleNamespace(active_selection_size=size, init_iteration=2, active_method="random")
+    args.uncertainty, args.alpha, args.beta = "", 1.0, 1.0
+    selector = SimpleNamespace(args=args, target=target, folder=MagicMock())
+    for n in (2, 3):  # once a run
+        Selector.plan(selector, n)
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert f"--active_selection_size {size}: a round takes {share} %" in record.getMessage()

@@ -168,3 +168,11 @@ def test_a_feature_folder_is_one_runs(tmp_path):
     (features / "round00_target_feature.npy").unlink()
     with feature_folder(features, tmp_path / "two"):
         pass
+
+
+def test_a_run_that_was_moved_goes_on_with_its_own_features(tmp_path):
+    for name in ("here", "there"):
+        with feature_folder(tmp_path / name / "features", tmp_path / name):
+            (tmp_path / name / "features" / "round00_target_feature.npy").touch()
+        if name == "here":
+            (tmp_path / "here").rename(tmp_path / "there")

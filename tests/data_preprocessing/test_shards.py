@@ -216,12 +216,11 @@ def test_a_dictionary_read_while_it_is_replaced_keeps_its_entries(dataset):
     load_regions(listed(dataset), dataset, "train")
 
 
-def test_shards_with_other_settings_do_not_meet(dataset, capsys):
+def test_shards_with_other_settings_do_not_meet(dataset, capsys, caplog):
     generate(dataset, "--shard 1/2 --num_segments 9")
     generate(dataset, "--shard 2/2")
-    out = capsys.readouterr()
-    assert "4 of 7 images have no entry" in out.out
-    assert "1 of the files there are of another list of images" in out.err
+    assert "4 of 7 images have no entry" in capsys.readouterr().out
+    assert "1 of the files there are of another list of images" in caplog.text
     assert list(dictionary(dataset)) == ["superpixel/other.png"]
 
 

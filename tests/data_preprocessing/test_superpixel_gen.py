@@ -217,7 +217,9 @@ def test_a_list_cannot_make_it_write_over_other_files(dataset, tmp_path_factory,
     for target in (outside, "../model.png", image, label, *names):
         (dataset / "list.txt").write_text(f"{image} {label} {target}\n")
         before = {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()}
-        assert Path(target).name in refused(dataset, f"--datalist {dataset}/list.txt")
+        line = refused(dataset, f"--datalist {dataset}/list.txt")
+        assert Path(target).name in line
+        assert ("folder of links" in line) == ("model.png" in line)
         assert {p: p.read_bytes() for p in dataset.rglob("*") if p.is_file()} == before
         tally["bad inputs refused"] += 1
     assert outside.read_bytes() == b"precious"

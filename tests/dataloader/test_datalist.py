@@ -345,6 +345,29 @@ def test_every_file_that_is_left_out_is_counted(tmp_path, capsys, caplog):
     assert f"1 train images; left out: 2 without a label ({city}_2" in caplog.text
 
 
+def test_a_list_in_cp1252_names_files_in_utf_8(tmp_path):
+    root = tmp_path / "straße"
+    touch(root, "bäume/Ä.jpg")
+    (root / "list.txt").write_bytes("bäume/Ä.jpg bäume/Ä.png karten/Ä.png\n".encode("cp1252"))
+    (item,) = read_datalist(root / "list.txt", root)
+    names = ("bäume/Ä.jpg", "bäume/Ä.png", "karten/Ä.png")
+    assert item == tuple(str(root / name) for name in names)
+    (root / "bäume/Ä.jpg").unlink()  # nothing tells what the bytes mean
+    assert os.fsencode(read_datalist(root / "list.txt", root)[0].image).endswith(
+        b"b\xe4ume/\xc4.jpg"
+    )
+
+
+def test_a_test_split_that_nobody_asked_for_is_no_warning(tmp_path, caplog):
+    for split in ("train", "test"):
+        touch(tmp_path, f"leftImg8bit/{split}/ulm/ulm_1_leftImg8bit.png")
+        touch(tmp_path, f"gtFine/{split}/ulm/ulm_1_gtFine_labelIds.png")
+    with caplog.at_level(logging.INFO):
+        find_or_make_datalist(load_dataset("cityscapes"), tmp_path, "train")
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "1 train images; left out: 1 of split 'test'" in caplog.text
+
+
 def test_labels_that_were_saved_as_jpeg_are_told_of(tmp_path, caplog):
     info = load_dataset("GTA5")
     touch(tmp_path, "images/1.png", "images/2.png", "labels/2.jpg")

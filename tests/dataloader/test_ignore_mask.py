@@ -435,7 +435,7 @@ def test_images_elsewhere_have_no_mask_of_a_template(camera, tmp_path):
         find_masks([item], camera.root, camera.info)
 
 
-def test_superpixel_gen_tells_what_masks_leave(camera, capsys):
+def test_superpixel_gen_tells_what_masks_leave(camera, capsys, caplog):
     flags = ["--dataset", str(camera.info.path), "--datadir", camera.root, "--workers", "1"]
     superpixel_gen.main([*flags, "--preview", "4"])
     hatched = 0
@@ -451,6 +451,6 @@ def test_superpixel_gen_tells_what_masks_leave(camera, capsys):
     )
     Path(camera.masks[camera.items[0].image]).unlink()
     superpixel_gen.main(flags)  # images of a source need no mask
-    out, err = capsys.readouterr()
-    assert "no such file" in err and "as a target, train_ADA.py refuses it" in err
+    out, said = capsys.readouterr().out, caplog.text
+    assert "no such file" in said and "as a target, train_ADA.py refuses it" in said
     assert "never asked" not in out

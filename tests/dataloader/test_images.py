@@ -169,6 +169,22 @@ def test_labels_of_other_formats_have_the_values_that_the_file_holds(tmp_path, n
     assert np.array_equal(read_label_ids(tmp_path / name, INDEX), values)
 
 
+def test_grey_labels_may_have_an_alpha_channel_that_hides_nothing(tmp_path):
+    path, opaque = tmp_path / "la.png", np.full(MAP.shape, 255, np.uint8)
+    Image.merge("LA", (Image.fromarray(MAP), Image.fromarray(opaque))).save(path)
+    assert np.array_equal(read_label_ids(path, INDEX), MAP)
+    deep = np.dstack([MAP, opaque]).astype(">u2") * 257
+    pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in deep))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 40, 24, 16, 4, 0, 0, 0))
+    sixteen = path.read_bytes()[:8] + header + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    opaque[3] = 254
+    Image.merge("LA", (Image.fromarray(MAP), Image.fromarray(opaque))).save(path)
+    for content in (path.read_bytes(), sixteen):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"la\.png: .*(transparent pixels|mode RGBA)"):
+            read_label_ids(path, INDEX)
+
+
 def test_grey_of_which_0_is_white_is_read_as_stored_in_labels_and_as_seen_in_images(tmp_path):
     path = tmp_path / "x.tif"
     Image.fromarray(MAP).save(path)

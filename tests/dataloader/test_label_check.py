@@ -20,6 +20,15 @@ CITYSCAPES, SYNTHIA, CAMVID = map(load_dataset, ("cityscapes", "SYNTHIA", "camvi
 SHARES = [33, 5, 20, 1, 1, 1, 1, 1, 14, 1, 3, 2, 1, 6, 1, 1, 1, 1, 1, 5]  # of train ids, and void
 
 
+BINARY = replace(
+    CAMVID,
+    label_to_train={0: 0, 1: 1},
+    ignored_ids=frozenset(),
+    class_names=["a", "b"],
+    palette=CAMVID.palette[:2],
+)
+
+
 def train_ids(count):
     """``count`` maps (80, 120) of train ids and 255, classes about as frequent as in Cityscapes.
 
@@ -68,10 +77,11 @@ def test_right_labels_are_passed_without_a_word(tmp_path, caplog):
 
 
 def test_values_are_counted_by_what_the_dataset_makes_of_them(tmp_path):
-    values = np.array([[7, 7, 26], [255, 255, 99]], np.uint8)
+    values = np.array([[7, 7, 26], [98, 98, 99], [255, 255, 3]], np.uint8)
     (item,) = saved(tmp_path, [values])
     found = label_value_counts(value_counts(item.label, CITYSCAPES), CITYSCAPES)
-    assert (found.counted, found.unknown, found.frequent_unknown) == (3, 3, [255, 99])
+    assert (found.counted, found.unknown, found.frequent_unknown) == (3, 3, [98, 99])
+    assert found.ignored == 3
     assert found.classes == [0, 13]
 
 
@@ -133,6 +143,26 @@ def test_many_unknown_values_and_one_class_alone_are_warned_of(tmp_path, caplog)
     mask = RNG.choice(np.array([0, 0, 255], np.uint8), (40, 60))
     check_labels(saved(tmp_path, [mask]), CAMVID, "--x")
     assert "does not know (255)" in caplog.text
+
+
+@pytest.mark.parametrize("border", [0, 3])
+def test_sparse_labels_and_an_unlisted_255_are_passed_without_a_word(tmp_path, caplog, border):
+    """Scribbles, on pixels that are ignored elsewhere; most of it, or a border, is 255."""
+    maps = train_ids(3)
+    dense = label_ids(maps, CAMVID, 11)
+    three = replace(CAMVID, label_to_train={1: 0, 2: 1, 3: 2}, ignored_ids=frozenset({0}))
+    three = replace(three, class_names=[*"abc"])
+    few = [np.minimum(m, 1) + 1 for m in maps]  # the third class does not occur
+    for info, right, void in ((CAMVID, dense, 11), (three, few, 0), (CAMVID, dense, 255)):
+        sparse = [np.full_like(m, void) for m in right]
+        for values, m in zip(sparse, right, strict=True):
+            values[::3, :90] = m[::3, :90]
+            values[:border] = 255
+        check_labels(saved(tmp_path, sparse), info, "--x")
+    road = np.full((40, 60), 3, np.uint8)
+    road[:border] = 255
+    check_labels(saved(tmp_path, [road]), CAMVID, "--x")
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("shift, name", [(1, "high"), (-1, "low")])
@@ -217,6 +247,8 @@ def test_palettes_that_contradict_nothing_are_passed_without_a_word(tmp_path, ca
     by_id[18] = by_id[17]  # groups of poles look like poles
     ids = label_ids(maps, CITYSCAPES, 18)
     assert check_labels(save_images(tmp_path, in_palette(ids, by_id)), CITYSCAPES, "--x")
+    items = save_images(tmp_path, in_palette(few, GREYS[[0, 255]]))  # masks, black and white
+    assert check_labels(items, replace(BINARY, ignored_ids=frozenset({255})), "--x")
     assert not caplog.records
 
 
@@ -314,6 +346,11 @@ def test_masks_of_0_and_1_among_those_of_0_and_255_are_told_of(tmp_path, caplog)
     assert "3.png: seems to hold train ids" in caplog.text
 
 
+def scene(*shares):
+    """A map of values 0, 1, ... with these shares."""
+    return RNG.choice(len(shares), (40, 60), p=shares).astype(np.uint8)
+
+
 def test_labels_of_unusual_scenes_and_void_pass_quietly(tmp_path, caplog):
     """By few classes, many or unlisted ignored pixels, or classes that vary from scene to scene."""
     three = replace(
@@ -324,6 +361,14 @@ def test_labels_of_unusual_scenes_and_void_pass_quietly(tmp_path, caplog):
     check_labels(saved(tmp_path, [*maps, rare.astype(np.uint8)]), three, "--x")
     unsure = replace(three, label_to_train={0: 0, 2: 1}, class_names=["a", "b"])
     check_labels(saved(tmp_path, [m % 3 for m in maps] + [maps[0] % 2]), unsure, "--x")
+    five = replace(CAMVID, label_to_train={i: i - 1 for i in range(1, 6)}, class_names=[*"abcde"])
+    streets = [scene(0.02, 0.03, 0.75, 0.1, 0.06, 0.04) for _ in range(5)]
+    parks = [scene(0.05, 0.8, 0.07, 0.05, 0.03, 0)], [scene(0, 0.85, 0.07, 0.05, 0.03, 0)] * 2
+    for park in parks:
+        check_labels(saved(tmp_path, [*streets, *park]), five, "--x")
+    maps = train_ids(4)
+    maps[1][:20] = 29  # of no class of Cityscapes, either
+    check_labels(saved(tmp_path, maps), replace(IDENTITY, ignored_ids=frozenset()), "--x")
     for info in (SYNTHIA, CAMVID, CITYSCAPES):
         save = saved16 if info is SYNTHIA else saved
         more = [0] if info is SYNTHIA else []

@@ -103,6 +103,7 @@ def test_domains_that_share_images_or_labels_are_told_of(caplog):
     check_apart({**items, "val": [Item("8", "2.png", "")]})
     said = "8 of --val_data_dir and 2 of --src_data_dir have one label, 2.png (1 images share one)"
     assert [said in record.message for record in caplog.records] == [True]
+    assert "right only for copies of the same picture" in caplog.text  # as foggy ones
 
 
 @pytest.mark.parametrize("link", ["folder", "symlink", "hard link", "copy"])

@@ -114,7 +114,8 @@ def test_tiff_files_of_several_pages_are_told_of(network, tmp_path, capsys):
     assert "pages" not in capsys.readouterr().err
     page.save(tmp_path / "in" / "c.tif", save_all=True, append_images=[page, page])
     inference.main(flags)
-    assert "c.tif: the first of its 3 pages is used" in capsys.readouterr().err
+    said = f" warning: {tmp_path}/in/c.tif: the first of its 3 pages is used"
+    assert said in capsys.readouterr().err
 
 
 def test_evaluation_tells_of_images_that_are_gone(tmp_path, caplog):
@@ -128,12 +129,14 @@ def test_evaluation_tells_of_images_that_are_gone(tmp_path, caplog):
 
 
 def test_a_jpeg_beside_a_png_of_its_name_keeps_its_suffix(network, tmp_path, capsys):
-    items = draw(tmp_path / "in", "a.png", "a.jpg", "b.jpg")
+    items = draw(tmp_path / "in", "a.png", "a.jpg", "b.jpg", "c.jpg", "c.png")
     save = tmp_path / "out"
     inference.main([*network, "--image_dir", str(tmp_path / "in"), "--save_dir", str(save)])
-    assert "a.jpg: another image differs from this one only in the" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "a.jpg: another image differs from this one only in the" in told
+    assert told.count("another image") == 1 and "a.jpg.png (1 other images are such)" in told
     names = [path.name for path in find_predictions(items, save)]
-    assert names == ["a.png", "a.jpg.png", "b.png"]
+    assert names == ["a.png", "a.jpg.png", "b.png", "c.jpg.png", "c.png"]
     assert find_predictions(items[1:2], save) == [save / "a.jpg.png"]
     (tmp_path / "in" / "a.png").unlink()
     assert len(find_predictions(items, save)) == 3  # evaluation needs no images
@@ -433,6 +436,13 @@ def test_label_ids_that_could_be_train_ids_are_warned_of(camvid, caplog):
     assert "in another way (label ids)" in caplog.text
 
 
+def test_warnings_of_a_script_without_a_log_say_that_they_are(camvid, script):
+    camvid(np.full((4, 32, 64), 2, np.uint8))
+    Image.fromarray(np.full((32, 64), 77, np.uint8)).save(camvid.root / "pred" / "0.png")
+    flags = f"--dataset camvid --root_dir {camvid.root} --pred_dir {camvid.root}/pred"
+    assert f"\nwarning: {camvid.root}/pred: " in f"\n{script(f'evaluation.py {flags}')}"
+
+
 def test_single_predictions_that_hold_label_ids_are_told_of(camvid, caplog):
     truth = load_dataset("camvid").label_table[camvid.labels]
     camvid(np.stack([*truth[:3], camvid.labels[3]]))
@@ -477,13 +487,18 @@ def test_labels_that_are_numbered_unlike_the_network_are_told_of(caplog):
     """By its confusion matrix in validation; a poor network, or one of few classes, is no sign."""
     info, rng = load_dataset("camvid"), np.random.default_rng(0)
     right = np.diag(rng.integers(100, 1000, 19)) + rng.integers(0, 20, (19, 19))
-    collapsed, inverted = np.zeros((2, 19, 19), int)
+    collapsed, inverted, two = np.zeros((3, 19, 19), int)
     collapsed[:, 2] = inverted[0, 1] = 500
-    for quiet in (right, collapsed, inverted, np.zeros((19, 20), int)):
+    two[0, 10] = two[10, 0] = 500  # classes that occur, of 19
+    for quiet in (right, collapsed, inverted, two, np.zeros((19, 20), int)):
         assert not warn_if_labels_renumbered(quiet, info)
     assert not caplog.records
     knows_five = np.diag([900] * 5 + [0] * 14)
     knows_five[5:, 0] = 50
+    binary = dataclasses.replace(
+        info, class_names=["a", "b"], label_to_train={0: 0, 1: 1}, missing_classes=()
+    )
+    assert warn_if_labels_renumbered(np.array([[1, 9], [9, 1]]), binary)
     assert warn_if_labels_renumbered(knows_five[[1, 2, 3, 4, 0, *range(5, 19)]], info)
     assert warn_if_labels_renumbered(right[[1, 0, 2, 4, 5, 6, 3, *range(18, 6, -1)]], info)
     assert "exchanged (road is predicted as sidewalk, sidewalk is predicted as road, wall is " in (

@@ -369,14 +369,15 @@ def test_checkpoint_round_trip(tmp_path):
         ({"image_size": torch.ones(2)}, "'image_size'"),
         ({"dataset": None}, "'dataset'"),
         ({"versions": ["2.4"]}, "'versions'"),
-        (None, "no dictionary"),
     ],
 )
 def test_networks_that_cannot_be_are_refused(tmp_path, change, named):
-    network = [1] if change is None else NETWORK | change
-    torch.save({"model_state_dict": small_net().state_dict(), "network": network}, tmp_path / "c")
+    state = {"model_state_dict": small_net().state_dict(), "network": NETWORK | change}
+    torch.save(state, tmp_path / "c")
     with pytest.raises(UserError, match=rf"c: [^\n]*{named}[^\n]*$"):
         read_checkpoint(tmp_path / "c")
+    torch.save(state | {"network": "deeplabv3"}, tmp_path / "c")  # of another program
+    assert set(read_checkpoint(tmp_path / "c")) == {"model_state_dict"}
 
 
 def test_part_of_a_network_is_told(tmp_path):
@@ -466,6 +467,14 @@ def test_half_precision_and_counters_load():
         load_weights("file", state, net, "remedy")
         assert torch.equal(net[0].weight, halved["0.weight"].float())
         assert net[1].num_batches_tracked.dtype == torch.int64
+
+
+def test_counts_of_a_profiler_beside_the_weights_are_left_out_with_a_warning(caplog):
+    net, counts = small_net(), {"total_ops": torch.ones(1), "0.total_ops": torch.ones(1)}
+    load_weights("file", {k: v + 1 for k, v in net.state_dict().items()} | counts, net, "remedy")
+    assert "file: 2 tensors of no layer of this network are left out, the first total_ops" in (
+        caplog.text
+    )
 
 
 @pytest.mark.parametrize(

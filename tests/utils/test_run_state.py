@@ -2,6 +2,7 @@
 
 import json
 from argparse import Action, BooleanOptionalAction, Namespace
+from pathlib import Path
 
 import pytest
 import torch
@@ -144,6 +145,23 @@ def test_data_may_have_moved(tmp_path):
     assert resumed("/two", "/two/a.txt") == [("trg", "/one", "/two"), ("val", "/one", "/two")]
     moved = resumed("/two/2", "/two/2/a.txt")
     assert moved == [("trg", "/two", "/two/2"), ("val", "/two", "/two/2")]
+
+
+def test_a_checkpoint_and_a_datalist_may_have_moved_with_the_run(tmp_path):
+    def run(place: Path, folder: str = "exp") -> RunSettings:
+        words = ["-p", str(place / "exp" / "run"), "--trg_data_dir", "/city"]
+        words += ["--init_checkpoint", str(place / folder / "warm" / "checkpoint.tar")]
+        words += ["--datalist_path", str(place / folder / "datalist_00.pkl")]
+        parser = train_ADA.parser()
+        return RunSettings(parser.parse_args(words), "train_ADA", parser.get_default)
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    (old / "exp" / "run").mkdir(parents=True)
+    run(old).write()
+    old.rename(new)
+    with pytest.raises(UserError, match="--init_checkpoint is"):
+        run(new, "other").check(True, [])
+    assert run(new).check(True, []) is True
 
 
 def test_one_of_two_domains_may_have_moved(tmp_path, monkeypatch):
