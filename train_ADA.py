@@ -29,6 +29,7 @@ from active_selection.run_folder import RunFolder
 from active_selection.strategies import method_names
 from active_selection.table_files import feature_folder
 from annotation.guesses import NetworkGuesses
+from annotation.package import check_package
 from annotation.write import write_package
 from dataloader.domain import agree_on_classes, check_and_describe
 from models import MODEL_NAMES
@@ -211,17 +212,17 @@ def report(args: Namespace) -> None:
 
 def tell_next_steps(folder: RunFolder, n: int, results: Sequence[PhaseResult]) -> None:
     """Print what people are to do after a round that asked them."""
-    package = folder.annotation / f"round_{n:02d}"
     regions, pixels = (sum(getattr(r, key) for r in results) for key in ("regions", "pixels"))
-    print(next_steps(n, package, regions, pixels, folder.path))
+    print(next_steps(n, folder.package(n), regions, pixels, folder.path))
 
 
 def ask_people(args: Namespace, experiment: Experiment, n: int) -> None:
     """Write the package of regions that people are to label, with the network's first guess."""
-    folder = experiment.folder.annotation / f"round_{n:02d}"
-    if folder.exists():  # of a run that was stopped after it: a package appears whole or not at all
-        return
+    folder = experiment.folder.package(n)
     target, asked = experiment.target, experiment.active_set.asked
+    if folder.exists():  # of a run that was stopped after it: a package appears whole or not at all
+        check_package(folder, target.items, asked, target.regions, target.root)
+        return
     items = [item for item in target.items if item.superpixel in asked]
     guesses = NetworkGuesses(
         experiment.model, items, target.info, tuple(args.image_size), experiment.runtime

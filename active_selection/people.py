@@ -181,6 +181,7 @@ def take_answers(
     if isinstance(oracle, Annotations):
         tell_of_corrections(folder.answers, folder.taken)
         warn_of_unused(active_set, Annotations(oracle.domain, folder.answers))
+        warn_of_skipped(active_set, oracle)
         warn_of_changed(active_set, oracle)
     return answers.get("skipped_pixels", 0)
 
@@ -228,6 +229,18 @@ def warn_of_unused(active_set: ActiveSet, oracle: Annotations) -> None:
             "the run went on (%d, which count once they are asked for again), or were skipped (%d)",
             *(oracle.name, len(unused), _image(oracle, unused[0]), in_pool),
             len(unused) - in_pool,
+        )
+
+
+def warn_of_skipped(active_set: ActiveSet, oracle: Annotations) -> None:
+    """Warn of regions that people skipped after the run had gone on with their answers."""
+    labelled = sorted(active_set.labelled_regions)
+    skipped = [(p, r) for p, r in labelled if oracle.answers(p)[r].status == SKIPPED]
+    if skipped:
+        log.warning(
+            "%s: %d of %d labelled regions were skipped since, the first in %s: none of their "
+            "pixels are trained on any more; if that is not meant, answer them anew",
+            *(oracle.name, len(skipped), len(labelled), _image(oracle, skipped[0])),
         )
 
 

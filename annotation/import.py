@@ -48,7 +48,8 @@ def parser() -> Parser:
     add(
         "--withdraw",
         action="store_true",
-        help="drop earlier answers to regions of the one --package that FILES show without one",
+        help="drop earlier answers to regions of the one --package that FILES show without one, or "
+        "with the first guess",
     )
     return result
 
@@ -85,7 +86,8 @@ def import_answers(
         min_share: part of a region that must be labelled.
         packages: folders of packages (default: all below ``folder``).
         withdraw: drop earlier answers to regions of the packages that the files leave unanswered
-            in the images that they show; nobody may have trained on them yet.
+            in the images that they show, which nobody may have trained on yet; those that they
+            show with the first guess, just as it was, go back to it.
 
     Raises:
         UserError: something is wrong with any file; then nothing is written.
@@ -96,8 +98,9 @@ def import_answers(
     read_answers(files, collector)
     withdrawn = labels.unanswered(collector) if withdraw else {}
     collector.problems += trained_on(withdrawn, collector, folder.parent)
-    collector.problems += overwritten(collector, labels)
-    for line in report(collector, labels, withdrawn):
+    replaced = labels.replaced(collector, by_guesses=withdraw)
+    collector.problems += overwritten(collector, replaced)
+    for line in report(collector, labels, replaced, withdrawn):
         print(shown(line))
     if collector.problems:
         raise UserError(

@@ -121,8 +121,8 @@ def _remarks(findings: _Findings, left: Sequence[str], classes: ClassList) -> It
         yield (
             f"{shown(findings.white[0])} is white around the asked regions and in them "
             f"({len(findings.white)} such files), which is {name!r}; if white is what was not "
-            "painted, save that as black or transparent, and import again with --package and "
-            "--withdraw"
+            "painted, save that as black or transparent, import again with --package and "
+            "--withdraw, and then the other files again"
         )
     if photos := [name for key, name in findings.photos.items() if key not in findings.maps]:
         yield (

@@ -17,7 +17,8 @@ def folder(tmp_path):
     """A function that gives the folder of a run of rounds ``first`` to ``last``."""
 
     def make(first: int = 0, last: int = 2, **flags: str) -> RunFolder:
-        flags = {"init_checkpoint": "warmup.tar", "datalist_path": None, **flags}
+        defaults = {"init_checkpoint": "warmup.tar", "datalist_path": None, "oracle": "files"}
+        flags = defaults | flags
         return RunFolder(
             Namespace(
                 model_save_dir=tmp_path,
@@ -92,6 +93,13 @@ def test_a_round_starts_from_the_one_before_it_and_the_first_from_the_flags(fold
     later = folder(first=2, datalist_path="theirs.pkl")
     assert later.start_of(2) == (Path("warmup.tar"), Path("theirs.pkl"))
     assert later.start_of(3) == (tmp_path / "checkpoint02.tar", tmp_path / "datalist_02.pkl")
+
+
+def test_packages_of_the_rounds_are_planned_where_people_are_asked(folder):
+    for oracle, rounds in (("files", set()), ("people", {"round_01", "round_02", "round_03"})):
+        run = folder(1, 3, oracle=oracle, datalist_path="datalist_00.pkl")
+        planned = {path.name for path in run.planned() if path.parent == run.annotation}
+        assert planned == rounds
 
 
 def test_planned_are_all_results_of_the_rounds_and_none_of_others(folder):
