@@ -61,10 +61,7 @@ class ClassList:
         Raises:
             UserError: the dataset has too many classes or label ids for 8-bit label maps.
         """
-        label_ids: dict[int, int] = {}
-        for label_id, train_id in sorted(info.label_to_train.items()):
-            if label_id < 256:
-                label_ids.setdefault(train_id, label_id)
+        label_ids = info.label_ids
         free = [i for i in range(255, -1, -1) if i not in info.label_to_train]
         absent = set(info.label_to_train.values()) - set(label_ids)
         if absent or not free or info.num_classes + 2 > NO_ANSWER:
