@@ -15,7 +15,7 @@ import numpy as np
 
 from annotation.classes import NO_ANSWER, ClassList
 from annotation.package import Package, PackageImage, Region, possible_stems
-from annotation.untrusted import shown
+from annotation.untrusted import shorten
 from dataloader.images import digest, read_image, read_superpixels
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
 from utils.errors import UserError
@@ -309,7 +309,7 @@ class Collector:
                     "(anti-aliasing), or save numbers as 8-bit grey"
                 )
             self.problems.append(
-                f"{source}: {image.entry.name} has the unknown class {shown(name)!r} "
+                f"{source}: {image.entry.name} has the unknown class {shorten(name)!r} "
                 f"({count} times); {hint}"
             )
         notes = self.notes.setdefault(image.entry.key, ImageNotes())
@@ -335,7 +335,7 @@ class Collector:
             if image.is_guess(region, answer.codes):
                 notes.guesses[region] = answer.source
                 return
-            line = f"{region_label(image, region)}: {shown(answer.source)} differs from "
+            line = f"{region_label(image, region)}: {shorten(answer.source)} differs from "
             notes.changed.setdefault(region, []).append(line + before.source)
         if answer.status != MISSING:
             notes.parts.pop(region, None)

@@ -13,7 +13,7 @@ from annotation.answers import Canvas, Collector
 from annotation.classes import NO_ANSWER, ClassList
 from annotation.drawing import polygons
 from annotation.package import PackageImage
-from annotation.untrusted import field, finite, mask_to_runs, runs_to_mask, shown
+from annotation.untrusted import field, finite, mask_to_runs, runs_to_mask, shorten
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
         number, name = _id(category, "id", source), field(category, "name", str, source)
         if names.setdefault(number, name) != name:
             raise UserError(
-                f"{source}: two categories have the id {shown(number)}; export it again"
+                f"{source}: two categories have the id {shorten(number)}; export it again"
             )
     shapes: dict[str, list[Any]] = defaultdict(list)
     for annotation in field(data, "annotations", list, source):
@@ -94,10 +94,10 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
     listed: set[str] = set()
     for entry in field(data, "images", list, source):
         name = field(entry, "file_name", str, f"{source}: an image")
-        place = f"{source}: image {shown(name)}"
+        place = f"{source}: image {shorten(name)}"
         number = _id(entry, "id", place)
         if number in listed:
-            raise UserError(f"{source}: two images have the id {shown(number)}; export it again")
+            raise UserError(f"{source}: two images have the id {shorten(number)}; export it again")
         listed.add(number)
         drawn = shapes.pop(number, [])
         if not drawn and entry.get("height") is None:  # Label Studio, of tasks without shapes
@@ -111,7 +111,7 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
     if shapes:
         raise UserError(
             f"{source}: has annotations of an image that it does not list: "
-            f"image_id {shown(next(iter(shapes)))}; export it again"
+            f"image_id {shorten(next(iter(shapes)))}; export it again"
         )
 
 
@@ -160,7 +160,7 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int], place: str) -> n
         )
     if segmentation.get("size") != list(size):
         raise UserError(
-            f"{place}: run lengths are of size {shown(segmentation.get('size'))}, "
+            f"{place}: run lengths are of size {shorten(segmentation.get('size'))}, "
             f"expected {list(size)}; export it again"
         )
     counts = segmentation.get("counts")

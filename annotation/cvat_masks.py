@@ -12,7 +12,7 @@ from annotation.answers import Collector
 from annotation.classes import NO_ANSWER, ClassList
 from annotation.masks import codes_of_colors, open_map, pack_colors, paint_known
 from annotation.package import PackageImage
-from annotation.untrusted import Entry, shown
+from annotation.untrusted import Entry, shorten
 from dataloader.dataset_info import free_name
 from utils.errors import UserError
 
@@ -71,8 +71,8 @@ def read_mask_archives(entries: Sequence[Entry], source: str, collector: Collect
         folder = next((parent for parent in path.parents if parent in maps), None)
         if folder is None:
             raise UserError(
-                f"{source}: {shown(entry.name)} has no {LABEL_MAP} in the folders around it, which "
-                "tells its colours; name each archive by itself"
+                f"{source}: {shorten(entry.name)} has no {LABEL_MAP} in the folders around it, "
+                "which tells its colours; name each archive by itself"
             )
         inside[folder].append(entry)
     for folder, label_map in maps.items():
@@ -82,13 +82,13 @@ def read_mask_archives(entries: Sequence[Entry], source: str, collector: Collect
 def _read_mask_archive(
     label_map: Entry, entries: Sequence[Entry], source: str, collector: Collector
 ) -> None:
-    colors = _read_label_map(label_map.read(), f"{source}: {shown(label_map.name)}")
+    colors = _read_label_map(label_map.read(), f"{source}: {shorten(label_map.name)}")
     nothing = _unpainted(colors, source, collector)
     for entry in entries:
         image = collector.find(entry.name, entry.path)
         if image is None:
             continue
-        place = f"{source}: {shown(entry.name)}"
+        place = f"{source}: {shorten(entry.name)}"
         picture = open_map(entry.read(), image, place, collector)
         if picture is None:
             continue
@@ -116,7 +116,7 @@ def _unpainted(
         if black.casefold() not in known:
             return BLACK
         collector.remarks.append(
-            f"{source}: {shown(black)!r} is black there, as is what nobody drew; if parts were "
+            f"{source}: {shorten(black)!r} is black there, as is what nobody drew; if parts were "
             "left out, give that label another colour, and export again"
         )
         return None
@@ -146,8 +146,9 @@ def _read_label_map(data: bytes, place: str) -> dict[tuple[int, int, int], str]:
             red, green, blue = (int(v) for v in color.split(","))
             if colors.setdefault((red, green, blue), name) != name:
                 raise UserError(
-                    f"{place}: {shown(name)} has the colour of {shown(colors[red, green, blue])}; "
-                    "give each label its own colour, and export again"
+                    f"{place}: {shorten(name)} has the colour of "
+                    f"{shorten(colors[red, green, blue])}; give each label its own colour, and "
+                    "export again"
                 )
     except ValueError as error:
         raise UserError(

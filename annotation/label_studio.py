@@ -19,7 +19,7 @@ from annotation.classes import ClassList
 from annotation.coco import polygon_mask, turned
 from annotation.drawing import polygons
 from annotation.package import PackageImage
-from annotation.untrusted import field, finite, shown
+from annotation.untrusted import field, finite, shorten
 from utils.errors import UserError
 
 IMAGE, BRUSH, POLYGON, OUTLINE = "image", "brush", "polygon", "regions"
@@ -156,7 +156,7 @@ def read_label_studio(tasks: list[Any], source: str, collector: Collector) -> No
 def field_or(entry: Any, key: str, default: Any, place: str) -> Any:
     """A field of an object that may be missing."""
     if not isinstance(entry, dict):
-        raise UserError(f"{place}: holds {shown(entry)}, expected an object; export it again")
+        raise UserError(f"{place}: holds {shorten(entry)}, expected an object; export it again")
     return entry.get(key, default)
 
 
@@ -215,7 +215,7 @@ def _paint(result: Mapping[str, Any], canvas: Canvas, place: str) -> None:
     if f"{kind}labels" in KINDS or (kind in KINDS and not value.get(kind)):
         raise UserError(f"{place}: has a shape ({kind}) without a class; give it one, or delete it")
     if kind not in KINDS:
-        raise UserError(f"{place}: has {shown(kind)}; draw with brushes, polygons or rectangles")
+        raise UserError(f"{place}: has {shorten(kind)}; draw with brushes, polygons or rectangles")
     if field_or(result, "image_rotation", 0, place):
         raise UserError(f"{place}: the image was rotated while labelling; label it upright")
     for name in field(value, kind, list, place):

@@ -21,7 +21,7 @@ from annotation.answers import (
     ImageNotes,
 )
 from annotation.classes import ClassList
-from annotation.untrusted import shown
+from annotation.untrusted import shorten
 from dataloader.images import read_train_ids
 from dataloader.oracle import ANSWERS, MISSING, REMEDY, SKIPPED, read_answers
 from utils.errors import UserError
@@ -114,7 +114,7 @@ class Labels:
         if stored.get("superpixel_sha256", (now := image.entry.superpixel_sha256)) != now:
             raise UserError(
                 f"{self.folder / ANSWERS}: has answers for regions of another superpixel map of "
-                f"{shown(image.entry.key, 200)}; move the folder away if it is of an earlier run"
+                f"{shorten(image.entry.key, 200)}; move the folder away if it is of an earlier run"
             )
         if labels is not None and labels.shape != image.entry.size:
             raise UserError(

@@ -9,7 +9,7 @@ import numpy as np
 from annotation.answers import AskedImage, Collector, ImageNotes, region_label
 from annotation.labels import Labels
 from annotation.selected import labelled_regions
-from annotation.untrusted import shown
+from annotation.untrusted import shorten
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
 
 
@@ -28,7 +28,7 @@ def report(
         withdrawn: see :meth:`Labels.store`.
     """
     for key in sorted(collector.notes):
-        yield f"{collector.images[key].entry.name} ({shown(key, 200)}): " + "; ".join(
+        yield f"{collector.images[key].entry.name} ({shorten(key, 200)}): " + "; ".join(
             _image_parts(collector, key, labels, replaced[key], withdrawn.get(key, ()))
         )
     absent = [
@@ -48,12 +48,13 @@ def report(
     yield from (f"note: {remark}" for remark in collector.remarks)
     for name, key in list(collector.by_name.items())[:1]:
         yield (
-            f"note: {shown(name, 200)} is taken for {shown(key, 200)}, which is asked for, though "
-            f"the target has other images of its name ({len(collector.by_name)} such files); if "
-            "it is of another, give it the folder of that image"
+            f"note: {shorten(name, 200)} is taken for {shorten(key, 200)}, which is asked for, "
+            f"though the target has other images of its name ({len(collector.by_name)} such "
+            "files); if it is of another, give it the folder of that image"
         )
     for name in list(collector.strangers)[:10]:
-        yield f"{shown(name, 200)}: is in no labelling package; not taken{_meant(name, collector)}"
+        hint = _meant(name, collector)
+        yield f"{shorten(name, 200)}: is in no labelling package; not taken{hint}"
     if len(collector.strangers) > 10:
         yield f"... and {len(collector.strangers) - 10} more images that are in no package"
     for problem in collector.problems:
@@ -118,7 +119,7 @@ def overwritten(collector: Collector, replaced: Mapping[str, Sequence[int]]) -> 
         if beside:
             yield (
                 f"{image.entry.name}: of {_labels(image, beside)} another answer would be replaced "
-                f"by {shown(lost[beside[0]].source, 200)}, which answers a later round, too; "
+                f"by {shorten(lost[beside[0]].source, 200)}, which answers a later round, too; "
                 f"{round_hint} (if of several, import them once with each)"
             )
 
@@ -176,7 +177,7 @@ def _image_parts(
         if region not in {*unknown, *withdrawn}:
             yield (
                 f"only {part.share:.0%} of {region_label(image, region)} in "
-                f"{shown(part.source, 200)}, not taken: label {collector.min_share:.0%} of it or "
+                f"{shorten(part.source, 200)}, not taken: label {collector.min_share:.0%} of it or "
                 "more"
             )
     if withdrawn:
@@ -191,7 +192,7 @@ def _image_parts(
         yield f"{line}, the later one taken"
     for region, source in notes.guesses.items():
         yield (
-            f"{region_label(image, region)}: {shown(source, 200)} is just the first guess, the "
+            f"{region_label(image, region)}: {shorten(source, 200)} is just the first guess, the "
             "earlier answer kept (if it is meant, add --package and --withdraw)"
         )
     if replaced:

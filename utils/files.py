@@ -300,18 +300,27 @@ def read_regular(path: str | Path) -> bytes:
 def read_json(path: str | Path, remedy: str) -> Any:
     """Read a JSON file of UTF-8; ``remedy`` ends the error line of one that cannot be read.
 
-    NaN, Infinity and floats beyond the range of float64, which are no JSON, are refused.
-
     Raises:
-        UserError: the file cannot be read, or is no JSON.
+        UserError: the file cannot be read, or is no JSON; see :func:`parse_json`.
     """
     try:
-        text = read_regular(path).decode("utf-8-sig")
-        return json.loads(text, parse_constant=_refuse_number, parse_float=_finite_float)
+        return parse_json(read_regular(path))
     except RecursionError as error:
         raise UserError(f"{path}: cannot be read (nested too deeply); {remedy}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {remedy}") from error
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of some JSON in UTF-8.
+
+    Raises:
+        ValueError: it is no JSON, or holds what is none: NaN, Infinity and floats beyond the range
+            of float64.
+        RecursionError: it is nested too deeply.
+    """
+    text = data.decode("utf-8-sig")
+    return json.loads(text, parse_constant=_refuse_number, parse_float=_finite_float)
 
 
 def _finite_float(text: str) -> float:

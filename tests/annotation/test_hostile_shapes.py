@@ -48,9 +48,11 @@ def test_coco_segmentations(package, refuse, tmp_path, segmentation):
     refuse(tmp_path / "answers.json")
 
 
-def test_nan_is_no_number(package, refuse, tmp_path):
-    (tmp_path / "answers.json").write_text(one_coco(package, [[0, 0, float("nan"), 0, 5, 5]]))
-    refuse(tmp_path / "answers.json", "NaN")
+@pytest.mark.parametrize("number", ["NaN", "1e999"])
+def test_what_is_not_finite_is_no_number(package, refuse, tmp_path, number):
+    text = one_coco(package, [[0, 0, float("nan"), 0, 5, 5]]).replace("NaN", number)
+    (tmp_path / "answers.json").write_text(text)
+    refuse(tmp_path / "answers.json", f"{number} is no finite number")
 
 
 SHAPES = {
