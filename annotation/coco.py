@@ -100,11 +100,13 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
             raise UserError(f"{source}: two images have the id {shorten(number)}; export it again")
         listed.add(number)
         drawn = shapes.pop(number, [])
-        if not drawn and entry.get("height") is None:  # Label Studio, of tasks without shapes
+        size = tuple(entry.get(key) or None for key in ("height", "width"))  # 0 is none, too
+        if not drawn and None in size:  # Label Studio, of tasks without shapes
             continue
-        size = field(entry, "height", int, place), field(entry, "width", int, place)
+        if None not in size:
+            size = tuple(field(entry, key, (int, float), place) for key in ("height", "width"))
         image = collector.find(name)
-        if image and collector.check_size(image, size, source):
+        if image and (None in size or collector.check_size(image, size, source)):
             with collector.canvas(image, source) as canvas:
                 for annotation in drawn:
                     _paint(annotation, names, canvas, place)
@@ -116,8 +118,9 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
 
 
 def _id(entry: Any, key: str, place: str) -> str:
-    """An id, which some tools write as a number here and as a text there."""
-    return str(field(entry, key, (int, str), place))
+    """An id, which some tools write as a number here and as a text there, or as 1.0."""
+    value = field(entry, key, (int, str, float), place)
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _check_writer(info: Any, source: str, collector: Collector) -> None:
