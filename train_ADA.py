@@ -28,9 +28,11 @@ from active_selection.rounds import Experiment
 from active_selection.run_folder import RunFolder
 from active_selection.strategies import method_names
 from active_selection.table_files import feature_folder
+from annotation.classes import ClassList
 from annotation.guesses import NetworkGuesses
-from annotation.package import check_package
+from annotation.package import check_package, check_region_counts
 from annotation.write import write_package
+from dataloader.dataset_info import load_dataset
 from dataloader.domain import agree_on_classes, check_and_describe
 from models import MODEL_NAMES
 from models.facts import take_facts
@@ -149,6 +151,8 @@ def complete(args: Namespace, given: Collection[str]) -> Namespace:
     start = args.init_checkpoint if Path(args.init_checkpoint).is_file() else adopted
     facts = take_facts(args, given, start)
     agree_on_classes(args, "src", "trg", "val", network=facts.get("class_names"))
+    if args.oracle == "people":  # refused here, and not after the first selection
+        ClassList.of_dataset(load_dataset(args.trg_dataset))
     return args
 
 
@@ -166,6 +170,8 @@ def run_rounds(args: Namespace, folder: RunFolder, world: World) -> None:
         return
     log.info("flags beside the defaults: %s", parser().changed(args))
     experiment = Experiment(settings.with_moves(args, world), folder, first_round, world, continued)
+    if args.oracle == "people":
+        check_region_counts(experiment.target.regions)
     accept = args.accept_changed_data
     data = check_and_describe(experiment.domains, settings.data, world, accept)
     if world.is_main:

@@ -4,7 +4,6 @@ Readers of the formats (:mod:`annotation.coco` and others) draw what a file says
 :class:`Canvas`. Only pixels of asked regions are kept.
 """
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from annotation.classes import NO_ANSWER, ClassList
+from annotation.classes import NO_ANSWER, ClassList, composed
 from annotation.package import Package, PackageImage, Region, possible_stems
 from annotation.untrusted import shorten
 from dataloader.images import digest, read_image, read_superpixels
@@ -237,8 +236,9 @@ class Collector:
         self._keys = {image.entry.name.casefold(): key for key, image in self.images.items()}
         self._own: dict[str, list[str]] = {}  # people may label the data set's own files
         for key in dict.fromkeys([*self.images, *(k for p in packages for k in p.namesakes)]):
-            self._own.setdefault(_composed(PurePosixPath(key).stem), []).append(key)
+            self._own.setdefault(composed(PurePosixPath(key).stem), []).append(key)
         self.by_name: dict[str, str] = {}
+        self._unknown: dict[str, list[tuple[str, str, str, int]]] = {}
 
     def find(self, name: str, path: str = "") -> AskedImage | None:
         """The image that a file means by a path or file name; None if it is in no package.
@@ -266,8 +266,8 @@ class Collector:
         for stem in map(str.casefold, stems):  # names hold a digest: no two differ by case
             if stem in self._keys:
                 return self._keys[stem], False
-        own = next((keys for stem in stems if (keys := self._own.get(_composed(stem)))), ())
-        return self._nearest(own, _composed(folder))
+        own = next((keys for stem in stems if (keys := self._own.get(composed(stem)))), ())
+        return self._nearest(own, composed(folder))
 
     def _nearest(self, keys: Sequence[str], folder: str) -> tuple[str | None, bool]:
         """Which of some images of one name lies in a folder, by the last parts of its path.
@@ -277,7 +277,7 @@ class Collector:
         last = PurePosixPath(folder).parts[::-1]
         shared = {}
         for key in keys:
-            parts = PurePosixPath(_composed(key)).parent.parts[::-1]
+            parts = PurePosixPath(composed(key)).parent.parts[::-1]
             equal = [a == b for a, b in zip(parts, last, strict=False)]
             shared[key] = [*equal, False].index(False)
         most = max(shared.values(), default=0)
@@ -301,17 +301,8 @@ class Collector:
         canvas = Canvas(image, self.classes, source)
         yield canvas
         for name, count in canvas.unknown.items():
-            near = self.classes.nearest(name)
-            hint = f"did you mean {near!r}?" if near else "see classes.csv"
-            if name.startswith("colour"):
-                hint = (
-                    "paint in the colours of classes.csv, opaque and without smoothed edges "
-                    "(anti-aliasing), or save numbers as 8-bit grey"
-                )
-            self.problems.append(
-                f"{source}: {image.entry.name} has the unknown class {shorten(name)!r} "
-                f"({count} times); {hint}"
-            )
+            kind = "colour" if name.startswith("colour [") else name
+            self._unknown.setdefault(kind, []).append((source, image.entry.name, name, count))
         notes = self.notes.setdefault(image.entry.key, ImageNotes())
         notes.outside += canvas.outside()
         notes.overpainted += canvas.overpainted
@@ -322,6 +313,24 @@ class Collector:
             beside_later = image.place(region) < latest
             answer = Answer(status[region], codes, source, canvas.background, beside_later)
             self._take(image, notes, region, answer)
+
+    def unknown_classes(self) -> Iterator[str]:
+        """Problems with classes that the packages do not have, one for each, and for colours."""
+        for found in self._unknown.values():
+            source, image, name, _ = found[0]
+            near = self.classes.nearest(name)
+            hint = f"did you mean {near!r}?" if near else "see classes.csv"
+            if name.startswith("colour ["):
+                hint = (
+                    "paint in the colours of classes.csv, opaque and without smoothed edges "
+                    "(anti-aliasing), or save numbers as 8-bit grey"
+                )
+            others = len({each[1] for each in found}) - 1
+            more = f", and {others} more images" if others else ""
+            yield (
+                f"{source}: {image} has the unknown class {shorten(name)!r} "
+                f"({sum(each[3] for each in found)} times{more}); {hint}"
+            )
 
     def _take(self, image: AskedImage, notes: ImageNotes, region: int, answer: Answer) -> None:
         """Enter what a file says of a region; a later answer replaces an earlier one."""
@@ -340,11 +349,6 @@ class Collector:
         if answer.status != MISSING:
             notes.parts.pop(region, None)
         notes.answers[region] = answer
-
-
-def _composed(text: str) -> str:
-    """A name with each accent in one character with its letter, unlike in archives of macOS."""
-    return unicodedata.normalize("NFC", text)
 
 
 def region_label(image: AskedImage, region: int) -> str:

@@ -111,9 +111,9 @@ def _unpainted(
 
     CVAT gives what nobody drew the colour of a label "background", if there is one.
     """
-    known, black = collector.classes.codes, colors.get(BLACK, BACKGROUND)
+    code_of, black = collector.classes.code_of, colors.get(BLACK, BACKGROUND)
     if black != BACKGROUND:
-        if black.casefold() not in known:
+        if code_of(black) is None:
             return BLACK
         collector.remarks.append(
             f"{source}: {shorten(black)!r} is black there, as is what nobody drew; if parts were "
@@ -126,7 +126,7 @@ def _unpainted(
         else next((c for c, name in colors.items() if name == BACKGROUND), None)
     )
     drawn = [name for color, name in colors.items() if color != nothing]
-    if nothing and BACKGROUND in known and BACKGROUND not in map(str.casefold, drawn):
+    if nothing and code_of(BACKGROUND) is not None and BACKGROUND not in map(str.casefold, drawn):
         collector.remarks.append(
             f"{source}: class {BACKGROUND!r} and what nobody drew have one colour there, which is "
             'not taken; if the class was drawn, export "CVAT for images 1.1" instead'

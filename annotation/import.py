@@ -98,9 +98,10 @@ def import_answers(
     read_answers(files, collector)
     withdrawn = labels.unanswered(collector) if withdraw else {}
     collector.problems += trained_on(withdrawn, collector, folder.parent)
+    collector.problems += collector.unknown_classes()
     replaced = labels.replaced(collector, by_guesses=withdraw)
     collector.problems += overwritten(collector, replaced)
-    for line in report(collector, labels, replaced, withdrawn):
+    for line in report(collector, labels, replaced, withdrawn, bool(packages)):
         print(shown(line))
     if collector.problems:
         raise UserError(

@@ -32,6 +32,7 @@ from utils.files import read_json, write_json
 
 MANIFEST = "package.json"
 VERSION = 1
+MOST_REGIONS = 255  # of an image, as 8-bit maps of their numbers hold them
 UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}(-|__)", re.IGNORECASE)
 
 
@@ -200,9 +201,10 @@ def describe(item: Item, ids: Sequence[int], regions: np.ndarray, root: str | Pa
         root: the data root.
 
     Raises:
-        UserError: an asked region is not among the regions.
+        UserError: an asked region is not among the regions, or there are too many.
     """
     areas = region_areas(regions)
+    check_region_counts({item.superpixel: dict.fromkeys(ids, 0)})
     for region in ids:
         if region not in areas:
             raise UserError(
@@ -269,6 +271,16 @@ def with_guess(
             region = replace(region, first_guess=digest(codes), guessed_class=name)
         regions.append(region)
     return replace(image, numbers_sha256=digest(numbers), regions=tuple(regions))
+
+
+def check_region_counts(regions: Regions) -> None:
+    """Raise a :class:`UserError` if all regions of an image could not be asked for at once."""
+    for superpixel, areas in regions.items():
+        if len(areas) > MOST_REGIONS:
+            raise UserError(
+                f"{superpixel}: {len(areas)} regions, but people can be asked for at most "
+                f"{MOST_REGIONS} of an image; run superpixel_gen.py"
+            )
 
 
 def check_package(

@@ -12,12 +12,15 @@ from annotation.selected import labelled_regions
 from annotation.untrusted import shorten
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
 
+MOST_LINES = 20  # of problems
+
 
 def report(
     collector: Collector,
     labels: Labels,
     replaced: Mapping[str, Sequence[int]],
     withdrawn: Mapping[str, Sequence[int]],
+    named: bool,
 ) -> Iterator[str]:
     """Lines for people: what was found of each image, then of the whole.
 
@@ -26,6 +29,7 @@ def report(
         labels: as they are before this import.
         replaced: see :meth:`Labels.replaced`.
         withdrawn: see :meth:`Labels.store`.
+        named: whether the packages were named, so that there may be others.
     """
     for key in sorted(collector.notes):
         yield f"{collector.images[key].entry.name} ({shorten(key, 200)}): " + "; ".join(
@@ -52,13 +56,16 @@ def report(
             f"though the target has other images of its name ({len(collector.by_name)} such "
             "files); if it is of another, give it the folder of that image"
         )
+    which = "none of the packages named" if named else "no labelling package"
     for name in list(collector.strangers)[:10]:
         hint = _meant(name, collector)
-        yield f"{shorten(name, 200)}: is in no labelling package; not taken{hint}"
+        yield f"{shorten(name, 200)}: is in {which}; not taken{hint}"
     if len(collector.strangers) > 10:
-        yield f"... and {len(collector.strangers) - 10} more images that are in no package"
-    for problem in collector.problems:
+        yield f"... and {len(collector.strangers) - 10} more images that are in {which}"
+    for problem in collector.problems[:MOST_LINES]:
         yield f"problem: {problem}"
+    if len(collector.problems) > MOST_LINES:
+        yield f"... and {len(collector.problems) - MOST_LINES} more problems"
 
 
 def _meant(name: str, collector: Collector) -> str:

@@ -122,6 +122,9 @@ def test_a_dataset_may_have_classes_called_void_and_skip(run):
     classes = ClassList.of_dataset(replace(info, palette=[[0, 0, 0], [9, 9, 9], [10, 10, 10]]))
     assert [c.name for c in classes.classes] == [*names, "void_", "skip_"]
     assert classes.region.name == "asked region_"
+    accented = replace(info, class_names=["stra\u00dfe", "ge\u0301nie", "Fe\u0301\u0301"])
+    accented = ClassList.of_dataset(accented)
+    assert [accented.code_of(n) for n in ("STRASSE", "G\u00c9NIE", "f\u00e9\u0301")] == [0, 1, 2]
     assert [classes.code_of(n) for n in ("VOID", "skip", "void_", "skip_")] == [0, 1, 3, 4]
 
 
@@ -243,6 +246,12 @@ def test_what_export_refuses(run, tmp_path):
     folder = run.folder / "annotation" / "x"
     refused(lambda: write_package(folder, run.items, superpixels, run.info, None), "region 40")
     refused(lambda: write_package(folder, run.items, {}, run.info, None), "nothing to label")
+    Image.fromarray(np.arange(768).astype(np.uint8).reshape(24, 32)).save(run.items[0].superpixel)
+    superpixels = {run.items[0].superpixel: list(range(256))}
+    refused(
+        lambda: write_package(folder, run.items, superpixels, run.info, None),
+        f"{run.items[0].superpixel}: 256 regions, but people can be asked for at most 255",
+    )
 
 
 def test_a_round_that_people_are_asked_about_has_a_package_before_and_after_their_answers(run):

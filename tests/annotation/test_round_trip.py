@@ -288,6 +288,13 @@ def test_answers_of_another_round_are_not_lost_to_the_background_of_label_maps(
     assert np.array_equal(run.label(1)[asked], before[asked])
 
 
+def test_images_of_another_round_than_the_one_named_are_called_so(run, tmp_path, capsys):
+    first, second = run.export("--round", "0"), run.export()
+    path = masks(second, answers(run, second), tmp_path / "a", "grey")
+    run.take(path, "--package", first.folder)
+    assert "is in none of the packages named; not taken" in capsys.readouterr().out
+
+
 def test_rounds_add_up_and_one_file_may_answer_both(run, tmp_path):
     packages = [run.export("--round", "0"), run.export()]
     assert [p.name for p in packages] == ["round_00", "round_01"]
@@ -663,13 +670,30 @@ def test_images_without_size_and_shapes_are_left_out_of_coco(run, tmp_path):
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 
+@pytest.mark.parametrize("size", [0, None, "absent", 24.0])
+@pytest.mark.parametrize("kind", ["runs", "compressed", "polygons"])
+def test_coco_needs_no_sizes_of_images(run, tmp_path, kind, size):
+    package = run.export("--round", "0")
+    path = coco(package, answers(run, package), tmp_path / "a.json", kind)
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        if size == "absent":
+            del image["height"], image["width"]
+        else:
+            image |= {"height": size, "width": size and size + 8}
+    path.write_text(json.dumps(content))
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+@pytest.mark.parametrize("form", [str, float])
 @pytest.mark.parametrize("changed", [("image_id",), ("category_id", "id"), ("image_id", "id")])
-def test_ids_of_coco_may_be_texts(run, tmp_path, changed):
+def test_ids_of_coco_may_be_texts_or_floats(run, tmp_path, changed, form):
     package = run.export("--round", "0")
     path = coco(package, answers(run, package), tmp_path / "a.json", "runs")
     content = json.loads(path.read_text())
     for entry in (entry for part in content.values() for entry in part):
-        entry |= {key: str(entry[key]) for key in changed if key in entry}
+        entry |= {key: form(entry[key]) for key in changed if key in entry}
     path.write_text(json.dumps(content))
     run.take(path)
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))

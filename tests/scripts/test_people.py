@@ -147,6 +147,28 @@ def test_without_labels_the_flag_for_people_is_named(script, experiment, blind_c
     assert hint in script(listed, fails=True)
 
 
+def test_what_8_bit_maps_cannot_hold_is_refused_before_anything_is_selected(
+    script, experiment, blind_city, tmp_path
+):
+    info = json.loads((INIT_DATA / "cityscapes" / "info.json").read_text())
+    info["label_to_train"] = {str(300 + i): i for i in range(19)}
+    (tmp_path / "large.json").write_text(json.dumps(info))
+    rest = f"--oracle people --trg_dataset {tmp_path}/large.json"
+    line = script(rounds(blind_city, tmp_path / "exp", experiment, rest), fails=True)
+    assert "people's labels are 8-bit maps" in line
+    split = blind_city / "Cityscapes" / "superpixel"
+    path, *_ = sorted(split.rglob("train/**/*.png"))
+    Image.fromarray(np.arange(128 * 64).astype(np.uint8).reshape(64, 128)).save(path)
+    for name, ids in (("train.dict", list(range(256))), ("train.areas", [32] * 256)):
+        (file,) = split.parent.rglob(f"*{name}")
+        content = json.loads(file.read_text())
+        key = next(key for key in content if key.endswith(path.name))
+        file.write_text(json.dumps(content | {key: ids}))
+    line = script(rounds(blind_city, tmp_path / "exp", experiment, "--oracle people"), fails=True)
+    assert f"{path.name}: 256 regions, but people can be asked for at most 255" in line
+    assert not (tmp_path / "exp" / "checkpoint00.tar").exists()
+
+
 def test_unanswered_regions_go_back_into_the_pool_when_asked_to(
     script, experiment, toy_city, blind_city, tmp_path
 ):
