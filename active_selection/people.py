@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 FATES = {ANSWERED: "labelled", VOID: "labelled", SKIPPED: "dropped", MISSING: "pool"}
 """Where an answer puts its region; see :meth:`ActiveSet.settle`."""
-IMPORT_TAKES = 60.0  # seconds, at most
+IMPORT_TAKES = 60.0  # seconds, at most, to write what it has read
 
 
 def settle_answers(
@@ -119,7 +119,7 @@ def copy_answers(folder: RunFolder, target: Domain) -> None:
             refuses.
     """
     new = folder.taken.with_name(f".{folder.taken.name}.new")
-    with locked_folder(folder.annotation, "-p", IMPORT_TAKES):
+    with locked_folder(folder.annotation, "-p", IMPORT_TAKES, "an import of answers"):
         recover_folder(folder.answers)
         Annotations(target, folder.answers)  # checked where people can mend them
         try:

@@ -49,7 +49,9 @@ def map_files(
 
 
 @contextmanager
-def locked_folder(folder: str | Path, flag: str, seconds: float = 0) -> Iterator[None]:
+def locked_folder(
+    folder: str | Path, flag: str, seconds: float = 0, who: str = "another run"
+) -> Iterator[None]:
     """Make a folder, and keep other runs out of it within the block.
 
     A file system that knows no locks keeps nobody out.
@@ -58,6 +60,7 @@ def locked_folder(folder: str | Path, flag: str, seconds: float = 0) -> Iterator
         folder: to be this process's alone.
         flag: that names it.
         seconds: to wait for another process.
+        who: what the other process is.
 
     Raises:
         UserError: another process has it, or it cannot be made.
@@ -69,9 +72,7 @@ def locked_folder(folder: str | Path, flag: str, seconds: float = 0) -> Iterator
             raise UserError(f"{flag} {folder}: its .lock is a link or no regular file; remove it")
         lock.acquire()
     except Timeout as error:
-        raise UserError(
-            f"{flag} {folder}: another run is at work in it; wait for it to end"
-        ) from error
+        raise UserError(f"{flag} {folder}: {who} is at work in it; wait for it to end") from error
     except NotImplementedError:
         pass
     except OSError as error:

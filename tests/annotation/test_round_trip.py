@@ -1,5 +1,6 @@
 """Each format: regions out, labelled as a person would, and in again."""
 
+import importlib
 import json
 import shutil
 import struct
@@ -28,6 +29,7 @@ from tests.annotation.drawn import (
     one_task,
 )
 from utils.errors import UserError
+from utils.files import locked_folder
 from utils.safe_pickle import load_pickle, save_pickle
 
 
@@ -286,6 +288,23 @@ def test_answers_of_another_round_are_not_lost_to_the_background_of_label_maps(
     run.take(tmp_path / packages[1 - right].name, "--package", packages[1 - right].folder)
     asked = np.isin(run.superpixels, CHOSEN[right][1])
     assert np.array_equal(run.label(1)[asked], before[asked])
+
+
+def test_other_processes_are_kept_out_only_while_answers_are_stored(run, tmp_path, monkeypatch):
+    package, script = run.export("--round", "0"), importlib.import_module("annotation.import")
+    path = masks(package, answers(run, package), tmp_path / "a", "grey")
+    read, folder = script.read_answers, run.folder / "annotation"
+
+    def read_beside_another(*args) -> None:
+        with locked_folder(folder, "-p"):
+            read(*args)
+
+    monkeypatch.setattr(script, "read_answers", read_beside_another)
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+    monkeypatch.setattr(script, "STORING_TAKES", 0)
+    with locked_folder(folder, "-p"), pytest.raises(UserError, match="at work in it; wait"):
+        run.take(path)
 
 
 def test_images_of_another_round_than_the_one_named_are_called_so(run, tmp_path, capsys):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from active_selection import people
 from active_selection.people import copy_answers, read_copy, warn_of_skipped
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
@@ -16,6 +17,7 @@ from dataloader.item import Item
 from dataloader.oracle import Annotations, GroundTruth
 from tests.ranks import BesideMadeUpRank
 from utils.errors import UserError
+from utils.files import locked_folder
 
 SUPERPIXELS = np.repeat(np.arange(4, dtype=np.uint8), 5)[None].repeat(6, 0)  # 6 x 20, 4 regions
 LABEL = np.full((6, 20), 7, np.uint8)  # road
@@ -58,7 +60,7 @@ def test_pixels_of_regions_by_class(domain):
     assert oracle.labelled_pixels({item.superpixel: [0, 1]}) == 60
 
 
-def test_answers_of_people_are_label_maps_and_a_status_a_region(domain, tmp_path):
+def test_answers_of_people_are_label_maps_and_a_status_a_region(domain, tmp_path, monkeypatch):
     (item,) = domain.items
     folder = tmp_path / "labels"
     folder.mkdir()
@@ -82,6 +84,12 @@ def test_answers_of_people_are_label_maps_and_a_status_a_region(domain, tmp_path
     with pytest.raises(UserError, match="has no answers for 1 of 1 labelled regions"):
         read_copy(run, blind, none, BesideMadeUpRank(lambda ours: ours))
     run.annotation, run.taken = tmp_path, tmp_path / "taken"
+    monkeypatch.setattr(people, "IMPORT_TAKES", 0)
+    with (
+        locked_folder(run.annotation, "-p"),
+        pytest.raises(UserError, match="an import of answers is at work in it; wait"),
+    ):
+        copy_answers(run, blind)
     folder.rename(tmp_path / ".labels.old")  # an import was killed at its end
     copy_answers(run, blind)
     assert Annotations(blind, run.taken).answers(item.superpixel) == oracle.answers(item.superpixel)
