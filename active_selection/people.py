@@ -209,7 +209,7 @@ def _check_labelled(active_set: ActiveSet, oracle: Annotations) -> None:
         raise UserError(
             f"{oracle.name}: has no answers for {len(lost)} of {len(labelled)} labelled regions, "
             f"the first in {_image(oracle, lost[0])}; import them again, or copy the folder "
-            "annotation of the run that labelled them"
+            "annotation/labels of the run that labelled them"
         )
 
 

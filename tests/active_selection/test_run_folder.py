@@ -100,6 +100,10 @@ def test_packages_of_the_rounds_are_planned_where_people_are_asked(folder):
         run = folder(1, 3, oracle=oracle, datalist_path="datalist_00.pkl")
         planned = {path.name for path in run.planned() if path.parent == run.annotation}
         assert planned == rounds
+    settings = RunSettings(run.args, "train_ADA", lambda name: None)
+    run.package(2).mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds results already \(annotation/round_02\)"):
+        settings.check(False, run.planned())
 
 
 def test_planned_are_all_results_of_the_rounds_and_none_of_others(folder):
