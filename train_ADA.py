@@ -19,7 +19,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from active_selection.listed import warn_of_other_data
+from active_selection.density import MAX_SOURCE_REGIONS
+from active_selection.listed import warn_of_other_data, warn_of_other_source
 from active_selection.mixture import COVARIANCES
 from active_selection.people import next_steps
 from active_selection.phases import PhaseResult
@@ -32,6 +33,7 @@ from annotation.classes import ClassList
 from annotation.guesses import NetworkGuesses
 from annotation.package import check_package, check_region_counts
 from annotation.write import write_package
+from dataloader.data_record import validation_digest
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import agree_on_classes, check_and_describe
 from models import MODEL_NAMES
@@ -42,6 +44,7 @@ from utils.errors import UserError, run, shown
 from utils.files import locked_folder
 from utils.job import joined
 from utils.logs import start_log
+from utils.optim import warn_of_low_rates
 from utils.parser import NON_NEGATIVE, POSITIVE, POSITIVE_INT, Parser, count_or_all, number
 from utils.resume import RunSettings
 from utils.stopping import STOP
@@ -82,7 +85,7 @@ def parser() -> Parser:
     add(
         "--max_source_regions",
         type=count_or_all,
-        default=20_000,
+        default=MAX_SOURCE_REGIONS,
         metavar="N|all",
         help="largest number of source regions per class, drawn at random, for fitting its mixture",
     )
@@ -138,6 +141,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         STOP.listen()
         start_log(folder.log, silent=not world.is_main)
         warn_of_unused_flags("train_ADA", args, flags.meant(argv))
+        warn_of_low_rates(args, "finetune_lr")
         with ExitStack() as folders:
             if world.is_main:
                 folders.enter_context(locked_folder(folder.path, "-p"))
@@ -150,6 +154,7 @@ def complete(args: Namespace, given: Collection[str]) -> Namespace:
     adopted = RunFolder(args).checkpoint(args.init_iteration)  # a copy, if the original is gone
     start = args.init_checkpoint if Path(args.init_checkpoint).is_file() else adopted
     facts = take_facts(args, given, start)
+    warn_of_other_source(args, facts)
     agree_on_classes(args, "src", "trg", "val", network=facts.get("class_names"))
     if args.oracle == "people":  # refused here, and not after the first selection
         ClassList.of_dataset(load_dataset(args.trg_dataset))
@@ -174,6 +179,7 @@ def run_rounds(args: Namespace, folder: RunFolder, world: World) -> None:
         check_region_counts(experiment.target.regions)
     accept = args.accept_changed_data
     data = check_and_describe(experiment.domains, settings.data, world, accept)
+    experiment.validation_data = world.on_main(validation_digest, data)
     if world.is_main:
         if not continued:
             folder.forget_open_round()

@@ -17,6 +17,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
+from dataloader.data_record import validation_digest
 from dataloader.datasets import Sample, TrainingSet
 from dataloader.domain import (
     Domain,
@@ -26,7 +27,7 @@ from dataloader.domain import (
     make_validator,
 )
 from dataloader.examples import start_recorder
-from dataloader.loaders import training_loader
+from dataloader.loaders import TrainingLoader, training_loader
 from models import MODEL_NAMES, get_model, load_backbone
 from models.discriminator import Discriminator
 from models.facts import network_facts, take_facts
@@ -38,7 +39,12 @@ from utils.errors import run
 from utils.files import locked_folder
 from utils.job import joined
 from utils.logs import start_log
-from utils.optim import discriminator_optimizer, highest_rate, segmentation_optimizer
+from utils.optim import (
+    discriminator_optimizer,
+    highest_rate,
+    segmentation_optimizer,
+    warn_of_low_rates,
+)
 from utils.parser import COUNT, Parser
 from utils.recorder import Step
 from utils.resume import RunSettings, StateFile
@@ -94,7 +100,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def warn_of_start(args: Namespace) -> None:
-    """Warn of a training that cannot learn much from how it starts."""
+    """Warn of a training that cannot learn much from how it starts, and of learning rates."""
+    warn_of_low_rates(args, "train_lr", *["train_lr_D"] * (args.warmup == "uda_warmup"))
     if args.ramp_itrs > args.total_itrs:
         log.warning(
             "--ramp_itrs %d: learning rates rise for longer than --total_itrs %d, and reach "
@@ -146,12 +153,27 @@ def warm_up(args: Namespace, world: World) -> None:
         settings.write(data)
         parser().write_config(folder / "warmup.toml", args)
     recorder = start_recorder(
-        *(args, folder / "metrics.jsonl", "warmup", args.total_itrs), validation, model, runtime
+        args,
+        folder / "metrics.jsonl",
+        script="warmup",
+        total_itrs=args.total_itrs,
+        validation=validation,
+        model=model,
+        runtime=runtime,
     )
     with recorder.timed("warmup", Step()):
         info = domains[0].info
         facts = network_facts(args, info.name, info.class_names, info.palette)
-        training = Training(step, plan, validate, checkpoint, state_file, recorder, None, facts)
+        training = Training(
+            step,
+            plan,
+            validate,
+            checkpoint,
+            state_file=state_file,
+            recorder=recorder,
+            network=facts,
+            validation_data=world.on_main(validation_digest, data),
+        )
         best = training.run()
     log.info("best mIoU %.2f in %s", 100 * best.miou, checkpoint)
     if world.is_main:
@@ -181,33 +203,41 @@ def build_step(
     args: Namespace, model: nn.Module, domains: list[Domain], runtime: Runtime
 ) -> SupervisedStep:
     """Return the training step of --warmup, with its optimisers and data loaders."""
-    batches = [
-        training_loader(
-            TrainingSet(
-                [
-                    Sample(item, domain.info, labelled=number == 0, mask=domain.mask(item))
-                    for item in domain.items
-                ],
-                tuple(args.image_size),
-            ),
-            args.train_batch_size,
-            args.seed + number,
-            args.num_workers,
-            args.grad_accum,
-            runtime.world,
-            runtime.device,
+
+    def loader(number: int, domain: Domain) -> TrainingLoader:
+        samples = [
+            Sample(item, domain.info, labelled=number == 0, mask=domain.mask(item))
+            for item in domain.items
+        ]
+        return training_loader(
+            TrainingSet(samples, tuple(args.image_size)),
+            batch_size=args.train_batch_size,
+            seed=args.seed + number,
+            num_workers=args.num_workers,
+            per_step=args.grad_accum,
+            world=runtime.world,
+            device=runtime.device,
         )
-        for number, domain in enumerate(domains)
-    ]
-    optimizer = segmentation_optimizer(model, args.train_lr, args.weight_decay)
-    supervised = (model, optimizer, batches[0], args.loss_type, runtime)
+
+    batches = [loader(number, domain) for number, domain in enumerate(domains)]
+    supervised = {
+        "model": model,
+        "optimizer": segmentation_optimizer(model, args.train_lr, args.weight_decay),
+        "batches": batches[0],
+        "loss": args.loss_type,
+        "runtime": runtime,
+        "focal_gamma": args.focal_gamma,
+        "grad_accum": args.grad_accum,
+    }
     if args.warmup != "uda_warmup":
-        options = {"focal_gamma": args.focal_gamma, "grad_accum": args.grad_accum}
-        return SupervisedStep(*supervised, **options)
+        return SupervisedStep(**supervised)
     discriminator = runtime.prepare(Discriminator(args.num_classes))
-    adam = discriminator_optimizer(discriminator, args.train_lr_D)
-    adversarial = (discriminator, adam, batches[1], args.focal_gamma, args.grad_accum)
-    return AdversarialStep(*supervised, *adversarial)
+    return AdversarialStep(
+        **supervised,
+        discriminator=discriminator,
+        discriminator_optimizer=discriminator_optimizer(discriminator, args.train_lr_D),
+        target_batches=batches[1],
+    )
 
 
 if __name__ == "__main__":

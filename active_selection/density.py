@@ -136,9 +136,9 @@ def rank_by_density(
 ) -> Ranking:
     """Rank the unlabelled target regions by d(z), classes taking turns.
 
-    The best 200 regions of each class come first, then the rest of each class, and at the end,
-    without turns, the classes that have no ranking: skipped ones and those with a single target
-    region.
+    The best 200 regions of each class come first, then the rest of each class; without
+    ``class_balance``, all of them in one list by d(z). At the end, without turns and with a score
+    of 0, come classes that have no mixtures: skipped ones and those with a single target region.
 
     Args:
         source: all source regions.

@@ -10,6 +10,7 @@ from typing import Any
 
 from dataloader.active_set import ActiveSet
 from dataloader.datalist import read_datalist
+from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
 from dataloader.oracle import Annotations
 from dataloader.relocation import Moves, moves_of
@@ -92,6 +93,22 @@ def warn_of_other_data(args: Namespace, data: Mapping[str, Mapping[str, Any]]) -
             "--trg_data_dir; if they were made anew, its region ids mean other pixels: restore "
             "the old maps, or start without --datalist_path",
             args.datalist_path,
+        )
+
+
+def warn_of_other_source(args: Namespace, facts: Mapping[str, Any]) -> None:
+    """Warn if --init_checkpoint was trained on a dataset that is neither the source nor the target.
+
+    Args:
+        args: the flags.
+        facts: description of its network, see :mod:`models.facts`; empty for a published one.
+    """
+    names = [load_dataset(getattr(args, f"{prefix}_dataset")).name for prefix in ("src", "trg")]
+    if facts.get("dataset", names[0]) not in names:
+        log.warning(
+            "--src_dataset %s: rounds train on it, but the network in --init_checkpoint %s was "
+            "trained on %s; to go on with that, give its --src_dataset and --src_data_dir",
+            *(args.src_dataset, args.init_checkpoint, facts["dataset"]),
         )
 
 

@@ -26,7 +26,7 @@ class RegionTable:
         prob: (n, classes) float32 mean class probabilities.
         uncertainty: (n, 3) float32 mean pixel uncertainties, columns as :data:`UNCERTAINTIES`.
         predicted_share: (n, classes) float32, share of the pixels that are predicted as each class.
-        domain: (n,) float32, mean probability of *target* by the discriminator; None without a
+        target_prob: (n,) float32, mean probability of *target* by the discriminator; None without a
             discriminator.
     """
 
@@ -39,7 +39,7 @@ class RegionTable:
     prob: np.ndarray
     uncertainty: np.ndarray
     predicted_share: np.ndarray
-    domain: np.ndarray | None = None
+    target_prob: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -51,7 +51,7 @@ class RegionTable:
 
     @property
     def entropy(self) -> np.ndarray:
-        """(n,) float32 mean pixel entropy: bits, divided by the number of classes (as published)."""
+        """(n,) float32 mean pixel entropy: bits, divided by the number of classes, as published."""
         return self.uncertainty[:, UNCERTAINTIES.index("softmax_entropy")]
 
     def per_image(self, pool: np.ndarray | None = None) -> "RegionTable":
@@ -72,7 +72,7 @@ class RegionTable:
             prob=self.image_means(self.prob),
             uncertainty=self.image_means(self.uncertainty),
             predicted_share=self.image_means(self.predicted_share),
-            domain=None if self.domain is None else self.image_means(self.domain),
+            target_prob=None if self.target_prob is None else self.image_means(self.target_prob),
         )
 
     def image_means(self, values: np.ndarray) -> np.ndarray:
@@ -87,7 +87,9 @@ class RegionTable:
         return means
 
 
-def column_types(num_classes: int, with_domain: bool) -> dict[str, tuple[type, tuple[int, ...]]]:
+def column_types(
+    num_classes: int, with_discriminator: bool
+) -> dict[str, tuple[type, tuple[int, ...]]]:
     """Return the dtype and row shape of each column that a pass measures."""
     types = {
         "feature": (np.float32, (FEATURES,)),
@@ -96,7 +98,7 @@ def column_types(num_classes: int, with_domain: bool) -> dict[str, tuple[type, t
         "predicted_share": (np.float32, (num_classes,)),
         "pixels": (np.int64, ()),
     }
-    return types | ({"domain": (np.float32, ())} if with_domain else {})
+    return types | ({"target_prob": (np.float32, ())} if with_discriminator else {})
 
 
 def make_table(domain: Domain, columns: Mapping[str, np.ndarray]) -> RegionTable:

@@ -2,8 +2,10 @@
 
 import logging
 from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -80,18 +82,25 @@ class Experiment:
             warn_of_start(args, checkpoint, datalist, self.active_set, self.source, self.target)
         self.validate = make_validator(args, validation, self.model, self.runtime)
         self.recorder = start_recorder(
-            *(args, folder.metrics, "train_ADA", args.finetune_itrs),
-            *(validation, self.model, self.runtime),
+            args,
+            folder.metrics,
+            script="train_ADA",
+            total_itrs=args.finetune_itrs,
+            validation=validation,
+            model=self.model,
+            runtime=self.runtime,
         )
-        self.told = self.active_set.labelled_regions
+        self.logged_regions = self.active_set.labelled_regions
         """What was labelled when the last table was logged."""
+        self.validation_data = ""
+        """Digest of what is validated on, once that is known."""
         self.domains = {"src": self.source, "trg": self.target, "val": validation}
         self.oracle = open_oracle(
             args, folder, self.target, self.active_set, datalist, continued, world
         )
 
     def adopt(self, n: int) -> Scores:
-        """Use --init_checkpoint as the network of the first round, and validate it."""
+        """Take --init_checkpoint as the network of the first round, and validate it."""
         source, checkpoint = Path(self.args.init_checkpoint), self.folder.checkpoint(n)
         if self.world.is_main and source.resolve() != checkpoint.resolve():
             copy_file(source, checkpoint)
@@ -102,7 +111,7 @@ class Experiment:
         return scores
 
     def train(self, n: int) -> Scores:
-        """The scores of a round's network, which is trained unless it was when it was the last."""
+        """Return the scores of round ``n``; fine-tune first, unless a finished run already did."""
         if n == self.args.init_iteration:
             return self.adopt(n)
         if n > self.first_round or not self.world.on_main(self.folder.is_trained, n):
@@ -117,11 +126,20 @@ class Experiment:
         torch.manual_seed(args.seed + n)
         optimizer = segmentation_optimizer(self.model, args.finetune_lr, args.weight_decay)
         loader = training_loader(
-            *(self._training_set(), args.train_batch_size, args.seed + n, args.num_workers),
-            *(args.grad_accum, self.world, self.runtime.device),
+            self._training_set(),
+            batch_size=args.train_batch_size,
+            seed=args.seed + n,
+            num_workers=args.num_workers,
+            per_step=args.grad_accum,
+            world=self.world,
+            device=self.runtime.device,
         )
         step = SupervisedStep(
-            *(self.model, optimizer, loader, args.loss_type, self.runtime),
+            self.model,
+            optimizer,
+            loader,
+            loss=args.loss_type,
+            runtime=self.runtime,
             discriminator=self.discriminator,
             focal_gamma=args.focal_gamma,
             grad_accum=args.grad_accum,
@@ -131,7 +149,17 @@ class Experiment:
         state = self.folder.state(n)
         info = self.source.info
         facts = network_facts(args, info.name, info.class_names, info.palette)
-        training = Training(step, plan, self.validate, checkpoint, state, self.recorder, n, facts)
+        training = Training(
+            step,
+            plan,
+            self.validate,
+            checkpoint,
+            state_file=state,
+            recorder=self.recorder,
+            round_index=n,
+            network=facts,
+            validation_data=self.validation_data,
+        )
         with self.recorder.timed("finetune", Step(n)):
             scores = training.run()
         load_model(checkpoint, self.model, self.world)
@@ -167,8 +195,14 @@ class Experiment:
     def selector(self) -> Selector:
         """Return what measures the regions for a selection by the network as it is now."""
         return Selector(
-            *(self.args, self.folder, self.runtime, self.model, self.discriminator),
-            *(self.source, self.target, self.recorder),
+            self.args,
+            self.folder,
+            self.runtime,
+            model=self.model,
+            discriminator=self.discriminator,
+            source=self.source,
+            target=self.target,
+            recorder=self.recorder,
         )
 
     def select(self, n: int) -> list[PhaseResult]:
@@ -188,7 +222,12 @@ class Experiment:
                 if tables:
                     candidates = selector.candidates(n, needs, *tables, active_set)
                 results = run_phases(
-                    *(plan, candidates, active_set, self.target, self.folder.path, n),
+                    plan,
+                    candidates,
+                    active_set,
+                    domain=self.target,
+                    folder=self.folder.path,
+                    round_index=n,
                     ask=self.people,
                     oracle=None if self.people else self.oracle,
                 )
@@ -206,31 +245,50 @@ class Experiment:
         if not self.args.keep_features:  # including files that a killed process left
             for path in self.folder.features.glob(f"round{n:02d}_*"):
                 path.unlink()
-        total, after = self.target.pixels, self.oracle.labelled_pixels(self.active_set.labelled)
-        before = after if self.people else after - sum(result.pixels for result in results)
-        share = before / total
-        log.info("round %02d: mIoU %.2f with %.2f %% labelled", n, 100 * scores.miou, 100 * share)
-        if results and self.people:
-            asked = self.target.area(self.active_set.asked)
-            log.info("round %02d: people are asked for %d px", n, asked)
-        elif results:
-            spent = (after - before, after, 100 * after / total)
-            log.info("round %02d: spent %d px, %d px (%.2f %%) in total", n, *spent)
-        labelled = self.active_set.labelled_regions
-        counts, old = self.oracle.pixels_by_class(labelled), self.folder.read_record(n - 1)
-        log_table(n, scores, old, counts, labelled - self.told, self.target.info.class_names)
-        self.told = labelled
+        record = self._summary(n, scores, results)
+        self._log(record, scores)
         for result in results:
             values = asdict(result)
             self.recorder.write("selection", Step(n), name=values.pop("strategy"), **values)
-        record = {
+        write_json(self.folder.record(n), record, indent=1)
+
+    def _summary(self, n: int, scores: Scores, results: list[PhaseResult]) -> dict[str, Any]:
+        """What the record of a round holds."""
+        total, after = self.target.pixels, self.oracle.labelled_pixels(self.active_set.labelled)
+        before = after  # people label what was selected later; label files did already
+        if not self.people:
+            before -= sum(result.pixels for result in results)
+        summary = {
             "round": n,
             **scores.percent(),
             "labelled_pixels": before,
-            "labelled_percent": 100 * share,
+            "labelled_percent": 100 * before / total,
             "target_pixels": total,
             "selection": [asdict(result) for result in results],
             "labelled_pixels_after": after,
-            **({"asked_pixels": self.target.area(self.active_set.asked)} if self.people else {}),
         }
-        write_json(self.folder.record(n), record, indent=1)
+        if self.people:
+            summary["asked_pixels"] = self.target.area(self.active_set.asked)
+        return summary
+
+    def _log(self, record: Mapping[str, Any], scores: Scores) -> None:
+        """Log what a round's record holds, and its table of classes beside the round before."""
+        n, after = record["round"], record["labelled_pixels_after"]
+        share = record["labelled_percent"]
+        log.info("round %02d: mIoU %.2f with %.2f %% labelled", n, 100 * scores.miou, share)
+        if record["selection"] and self.people:
+            log.info("round %02d: people are asked for %d px", n, record["asked_pixels"])
+        elif record["selection"]:
+            spent = after - record["labelled_pixels"]
+            share = 100 * after / record["target_pixels"]
+            log.info("round %02d: spent %d px, %d px (%.2f %%) in total", n, spent, after, share)
+        labelled = self.active_set.labelled_regions
+        log_table(
+            n,
+            scores,
+            before=self.folder.read_record(n - 1),
+            counts=self.oracle.pixels_by_class(labelled),
+            new=labelled - self.logged_regions,
+            class_names=self.target.info.class_names,
+        )
+        self.logged_regions = labelled

@@ -29,6 +29,7 @@ situations. The log and the metrics are never read; a continued run repeats some
 """
 
 import logging
+import re
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -100,13 +101,19 @@ class RunFolder:
     def planned(self) -> list[Path]:
         """Return the files that the rounds will write; none of them may exist before a new run.
 
+        Those of later rounds, if there are any, are among them: with a larger --max_iterations,
+        the run would take them for its own.
+
         Two files are left out: the checkpoint that the first round adopts, and the record of the
         first round if it has no datalist. That round was the last one of an older run, selected
         nothing, and now continues.
         """
         first, last = self.args.init_iteration, self.args.max_iterations
+        there = (*self.path.glob("*"), *self.record(0).parent.glob("*"))
+        found = (re.search(r"(\d+)\.(tar|pkl|json)$", path.name) for path in there)
+        later = {int(number[1]) for number in found if number and int(number[1]) > last}
         paths = []
-        for n in range(first, last + 1):
+        for n in (*range(first, last + 1), *sorted(later)):
             paths += [self.checkpoint(n), self.datalist(n), self.record(n)]
             paths += [self.selection(name, n) for name in STRATEGIES]
             paths += [self.package(n)] if self.args.oracle == "people" else []

@@ -87,7 +87,7 @@ def _density(c: Candidates, pool: np.ndarray, budget: float) -> Ranking:
 
 
 def _aada(c: Candidates, pool: np.ndarray, budget: float) -> Ranking:
-    return rank_by_aada(c.target.domain, c.target.entropy, pool)
+    return rank_by_aada(c.target.target_prob, c.target.entropy, pool)
 
 
 def _clue(c: Candidates, pool: np.ndarray, budget: float) -> Ranking:

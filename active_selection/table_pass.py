@@ -83,7 +83,7 @@ def measure(
         name: name of the table's files, for example "round00_target".
         domain: the domain with its regions.
         model: the network (:class:`models.deeplab.DeepLab`).
-        discriminator: fills the column ``domain``; None for a table without that column.
+        discriminator: fills the column ``target_prob``; None for a table without that column.
         options: options of the pass.
 
     Raises:
@@ -102,7 +102,7 @@ def measure(
         options.folder,
         name,
         [*first[: -1 : options.batch_size].tolist(), int(first[-1])],
-        column_types(classes, with_domain=discriminator is not None),
+        column_types(classes, with_discriminator=discriminator is not None),
         digest(networks, facts),
         world,
     )
@@ -185,7 +185,7 @@ def fill_table(
         model: the network.
         loader: batches (indices, images, _, superpixel maps) of the table's images, in order.
         runtime: device and precision.
-        discriminator: fills the column ``domain``, if the table has it.
+        discriminator: fills the column ``target_prob``, if the table has it.
 
     Raises:
         UserError: a superpixel map does not match the table's regions, or a feature is NaN or
@@ -200,11 +200,11 @@ def fill_table(
             rows, size = slice(first[index], first[index + 1]), images.shape[-2:]
             if rows.start == rows.stop:  # its mask leaves no region
                 continue
-            domain = None
+            target_prob = None
             if discriminator is not None:
                 with runtime.autocast():
-                    domain = domain_probability(discriminator, logits[i], size)
-            measure_image(table, rows, features[i], logits[i], superpixels[i], size, domain)
+                    target_prob = target_probability(discriminator, logits[i], size)
+            measure_image(table, rows, features[i], logits[i], superpixels[i], size, target_prob)
         yield indices[-1] + 1
 
 
@@ -215,7 +215,7 @@ def measure_image(
     logits: Tensor,
     superpixels: Tensor,
     size: Sequence[int],
-    domain: Tensor | None = None,
+    target_prob: Tensor | None = None,
 ) -> None:
     """Fill an image's rows of the table; results come from the device in one copy.
 
@@ -228,8 +228,8 @@ def measure_image(
         logits: (C, h, w), the network's.
         superpixels: (H0, W0) region ids, on the CPU; -1 where a pixel belongs to no region.
         size: (H, W), evaluation size.
-        domain: (1, h', w') probabilities of *target*, see :func:`domain_probability`; None for a
-            table without that column.
+        target_prob: (1, h', w') probabilities of *target*, see :func:`target_probability`; None
+            for a table without that column.
 
     Raises:
         UserError: the superpixel map does not match the table's regions, or a mean is not finite.
@@ -247,8 +247,8 @@ def measure_image(
         "feature": pool_features(features, on_device, count),
         **dict(zip(PREDICTIONS, pool_predictions(logits, on_device, count), strict=True)),
     }
-    if domain is not None:
-        columns["domain"] = pool_features(domain, on_device, count)
+    if target_prob is not None:
+        columns["target_prob"] = pool_features(target_prob, on_device, count)
     means = torch.cat(list(columns.values()), 1)[: len(ids)].cpu().numpy()
     if not np.isfinite(means).all():
         raise UserError(
@@ -262,7 +262,7 @@ def measure_image(
     table.pixels[rows] = pixels[: len(ids)]
 
 
-def domain_probability(discriminator: nn.Module, logits: Tensor, size: Sequence[int]) -> Tensor:
+def target_probability(discriminator: nn.Module, logits: Tensor, size: Sequence[int]) -> Tensor:
     """Return (1, h', w') float32 probabilities of *target* for logits (C, h, w) of an (H, W) image.
 
     The discriminator sees the class probabilities at the size of the image.

@@ -51,16 +51,22 @@ def draw_regions(image: np.ndarray, numbers: np.ndarray, width: int, text_size: 
     shrinks = width < image.shape[1]
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     numbers = cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST)
-    drawn = np.where(numbers[..., None] > 0, image, (image * DIMMED).astype(np.uint8))
+    drawn = cv2.LUT(image, (np.arange(256) * DIMMED).astype(np.uint8))
+    cv2.copyTo(image, (numbers > 0).astype(np.uint8), drawn)
     line = max(2, width // 640)
     places = {}
     for number in np.unique(numbers[numbers > 0]).tolist():
         mask = (numbers == number).astype(np.uint8)
-        borders, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        left, top, columns, rows = cv2.boundingRect(mask)
+        mask = mask[top : top + rows, left : left + columns]
+        borders, _ = cv2.findContours(
+            mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top)
+        )
         # white on black is seen on any background, and with any eyes
         cv2.drawContours(drawn, borders, -1, (0, 0, 0), line + 2)
         cv2.drawContours(drawn, borders, -1, (255, 255, 255), line)
-        places[number] = inside(mask)
+        x, y = inside(mask)
+        places[number] = left + x, top + y
     return write_numbers(drawn, places, text_size)
 
 

@@ -153,7 +153,7 @@ def table_of(size: Size, images: int) -> tuple[RegionTable, Tensor]:
     domain = Domain(load_dataset("cityscapes"), "made_up", items, regions)
     columns = {
         name: np.zeros((images * len(areas), *shape), dtype)
-        for name, (dtype, shape) in column_types(CLASSES, with_domain=False).items()
+        for name, (dtype, shape) in column_types(CLASSES, with_discriminator=False).items()
     }
     return make_table(domain, columns), torch.from_numpy(ids)
 

@@ -143,7 +143,7 @@ def made_up_images(name: str, images: int) -> Domain:
 
 def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTable:
     """Return a filled region table, whose columns are memory-mapped files."""
-    rows, types = images * REGIONS, column_types(CLASSES, with_domain=True)
+    rows, types = images * REGIONS, column_types(CLASSES, with_discriminator=True)
     files = ColumnFiles(folder, name, [0, rows], types, fingerprint="made up")
     table = make_table(made_up_images(name, images), files.columns)
     rng = np.random.default_rng(0)
@@ -160,7 +160,7 @@ def made_up_table(folder: Path, name: str, images: int, seed: int) -> RegionTabl
         table.prob[block] = 0.01 + 0.81 * np.eye(CLASSES)[classes]
         table.uncertainty[block] = rng.random((n, len(UNCERTAINTIES)))
         table.predicted_share[block] = rng.dirichlet(np.full(CLASSES, 0.1), n)
-        table.domain[block] = rng.random(n)
+        table.target_prob[block] = rng.random(n)
         table.pixels[block] = AREA
     return table
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,8 @@ def describe_data(
 
     Returns:
         ``classes`` (digest of what info.json says of label ids, classes and scaling), ``labels``
-        (of label ids and classes alone), ``regions`` (of the list, and of all superpixel maps and
+        (of label ids and classes alone), ``left_out`` (of the classes that means leave out; not in
+        records by older versions), ``regions`` (of the list, and of all superpixel maps and
         ignore masks), ``maps`` (of what these hold, wherever they lie), ``data`` and ``times`` (of
         all images), ``each_data`` and ``each_times`` (the first :data:`DIGITS` digits of each
         image's).
@@ -87,9 +88,11 @@ def describe_data(
     data, times, regions, maps = zip(*map_files(of_image, range(len(items))), strict=True)
     labels = [info.class_names, sorted(info.label_to_train.items())]
     reading = [info.label_reader, sorted(info.label_colors.items())]
+    left_out = [sorted(ids) for ids in (info.missing_classes, info.star_classes_without)]
     return {
         "classes": _digest(json.dumps([*labels, info.random_scale, *reading])),
         "labels": _digest(json.dumps([*labels, *reading])),
+        "left_out": _digest(json.dumps(left_out)),
         "regions": _digest("".join(regions)),
         "maps": _digest("".join(maps)),
         "data": _digest("".join(data)),
@@ -97,6 +100,16 @@ def describe_data(
         "each_data": "".join(digest[:DIGITS] for digest in data),
         "each_times": "".join(digest[:DIGITS] for digest in times),
     }
+
+
+def validation_digest(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """A digest of what scores depend on beside the network.
+
+    Args:
+        records: of the domains by :func:`describe_data`, one of them "val".
+    """
+    of = [("val", "data"), ("val", "labels"), ("val", "left_out"), ("src", "left_out")]
+    return _digest(json.dumps([records.get(prefix, {}).get(key) for prefix, key in of]))
 
 
 def _content(path: str) -> bytes:
@@ -155,6 +168,11 @@ def _change(name: str, items: Sequence[Item], now: dict[str, Any], before: dict[
         return (
             f"label ids or classes of --{name}_dataset are not those that the run began with (its "
             "info.json was altered)"
+        )
+    if before.get("left_out", now["left_out"]) != now["left_out"]:
+        return (
+            f"missing_classes or star_classes_without of --{name}_dataset are not those that the "
+            "run began with (its info.json was altered)"
         )
     each = before.get("each_data")
     images = len(each) // DIGITS if isinstance(each, str) else len(items)

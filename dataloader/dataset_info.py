@@ -116,10 +116,15 @@ class DatasetInfo:
         """Stems that never enter a datalist."""
         stems = set()
         for entry in self.exclude:
-            first, _, last = entry.partition("-")
-            numbers = range(int(first), int(last or first) + 1)
-            stems.update(str(number).zfill(len(first)) for number in numbers)
+            digits = len(entry.partition("-")[0])
+            stems.update(str(number).zfill(digits) for number in excluded_numbers(entry))
         return frozenset(stems)
+
+
+def excluded_numbers(entry: str) -> range:
+    """The numbers of the images that an entry of ``exclude`` leaves out."""
+    first, _, last = entry.partition("-")
+    return range(int(first), int(last or first) + 1)
 
 
 def free_name(name: str, names: Iterable[str]) -> str:

@@ -1,8 +1,9 @@
 """Pixels of target images that are never asked for: the masks that ``ignore_mask`` names.
 
-:func:`read_regions` is the one place where a mask meets a superpixel map. Whatever looks at the
-regions of a target image (their areas, features, labels, what people are shown) reads them there,
-so that masked pixels, and regions of which more than half is masked, belong to no region.
+:func:`read_regions` leaves masked pixels, and regions of which more than half is masked, out of a
+superpixel map. Whatever looks at the regions of a target image (their areas, features, labels, what
+people are shown) reads them there. Training scales and flips masks with their images, and joins
+them afterwards (:class:`dataloader.datasets.TrainingSet`).
 """
 
 import logging

@@ -39,21 +39,15 @@ def read_info(path: Path) -> dict[str, Any]:
         UserError: the file cannot be read, or is no valid description of a dataset.
     """
     try:
-        info = _parse(path)
-        for key, problem in _problems(info):
-            raise UserError(f"{path}: {key}{' ' if key else ''}{problem}")
-    except RecursionError:
-        raise UserError(f"{path}: is nested too deeply for a dataset description") from None
-    return info
-
-
-def _parse(path: Path) -> Any:
-    """The JSON value that a file holds."""
-    try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path}: is too large for a dataset description (JSON)")
         text = read_regular(path).decode("utf-8-sig")
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        if found := _first_problem(text):
+            key, problem = found
+            raise UserError(f"{path}: {key}{' ' if key else ''}{problem}")
+        return _parse(text)
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply for a dataset description") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
@@ -61,6 +55,10 @@ def _parse(path: Path) -> Any:
     except ValueError as error:
         reason = _short(str(error), 120)
         raise UserError(f"{path}: is not valid JSON ({reason}); mend it") from error
+
+
+def _parse(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -74,6 +72,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+@lru_cache(maxsize=16)
+def _first_problem(text: str) -> Problem | None:
+    """The first thing that is wrong with a description; a script reads the same one many times."""
+    return next(_problems(_parse(text)), None)
 
 
 def _problems(info: Any) -> Iterator[Problem]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from dataloader.dataset_info import DatasetInfo
 from dataloader.item import Item, image_key
-from dataloader.path_templates import Names, fill
-from dataloader.scan import grown, own_files, same_name
+from dataloader.path_templates import Names, fill, parse
+from dataloader.scan import grown, own_files, same_name, warn_of_idle_exclusions
 from utils.errors import shown
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,15 @@ def check_own_list(
     """
     below = os.path.join(os.path.abspath(root), "")
     items = [Item(*(path.removeprefix(below) for path in item)) for item in items]
+    names = [parse(info.image, info.splits.get(split, ""), i.image, any_suffix=True) for i in items]
+    warn_of_idle_exclusions(info, root, {name.stem for name in names if name})
+    excluded = {i for i, n in zip(items, names, strict=True) if n and n.stem in info.excluded_stems}
+    if excluded:
+        log.warning(
+            "%s lists %d images that %s excludes, the first %s; remove it to list anew",
+            *(path, len(excluded), info.path, shown(min(excluded).image)),
+        )
+        items = [item for item in items if item not in excluded]
     if there := grown(info, root, split, items):
         log.warning(
             "%s lists %d of %d images that are there; remove it to list all",

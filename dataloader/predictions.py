@@ -83,12 +83,14 @@ def find_predictions(items: Sequence[Item], folder: Path) -> list[Path]:
             f"{folder}: no prediction of {fewest} of {len(items)} images, the first "
             f"{shown(best[0])}{hint}; run inference.py with --save_dir {folder}"
         )
-    if len(complete) > 1:
-        first, second = (shown(targets[0]) for targets in list(complete)[:2])
+    targets = list(next(iter(complete)))
+    two = [found[0] for found in complete] if len(complete) > 1 else _of_two_runs(items, targets)
+    if two:
+        first, second = map(shown, two[:2])
         raise UserError(
             f"{folder}: predictions of two runs, {first} and {second}; remove those of one"
         )
-    return list(next(iter(complete)))
+    return targets
 
 
 def check_targets(
@@ -148,6 +150,19 @@ def _layouts(items: Sequence[Item], folder: Path) -> Iterator[list[Path]]:
         targets = [_at(place) for place in places]
         if len(set(targets)) == len(targets):
             yield targets
+
+
+def _of_two_runs(items: Sequence[Item], targets: Sequence[Path]) -> list[Path]:
+    """Two predictions of one image: as a JPEG beside a PNG, and since that PNG is gone."""
+    images = {Path(item.image) for item in items}
+    for item, target in zip(items, targets, strict=True):
+        image = Path(item.image)
+        png, alone = image.with_suffix(".png"), target.with_name(f"{image.stem}.png")
+        if target == alone or not alone.is_file() or png in images:
+            continue
+        if image.is_file() and not png.is_file():
+            return [target, alone]
+    return []
 
 
 def _other_files(folder: Path) -> str:

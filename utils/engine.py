@@ -80,6 +80,8 @@ class Training:
         recorder: records losses, learning rates and validations.
         round_index: number of the round in the records; None in a warm-up.
         network: description of the network for the checkpoint, see :mod:`models.facts`.
+        validation_data: digest of what is validated on; scores of a saved state that were measured
+            on other data do not count.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Training:
         recorder: Recorder,
         round_index: int | None = None,
         network: Mapping[str, Any] | None = None,
+        validation_data: str = "",
     ):
         self.step = step
         self.plan = plan
@@ -101,6 +104,7 @@ class Training:
         self.recorder = recorder
         self.round_index = round_index
         self.network = network
+        self.validation_data = validation_data
         self.world = step.runtime.world
         self.progress = Progress()
 
@@ -117,7 +121,7 @@ class Training:
             Stopped: a signal asked to stop, at this step on all ranks; the state is saved.
         """
         step, plan = self.step, self.plan
-        self.progress = progress = self.state_file.restore(step)
+        self.progress = progress = self._restore()
         self.state_file.save(step, progress)
         train_mode(step.model, plan.freeze_bn)
         step.connect()
@@ -152,6 +156,27 @@ class Training:
             self._save()
             self.world.barrier()  # nobody ends, which would end all, before rank 0 has saved
             raise
+
+    def _restore(self) -> Progress:
+        """Continue from the saved state; its best scores count if they are of the checkpoint.
+
+        If not, weights that were validated just before it was saved are validated again.
+        """
+        progress = self.state_file.restore(self.step)
+        reason = ""
+        if progress.validation_data not in ("", self.validation_data):
+            reason = "validation data, or the classes that count, are others now"
+        elif not self.world.on_main(self.checkpoint.is_file):
+            reason = f"{self.checkpoint} is gone"
+        if reason and progress.best.miou >= 0:
+            log.warning(
+                "%s: the best mIoU so far, %.2f, does not count any more: %s",
+                *(self.name, 100 * progress.best.miou, reason),
+            )
+            progress.best = Scores()
+            progress.validated = not self.plan.validates_after(progress.iteration)
+        progress.validation_data = self.validation_data
+        return progress
 
     def _say_that_it_trains(self) -> None:
         """Log the first iteration, for whom a period of the log is long to wait."""
@@ -248,12 +273,14 @@ class Meter:
         """Return the mean of each loss.
 
         Raises:
-            UserError: names the first iteration whose loss is not finite.
+            UserError: names the first iteration whose loss is not finite; or all gradients of
+                late overflowed.
         """
         means = self.means()
         if not all(map(math.isfinite, means.values())):
             found = filter(None, self.step.runtime.world.gather(self._first_not_finite()))
             raise UserError(min(found)[1])
+        self.step.runtime.check_scale()
         return means
 
     def _first_not_finite(self) -> tuple[int, str] | None:

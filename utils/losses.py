@@ -21,7 +21,10 @@ def focal_loss(
     Shapes and mean are those of :func:`cross_entropy`.
     """
     losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
-    return mean_loss((1 - torch.exp(-losses)) ** gamma * losses, labels, images)
+    weights = 1 - torch.exp(-losses)
+    if gamma < 1:  # the power's slope at 0, where p is 1 or the label ignored, is infinite
+        weights = weights.clamp(min=torch.finfo(weights.dtype).tiny)
+    return mean_loss(weights**gamma * losses, labels, images)
 
 
 def mean_loss(losses: Tensor, labels: Tensor, images: float | None = None) -> Tensor:

@@ -1,15 +1,31 @@
 """Optimisers and learning-rate schedules of D2ADA."""
 
+import logging
+from argparse import Namespace
 from collections.abc import Callable
 
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
+log = logging.getLogger(__name__)
+
 HEAD_FACTOR = 10
+FLOOR = 1e-6
+"""Learning rates are never lower, but for the ramp, as in the release."""
+
+
+def warn_of_low_rates(args: Namespace, *flags: str) -> None:
+    """Warn of flags with learning rates that are raised to :data:`FLOOR`."""
+    for flag in flags:
+        if (rate := getattr(args, flag)) < FLOOR:
+            log.warning(
+                "--%s %g: is below the lowest learning rate of the schedule, and counts as %g",
+                *(flag, rate, FLOOR),
+            )
 
 
 def poly_lr(
-    base_lr: float, iteration: int, total_itrs: int, power: float = 0.9, floor: float = 1e-6
+    base_lr: float, iteration: int, total_itrs: int, power: float = 0.9, floor: float = FLOOR
 ) -> float:
     """Return the learning rate of polynomial decay for ``iteration`` = 0, 1, ..."""
     return max(base_lr * (1 - iteration / total_itrs) ** power, floor)

@@ -24,6 +24,7 @@ from utils.errors import UserError
 from utils.files import read_json, remove_temporaries, write_json
 from utils.resume_flags import CHANGES_ROUNDING, FREE_FLAGS, GROWS, MOVES_WITH_DATA, MovedSince
 from utils.steps import SupervisedStep
+from utils.unused_flags import never_read
 from utils.validation import Scores
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ class RunSettings:
         self.before: dict[str, Any] = {}
         self.moves: list[MovedSince] = []
         self.path = args.model_save_dir / f"{script}_settings.json"
-        self.flags = {k: str(v) for k, v in vars(args).items() if k not in FREE_FLAGS}
+        free = FREE_FLAGS | never_read(script)
+        self.flags = {k: str(v) for k, v in vars(args).items() if k not in free}
         if ranks > 1:
             self.flags["train_batch_size"] = str(args.train_batch_size * ranks)
 
@@ -218,11 +220,13 @@ class Progress:
         iteration: steps done.
         validated: whether the validation that is due after them, if any, is done.
         best: scores of the weights that were kept.
+        validation_data: digest of the data that they were measured on; "" by older versions.
     """
 
     iteration: int = 0
     validated: bool = True
     best: Scores = field(default_factory=Scores)
+    validation_data: str = ""
 
 
 class StateFile:
@@ -246,6 +250,7 @@ class StateFile:
             "iteration": progress.iteration,
             "validated": progress.validated,
             "best": progress.best.plain(),
+            "validation_data": progress.validation_data,
             "networks": {name: net.state_dict() for name, net in step.networks.items()},
             "optimizers": [optimizer.state_dict() for optimizer in step.optimizers],
             "scaler": step.runtime.scaler.state_dict(),
@@ -279,7 +284,8 @@ class StateFile:
         for loader in step.loaders:
             loader.start_at(state["iteration"])
         log.info("%s: resumed after iteration %d", self.name, state["iteration"])
-        return Progress(state["iteration"], state["validated"], best)
+        data = state.get("validation_data", "")
+        return Progress(state["iteration"], state["validated"], best, data)
 
     def _read(self) -> dict[str, Any] | None:
         """Read the state; None if there is none of this training."""

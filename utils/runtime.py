@@ -14,6 +14,7 @@ from utils.errors import UserError
 from utils.parallel import share_layers
 
 COMPILERS = (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")
+LOWEST_SCALE = 1e-6  # of losses in float16; it is halved each time that a gradient overflows
 AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -114,6 +115,17 @@ class Runtime:
     def autocast(self) -> AbstractContextManager:
         """Return the autocast context that networks run in."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
+
+    def check_scale(self) -> None:
+        """Raise a :class:`UserError` if gradients overflow float16 in every step, so none counts.
+
+        Reads the scale of the loss from the device.
+        """
+        if self.scaler.get_scale() < LOWEST_SCALE:
+            raise UserError(
+                "--amp fp16: gradients overflowed in the last steps, however small the loss was "
+                "scaled, and nothing was learned; start anew with --amp bf16 or none"
+            )
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a loss (scaled, in float16)."""

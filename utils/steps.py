@@ -1,7 +1,7 @@
 """The two kinds of training step: supervised, and adversarial between two domains."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
@@ -77,6 +77,8 @@ class SupervisedStep:
         self.runtime = runtime
         self.grad_accum = grad_accum
         self.waited = 0.0
+        self.images: float | None = None
+        """By how many images this rank divides the sums of a step's losses; None: its batch's."""
 
     def connect(self) -> None:
         """Let ranks average gradients, and draw the same dropout, from now on.
@@ -90,25 +92,31 @@ class SupervisedStep:
     def load(self) -> Iterator[tuple[Batch, ...]]:
         """Wait for the batches of a step; yield them on the device, one of each loader at a time.
 
-        Of images with labels there may be different numbers on different ranks and in different
-        batches. The loss averages over all that the step sees, so they are counted first.
-
         Raises:
             Stopped: a signal asked to stop, at this step on all ranks.
         """
         since = time.monotonic()
         try:
             loaded = [[next(it) for it in self.batches] for _ in range(self.grad_accum)]
-        except Stopped:  # of a loader on one rank; the others are told below
+        except Stopped:  # of a loader on one rank; the others are told by _count_images
             loaded = []
         self.waited += time.monotonic() - since
-        ranks = self.runtime.world.size
-        labels = [first[1] for first, *_ in loaded] if ranks * self.grad_accum > 1 else []
-        counted = sum(int((part != IGNORE).flatten(1).any(1).sum()) for part in labels)
-        counted = self.runtime.world.check_stop(counted)
-        self.images = max(counted, 1) / ranks if labels else None
+        self.images = self._count_images([first[1] for first, *_ in loaded])
         for batches in loaded:
             yield tuple(map(self.to_device, batches))
+
+    def _count_images(self, labels: Sequence[Tensor]) -> float | None:
+        """Count the images with labels of a step, and stop where a rank was asked to.
+
+        Different ranks and batches may have different numbers of them. The loss averages over all
+        that the step sees, and ranks average their gradients, so that each divides by its share.
+        """
+        ranks = self.runtime.world.size
+        alone = ranks * self.grad_accum == 1
+        labels = [] if alone else labels
+        counted = sum(int((part != IGNORE).flatten(1).any(1).sum()) for part in labels)
+        counted = self.runtime.world.check_stop(counted)
+        return None if alone else max(counted, 1) / ranks
 
     def to_device(self, batch: Batch) -> Batch:
         """Return images and labels on the device."""
@@ -157,8 +165,9 @@ class AdversarialStep(SupervisedStep):
         focal_gamma: float = 2.0,
         grad_accum: int = 1,
     ):
-        supervised = (model, optimizer, batches, loss, runtime, discriminator)
-        super().__init__(*supervised, focal_gamma, grad_accum)
+        super().__init__(
+            model, optimizer, batches, loss, runtime, discriminator, focal_gamma, grad_accum
+        )
         self.networks = {"model": model, "discriminator": discriminator}
         self.parallel = self.networks
         self.optimizers = [optimizer, discriminator_optimizer]

@@ -77,6 +77,12 @@ RULES = {
 }
 
 
+def never_read(script: str) -> set[str]:
+    """Flags that a script takes, but reads beside no others."""
+    rules = RULES.get(script, ())
+    return {flag for rule in rules if rule.is_read is _never for flag in rule.flags}
+
+
 def warn_of_unused_flags(script: str, args: Namespace, meant: Collection[str]) -> None:
     """Warn of flags that were given, but are not read.
 

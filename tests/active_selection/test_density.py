@@ -16,10 +16,10 @@ from active_selection.density import (
     DensityOptions,
     class_weight,
     draw_rows,
-    fit_mixture,
     log_density_ratio,
     rank_by_density,
 )
+from active_selection.mixture import fit_mixture
 from active_selection.region_table import RegionTable
 from active_selection.schedule import cut_at_budget
 from utils.errors import UserError

@@ -50,7 +50,7 @@ def table_of(images):
     areas = dict(enumerate(np.bincount(ids.ravel()).tolist()))
     items = [Item(f"{n}.png", f"{n}_label.png", f"{n}_map.png") for n in range(images)]
     domain = Domain(load_dataset("cityscapes"), "/d", items, {i.superpixel: areas for i in items})
-    types = column_types(num_classes=19, with_domain=True).items()
+    types = column_types(num_classes=19, with_discriminator=True).items()
     rows = images * len(areas)
     columns = {name: np.full((rows, *shape), 9, dtype) for name, (dtype, shape) in types}
     return make_table(domain, columns), torch.from_numpy(ids)
@@ -74,7 +74,7 @@ def test_a_pass_copies_from_the_device_once_an_image(monkeypatch):
     assert gpu.copies == images
     discriminators = 12 + 45  # its layers, and another map to pool
     assert gpu.total - network <= images * (150 + discriminators)
-    assert not table.domain.any()
+    assert not table.target_prob.any()
     assert table.pixels.tolist() == table.area.tolist()
 
 

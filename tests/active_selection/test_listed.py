@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+import train_ADA
 from active_selection.listed import (
     warn_of_other_data,
     warn_of_other_list,
@@ -75,6 +77,18 @@ def test_data_that_were_altered_since_the_run_before_are_told_of(target, tmp_pat
     older = {"flags": flags, "data": {"trg": {"each_data": before["each_data"], "regions": "x"}}}
     for unlike in ("{", {"data": 3}, free, older):
         assert not say("train_ADA", unlike, describe())
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"), [("SYNTHIA", True), ("GTA5", False), ("cityscapes", False), (None, False)]
+)
+def test_a_network_of_another_source_is_told_of(facts, told, tmp_path, caplog):
+    path = tmp_path / "c.tar"
+    description = {"dataset": facts} if facts else {}
+    torch.save({"model_state_dict": {"a": torch.zeros(1)}, "network": description}, path)
+    train_ADA.complete(train_ADA.parser().parse_args(["--init_checkpoint", str(path)]), [])
+    assert (f"--init_checkpoint {path} was trained on SYNTHIA; to go on" in caplog.text) is told
+    assert bool(caplog.records) is told
 
 
 def test_regions_that_people_skipped_explain_themselves(target, tmp_path, caplog):

@@ -129,7 +129,7 @@ def test_shrinking_is_nearest_neighbour_at_pixel_centres():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_features_that_are_no_numbers_name_their_image(bad):
     regions = {"/d/map.png": {0: 32, 1: 32}}
-    types = column_types(num_classes=3, with_domain=False) | {"feature": (np.float32, (4,))}
+    types = column_types(num_classes=3, with_discriminator=False) | {"feature": (np.float32, (4,))}
     columns = {name: np.zeros((2, *shape), dtype) for name, (dtype, shape) in types.items()}
     item = Item("/d/street.png", "/d/label.png", "/d/map.png")
     domain = Domain(load_dataset("camvid"), "/d", [item], regions)

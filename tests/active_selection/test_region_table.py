@@ -35,7 +35,7 @@ def filled(toy_city):
     discriminator.classifier.weight.data *= 100  # an opinion that differs from place to place
     domain = Domain(load_dataset("cityscapes"), str(root), items).with_regions("train")
     n = sum(map(len, domain.regions.values()))
-    types = column_types(num_classes=19, with_domain=True).items()
+    types = column_types(num_classes=19, with_discriminator=True).items()
     columns = {
         name: np.full((n, *shape), np.nan if dtype == np.float32 else 0, dtype)
         for name, (dtype, shape) in types
@@ -75,7 +75,7 @@ def measured(table):
         table.prob,
         table.uncertainty,
         table.predicted_share,
-        table.domain[:, None],
+        table.target_prob[:, None],
     )
 
 
@@ -89,7 +89,7 @@ def test_every_row_is_its_regions_mean(filled):
             expected = whole[image][:, inside].mean(1).numpy()
             np.testing.assert_allclose(values[row], expected, rtol=1e-4, atol=2e-5)
     assert np.array_equal(table.pseudo_class, table.prob.argmax(1))
-    assert table.domain.std() > 0.01
+    assert table.target_prob.std() > 0.01
 
 
 def test_whole_images_are_the_means_of_their_pixels(filled):

@@ -128,6 +128,20 @@ def test_what_is_there_already_is_refused_but_for_what_the_first_round_takes_up(
         settings.check(False, extended.planned())
 
 
+@pytest.mark.parametrize("kind", ["checkpoint", "datalist", "selection", "record"])
+def test_later_rounds_of_an_older_run_are_refused(folder, kind):
+    """A larger --max_iterations would make them those of the new run."""
+    run = folder(last=1)
+    settings = RunSettings(run.args, "train_ADA", lambda name: None)
+    for name in ("run_2.json", "round_03_notes.json", "images_7.png"):  # of others
+        write(run.path / name)
+    assert settings.check(False, run.planned()) is False
+    path = run.selection("BADGE", 12) if kind == "selection" else getattr(run, kind)(12)
+    write(path)
+    with pytest.raises(UserError, match=rf"already \((AL_record/)?{path.name}\)"):
+        settings.check(True, run.planned())
+
+
 def test_a_new_run_forgets_the_state_and_the_record_of_the_one_before(folder):
     finish(folder(last=1), 0, 1)
     run = folder(first=1, last=2)

@@ -17,7 +17,7 @@ from utils.errors import UserError
 from utils.runtime import Runtime
 from utils.stopping import STOP, Stopped
 
-COLUMNS = ("feature", "prob", "uncertainty", "predicted_share", "pixels", "domain")
+COLUMNS = ("feature", "prob", "uncertainty", "predicted_share", "pixels", "target_prob")
 
 
 class Net(nn.Module):

@@ -128,6 +128,16 @@ def test_another_label_table(root):
         check(root, record(root, info=other))
 
 
+@pytest.mark.parametrize("key", ["missing_classes", "star_classes_without"])
+def test_other_classes_that_means_leave_out(root, key):
+    before = record(root, info=replace(INFO, **{key: [9]}))
+    with pytest.raises(UserError, match=r"missing_classes or .* of --trg_dataset .*accept_changed"):
+        check(root, before)
+    check(root, before, accept=True)
+    del before["left_out"]  # of an older version
+    check(root, before)
+
+
 @pytest.mark.parametrize("column", range(3))
 def test_what_was_mended_may_be_accepted_but_never_other_regions(root, caplog, column):
     before, item = record(root), items_of(root)[37]

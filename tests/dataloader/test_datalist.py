@@ -121,6 +121,47 @@ def test_a_list_that_lacks_images_added_later_is_told_of(tmp_path, caplog):
     assert not caplog.records
 
 
+def test_images_that_are_excluded_after_the_list_was_made_are_told_of(tmp_path, caplog):
+    info = replace(load_dataset("GTA5"), exclude=[])
+    touch(tmp_path, *(f"images/{n:05d}.png" for n in (1, 2, 3)))
+    items = find_or_make_datalist(info, tmp_path, "train", need_label=False)
+    excluding = replace(info, exclude=["00002", "7-9"])
+    assert find_or_make_datalist(excluding, tmp_path, "train", need_label=False) == items
+    said = f"train.txt lists 1 images that {info.path} excludes, the first images/00002.png; remove"
+    assert said in caplog.text and len(caplog.records) == 1
+    touch(tmp_path, "images/00004.png")
+    find_or_make_datalist(excluding, tmp_path, "train", need_label=False)
+    assert "train.txt lists 2 of 3 images that are there" in caplog.text
+    (tmp_path / "train.txt").unlink()
+    caplog.clear()
+    assert len(find_or_make_datalist(excluding, tmp_path, "train", need_label=False)) == 3
+    assert "1 that info.json excludes" in caplog.text and len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "exclude", "told"),
+    [
+        ("00003", "3", True),
+        ("monday drive/frame f00930", "00930", True),
+        ("frame 8 left", "7-9", True),
+        ("00003", "00003", False),
+        ("00003", "00004", False),  # of another split, or root
+        ("00003", "00002-00004", False),
+        ("frame", "1", False),
+    ],
+)
+def test_an_entry_of_exclude_that_is_no_whole_stem_is_told_of(
+    tmp_path, caplog, name, exclude, told
+):
+    info = replace(load_dataset("GTA5"), exclude=[exclude])
+    touch(tmp_path, f"images/{name}.png", "images/a.png")
+    for _ in range(2):  # when the list is made, and read
+        caplog.clear()
+        find_or_make_datalist(info, tmp_path, "train", need_label=False)
+        said = f'exclude has "{exclude}", which leaves out no image in {tmp_path}; one is named'
+        assert (f"{said} {name}:" in caplog.text) is told
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [

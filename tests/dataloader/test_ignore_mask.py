@@ -205,7 +205,7 @@ def test_masked_pixels_enter_no_feature(camera, table):
                 assert np.allclose(ours, theirs.numpy(), atol=1e-5)
             row += 1
     assert row == len(table)
-    assert np.isfinite(table.domain).all()
+    assert np.isfinite(table.target_prob).all()
 
 
 def test_whole_images_that_are_masked_are_no_candidates(camera, table):

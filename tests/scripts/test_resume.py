@@ -243,6 +243,25 @@ def test_a_label_that_was_mended_ends_no_run(script, toy_city, warmed_up, tmp_pa
     assert "are finished" in script(command)
 
 
+@pytest.mark.parametrize("number", range(2), ids=["warm-up", "rounds"])
+def test_scores_by_labels_that_were_mended_do_not_count(
+    number, script, toy_city, warmed_up, tmp_path
+):
+    city, exp = tmp_path / "city", tmp_path / "exp"
+    shutil.copytree(toy_city, city)
+    if number:
+        shutil.copytree(warmed_up, exp)
+    command = commands(city, exp)[number].replace("--max_iterations 2", "--max_iterations 1")
+    moment = Moment("os.rename", ("checkpoint.tar", "checkpoint01.tar")[number])
+    ended = run_signalled(command, Signal(signal.SIGTERM, exp, moment))
+    assert ended.code == 128 + signal.SIGTERM, ended.err
+    label = min(city.glob("Cityscapes/gtFine/val/*/*labelIds.png"))
+    with Image.open(label) as image:
+        image.convert("L").save(label, compress_level=0)
+    out = script(f"{command} --resume --accept_changed_data")
+    assert "does not count any more: validation data" in out
+
+
 def test_data_that_moved_while_the_run_was_stopped(script, toy_city, warmed_up, unbroken, tmp_path):
     """Between the phases of a selection. What lies in the old place is not read any more."""
     exp, old, new = tmp_path / "exp", tmp_path / "old", tmp_path / "new"

@@ -77,6 +77,22 @@ def test_focal_loss_equals_its_formula_over_pixels_that_count():
     torch.testing.assert_close(focal_loss(logits, labels), expected)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.01, 0.5, 0.9])
+def test_focal_loss_has_finite_gradients_for_small_exponents(gamma):
+    """Also where the label is ignored, and where the network is certain."""
+    logits, labels = torch.randn(1, 4, 6, 6), torch.randint(0, 4, (1, 6, 6))
+    labels[0, :2] = 255
+    logits[0, :, 3] = 50 * F.one_hot(labels[0, 3], 4).T
+    gradients = []
+    for loss in (partial(focal_loss, gamma=gamma), cross_entropy):
+        leaf = logits.clone().requires_grad_()
+        loss(leaf, labels).backward()
+        gradients.append(leaf.grad)
+    assert gradients[0].isfinite().all() and gradients[0].any()
+    if not gamma:
+        torch.testing.assert_close(*gradients)
+
+
 def test_frozen_batch_norm_changes_in_no_way():
     net = Net()
     optimizer = segmentation_optimizer(net, 0.1, 5e-4)
@@ -158,10 +174,11 @@ def test_adversarial_step_gives_each_network_its_own_gradients():
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-4, atol=1e-7)
 
 
-def training(folder, step, plan, validate):
+def training(folder, step, plan, validate, validation_data=""):
     recorder = Recorder(folder / "metrics.jsonl")
     state_file = StateFile(folder / "state.tar", "test")
-    return Training(step, plan, validate, folder / "best.tar", state_file, recorder)
+    files = folder / "best.tar", state_file, recorder
+    return Training(step, plan, validate, *files, validation_data=validation_data)
 
 
 @pytest.mark.parametrize("amp", ["none", "bf16"])
@@ -186,6 +203,30 @@ def test_training_learns_and_validates_when_due(amp, tmp_path):
     measured = [e for e in read_metrics(tmp_path / "metrics.jsonl") if e["kind"] == "validation"]
     assert [(e["iteration"], e["mIoU"]) for e in measured] == [(10, 20), (20, 50), (25, 40)]
     assert step()["loss"].item() < 0.9 * first
+
+
+def test_the_best_score_counts_for_its_checkpoint_and_its_data_alone(tmp_path, caplog):
+    net = Net()
+    step = SupervisedStep(
+        net, segmentation_optimizer(net, 0.01, 0), batches(0), "cross_entropy", Runtime(CPU)
+    )
+    step.loaders = []
+
+    def score(data: str, scores=()) -> float:
+        values, caplog.records[:] = iter(scores), []
+        train = training(tmp_path, step, TrainingPlan(4, 2), lambda: Scores(next(values)), data)
+        return train.run().miou
+
+    assert score("", [0.9, 0.8]) == 0.9  # by an older version
+    assert score("wrong") == 0.9 and not caplog.records
+    assert score("mended", [0.1]) == 0.1
+    assert "the best mIoU so far, 90.00, does not count any more: validation data" in caplog.text
+    kept = torch.load(tmp_path / "best.tar", weights_only=True)["model_state_dict"]
+    assert all(torch.equal(kept[name], value) for name, value in net.state_dict().items())
+    assert score("mended") == 0.1 and not caplog.records
+    (tmp_path / "best.tar").unlink()
+    assert score("mended", [0.2]) == 0.2 and (tmp_path / "best.tar").is_file()
+    assert f"does not count any more: {tmp_path}/best.tar is gone" in caplog.text
 
 
 def test_a_loss_that_turns_nan_stops_the_run_before_its_weights_are_validated(tmp_path):
@@ -249,6 +290,19 @@ def test_loss_scaling_skips_what_overflows_and_then_learns():
     assert runtime.scaler.get_scale() < 2.0**40
     assert losses[-1] < first
     assert all(value.isfinite().all() for value in net.state_dict().values())
+
+
+def test_a_training_whose_gradients_always_overflow_ends_with_a_word(tmp_path):
+    net = Runtime(CPU).prepare(Net())
+    step = SupervisedStep(
+        net,
+        *(segmentation_optimizer(net, 0.01, 0), batches(0), "cross_entropy"),
+        Runtime(CPU, amp="fp16"),
+    )
+    net.classifier.weight.register_hook(lambda gradient: gradient + float("inf"))
+    with pytest.raises(UserError, match="--amp fp16: gradients overflowed"):
+        training(tmp_path, step, TrainingPlan(60, 60), lambda: Scores(0.1)).run()
+    assert not (tmp_path / "best.tar").exists()
 
 
 def test_compiled_network_is_the_same_in_training_and_selection(monkeypatch):
