@@ -335,13 +335,16 @@ def label_ids(info: DatasetInfo, num_classes: int) -> np.ndarray:
     a label id, 255 if possible.
 
     Raises:
-        UserError: an id does not fit into 8 bits, or no value is left for a class without one.
+        UserError: no id of a class fits into 8 bits, or no value is left for a class without one.
     """
-    known = {i: train for i, train in info.label_to_train.items() if 0 <= train < IGNORE}
-    if max(known) > 255:
-        raise UserError(f"--label_ids: {info.name} has label ids up to {max(known)}, above 255")
-    free = set(range(256)).difference(known)
-    without = sorted(set(range(num_classes)).difference(known.values()))
+    known, all_ids = info.label_ids, list(info.label_to_train.values())
+    if large := sorted(set(all_ids).difference(known)):
+        raise UserError(
+            f"--label_ids: {info.class_names[large[0]]} has no label id below 256 in {info.path}; "
+            "leave --label_ids out"
+        )
+    free = set(range(256)).difference(info.label_to_train)
+    without = sorted(set(range(num_classes)).difference(known))
     if without and not free:
         name = padded_names(info.class_names, num_classes)[without[0]]
         raise UserError(
@@ -349,9 +352,8 @@ def label_ids(info: DatasetInfo, num_classes: int) -> np.ndarray:
             f"{name}, which has no label id; leave --label_ids out, or give it one in {info.path}"
         )
     table = np.full(256, max(free, default=IGNORE), np.uint8)
-    for label_id, train in sorted(known.items(), reverse=True):
-        table[train] = label_id
-    several = [name for t, name in enumerate(info.class_names) if list(known.values()).count(t) > 1]
+    table[list(known)] = list(known.values())
+    several = [name for t, name in enumerate(info.class_names) if all_ids.count(t) > 1]
     if several:
         log.warning("several label ids for %s: the smallest is written", ", ".join(several))
     return table

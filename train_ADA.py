@@ -29,9 +29,12 @@ from active_selection.rounds import Experiment
 from active_selection.run_folder import RunFolder
 from active_selection.strategies import method_names
 from active_selection.table_files import feature_folder
+from annotation.classes import ClassList
 from annotation.guesses import NetworkGuesses
+from annotation.package import check_package, check_region_counts
 from annotation.write import write_package
 from dataloader.data_record import validation_digest
+from dataloader.dataset_info import load_dataset
 from dataloader.domain import agree_on_classes, check_and_describe
 from models import MODEL_NAMES
 from models.facts import take_facts
@@ -153,6 +156,8 @@ def complete(args: Namespace, given: Collection[str]) -> Namespace:
     facts = take_facts(args, given, start)
     warn_of_other_source(args, facts)
     agree_on_classes(args, "src", "trg", "val", network=facts.get("class_names"))
+    if args.oracle == "people":  # refused here, and not after the first selection
+        ClassList.of_dataset(load_dataset(args.trg_dataset))
     return args
 
 
@@ -170,6 +175,8 @@ def run_rounds(args: Namespace, folder: RunFolder, world: World) -> None:
         return
     log.info("flags beside the defaults: %s", parser().changed(args))
     experiment = Experiment(settings.with_moves(args, world), folder, first_round, world, continued)
+    if args.oracle == "people":
+        check_region_counts(experiment.target.regions)
     accept = args.accept_changed_data
     data = check_and_describe(experiment.domains, settings.data, world, accept)
     experiment.validation_data = world.on_main(validation_digest, data)
@@ -217,17 +224,17 @@ def report(args: Namespace) -> None:
 
 def tell_next_steps(folder: RunFolder, n: int, results: Sequence[PhaseResult]) -> None:
     """Print what people are to do after a round that asked them."""
-    package = folder.annotation / f"round_{n:02d}"
     regions, pixels = (sum(getattr(r, key) for r in results) for key in ("regions", "pixels"))
-    print(next_steps(n, package, regions, pixels, folder.path))
+    print(next_steps(n, folder.package(n), regions, pixels, folder.path))
 
 
 def ask_people(args: Namespace, experiment: Experiment, n: int) -> None:
     """Write the package of regions that people are to label, with the network's first guess."""
-    folder = experiment.folder.annotation / f"round_{n:02d}"
-    if folder.exists():  # of a run that was stopped after it: a package appears whole or not at all
-        return
+    folder = experiment.folder.package(n)
     target, asked = experiment.target, experiment.active_set.asked
+    if folder.exists():  # of a run that was stopped after it: a package appears whole or not at all
+        check_package(folder, target.items, asked, target.regions, target.root)
+        return
     items = [item for item in target.items if item.superpixel in asked]
     guesses = NetworkGuesses(
         experiment.model, items, target.info, tuple(args.image_size), experiment.runtime

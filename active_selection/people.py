@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 FATES = {ANSWERED: "labelled", VOID: "labelled", SKIPPED: "dropped", MISSING: "pool"}
 """Where an answer puts its region; see :meth:`ActiveSet.settle`."""
-IMPORT_TAKES = 60.0  # seconds, at most
+IMPORT_TAKES = 60.0  # seconds, at most, to write what it has read
 
 
 def settle_answers(
@@ -119,7 +119,7 @@ def copy_answers(folder: RunFolder, target: Domain) -> None:
             refuses.
     """
     new = folder.taken.with_name(f".{folder.taken.name}.new")
-    with locked_folder(folder.annotation, "-p", IMPORT_TAKES):
+    with locked_folder(folder.annotation, "-p", IMPORT_TAKES, "an import of answers"):
         recover_folder(folder.answers)
         Annotations(target, folder.answers)  # checked where people can mend them
         try:
@@ -181,6 +181,7 @@ def take_answers(
     if isinstance(oracle, Annotations):
         tell_of_corrections(folder.answers, folder.taken)
         warn_of_unused(active_set, Annotations(oracle.domain, folder.answers))
+        warn_of_skipped(active_set, oracle)
         warn_of_changed(active_set, oracle)
     return answers.get("skipped_pixels", 0)
 
@@ -208,7 +209,7 @@ def _check_labelled(active_set: ActiveSet, oracle: Annotations) -> None:
         raise UserError(
             f"{oracle.name}: has no answers for {len(lost)} of {len(labelled)} labelled regions, "
             f"the first in {_image(oracle, lost[0])}; import them again, or copy the folder "
-            "annotation of the run that labelled them"
+            "annotation/labels of the run that labelled them"
         )
 
 
@@ -228,6 +229,18 @@ def warn_of_unused(active_set: ActiveSet, oracle: Annotations) -> None:
             "the run went on (%d, which count once they are asked for again), or were skipped (%d)",
             *(oracle.name, len(unused), _image(oracle, unused[0]), in_pool),
             len(unused) - in_pool,
+        )
+
+
+def warn_of_skipped(active_set: ActiveSet, oracle: Annotations) -> None:
+    """Warn of regions that people skipped after the run had gone on with their answers."""
+    labelled = sorted(active_set.labelled_regions)
+    skipped = [(p, r) for p, r in labelled if oracle.answers(p)[r].status == SKIPPED]
+    if skipped:
+        log.warning(
+            "%s: %d of %d labelled regions were skipped since, the first in %s: none of their "
+            "pixels are trained on any more; if that is not meant, answer them anew",
+            *(oracle.name, len(skipped), len(labelled), _image(oracle, skipped[0])),
         )
 
 

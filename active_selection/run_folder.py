@@ -82,6 +82,10 @@ class RunFolder:
         """Return the path of the active set after a round's selection."""
         return self.path / f"datalist_{n:02d}.pkl"
 
+    def package(self, n: int) -> Path:
+        """Return the folder of the regions that people are asked for in a round."""
+        return self.annotation / f"round_{n:02d}"
+
     def selection(self, strategy: str, n: int) -> Path:
         """Return the path of the regions that a strategy selected in a round."""
         return selection_path(self.path, strategy, n)
@@ -112,6 +116,7 @@ class RunFolder:
         for n in (*range(first, last + 1), *sorted(later)):
             paths += [self.checkpoint(n), self.datalist(n), self.record(n)]
             paths += [self.selection(name, n) for name in STRATEGIES]
+            paths += [self.package(n)] if self.args.oracle == "people" else []
         free = {Path(self.args.init_checkpoint).resolve()}
         if not self.datalist(first).is_file():
             free.add(self.record(first).resolve())

@@ -4,7 +4,6 @@ Readers of the formats (:mod:`annotation.coco` and others) draw what a file says
 :class:`Canvas`. Only pixels of asked regions are kept.
 """
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +12,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from annotation.classes import NO_ANSWER, ClassList
-from annotation.package import Package, PackageImage, Region, digest, possible_stems
-from annotation.untrusted import shown
-from dataloader.images import read_image, read_superpixels
+from annotation.classes import NO_ANSWER, ClassList, composed
+from annotation.package import Package, PackageImage, Region, possible_stems
+from annotation.untrusted import shorten
+from dataloader.images import digest, read_image, read_superpixels
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
 from utils.errors import UserError
 
@@ -39,6 +38,14 @@ class AskedImage:
         self.package, self.entry = package, entry
         self.regions |= {region.id: (package, region) for region in entry.regions}
         self._maps[package.folder] = (package, entry)
+
+    def place(self, region: int) -> int:
+        """How many packages with the image come before the latest one with a region."""
+        return list(self._maps).index(self.regions[region][0].folder)
+
+    def is_guess(self, region: int, codes: np.ndarray) -> bool:
+        """Whether a region's codes are just what the package suggests."""
+        return digest(codes) == self.regions[region][1].first_guess
 
     def is_region_map(self, values: np.ndarray) -> bool:
         """Whether a label map holds the numbers of several asked regions, as in ``regions/``."""
@@ -114,8 +121,9 @@ class Canvas:
             self.paint(code, codes == code)
 
     def skip_all(self) -> None:
-        """Mark all asked regions of the image as to be skipped."""
-        self.paint(self._classes.skip, self.region_ids >= 0)
+        """Mark the regions that the latest package asks for in the image as to be skipped."""
+        latest = [region.id for region in self.image.entry.regions]
+        self.paint(self._classes.skip, np.isin(self.region_ids, latest))
 
     def regions(self) -> dict[int, np.ndarray]:
         """Region id -> codes of its pixels, in row-major order."""
@@ -136,11 +144,21 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is known of a region: its status, the codes of its pixels, and the file."""
+    """What a file says of a region.
+
+    Attributes:
+        status: see :func:`judge`.
+        codes: of its pixels.
+        source: the file.
+        background: the code that a label map holds around the asked regions, and in them, too.
+        beside_later: whether the file answers a region of a later package of the image as well.
+    """
 
     status: str
     codes: np.ndarray
     source: str
+    background: int | None = None
+    beside_later: bool = False
 
     @property
     def share(self) -> float:
@@ -173,14 +191,16 @@ class ImageNotes:
         overpainted: pixels with two answers in one file.
         changed: region -> lines about files that differ.
         answers: region -> answer.
-        background: the code that a label map holds around the asked regions, and in them, too.
+        parts: region -> answer that is not taken, as too little of the region has one.
+        guesses: region -> file with just the first guess, which replaces no other answer.
     """
 
     outside: int = 0
     overpainted: int = 0
     changed: dict[int, list[str]] = field(default_factory=dict)
     answers: dict[int, Answer] = field(default_factory=dict)
-    background: int | None = None
+    parts: dict[int, Answer] = field(default_factory=dict)
+    guesses: dict[int, str] = field(default_factory=dict)
 
 
 class Collector:
@@ -216,8 +236,9 @@ class Collector:
         self._keys = {image.entry.name.casefold(): key for key, image in self.images.items()}
         self._own: dict[str, list[str]] = {}  # people may label the data set's own files
         for key in dict.fromkeys([*self.images, *(k for p in packages for k in p.namesakes)]):
-            self._own.setdefault(_composed(PurePosixPath(key).stem), []).append(key)
+            self._own.setdefault(composed(PurePosixPath(key).stem), []).append(key)
         self.by_name: dict[str, str] = {}
+        self._unknown: dict[str, list[tuple[str, str, str, int]]] = {}
 
     def find(self, name: str, path: str = "") -> AskedImage | None:
         """The image that a file means by a path or file name; None if it is in no package.
@@ -245,8 +266,8 @@ class Collector:
         for stem in map(str.casefold, stems):  # names hold a digest: no two differ by case
             if stem in self._keys:
                 return self._keys[stem], False
-        own = next((keys for stem in stems if (keys := self._own.get(_composed(stem)))), ())
-        return self._nearest(own, _composed(folder))
+        own = next((keys for stem in stems if (keys := self._own.get(composed(stem)))), ())
+        return self._nearest(own, composed(folder))
 
     def _nearest(self, keys: Sequence[str], folder: str) -> tuple[str | None, bool]:
         """Which of some images of one name lies in a folder, by the last parts of its path.
@@ -256,7 +277,7 @@ class Collector:
         last = PurePosixPath(folder).parts[::-1]
         shared = {}
         for key in keys:
-            parts = PurePosixPath(_composed(key)).parent.parts[::-1]
+            parts = PurePosixPath(composed(key)).parent.parts[::-1]
             equal = [a == b for a, b in zip(parts, last, strict=False)]
             shared[key] = [*equal, False].index(False)
         most = max(shared.values(), default=0)
@@ -280,48 +301,54 @@ class Collector:
         canvas = Canvas(image, self.classes, source)
         yield canvas
         for name, count in canvas.unknown.items():
+            kind = "colour" if name.startswith("colour [") else name
+            self._unknown.setdefault(kind, []).append((source, image.entry.name, name, count))
+        notes = self.notes.setdefault(image.entry.key, ImageNotes())
+        notes.outside += canvas.outside()
+        notes.overpainted += canvas.overpainted
+        drawn = canvas.regions()
+        status = {r: judge(codes, self.classes, self.min_share) for r, codes in drawn.items()}
+        latest = max((image.place(r) for r in status if status[r] != MISSING), default=0)
+        for region, codes in drawn.items():
+            beside_later = image.place(region) < latest
+            answer = Answer(status[region], codes, source, canvas.background, beside_later)
+            self._take(image, notes, region, answer)
+
+    def unknown_classes(self) -> Iterator[str]:
+        """Problems with classes that the packages do not have, one for each, and for colours."""
+        for found in self._unknown.values():
+            source, image, name, _ = found[0]
             near = self.classes.nearest(name)
             hint = f"did you mean {near!r}?" if near else "see classes.csv"
-            if name.startswith("colour"):
+            if name.startswith("colour ["):
                 hint = (
                     "paint in the colours of classes.csv, opaque and without smoothed edges "
                     "(anti-aliasing), or save numbers as 8-bit grey"
                 )
-            self.problems.append(
-                f"{source}: {image.entry.name} has the unknown class {shown(name)!r} "
-                f"({count} times); {hint}"
+            others = len({each[1] for each in found}) - 1
+            more = f", and {others} more images" if others else ""
+            yield (
+                f"{source}: {image} has the unknown class {shorten(name)!r} "
+                f"({sum(each[3] for each in found)} times{more}); {hint}"
             )
-        notes = self.notes.setdefault(image.entry.key, ImageNotes())
-        notes.outside += canvas.outside()
-        notes.overpainted += canvas.overpainted
-        if canvas.background is not None:
-            notes.background = canvas.background
-        for region, codes in canvas.regions().items():
-            self._take(image, notes, region, codes, source)
 
-    def _take(
-        self, image: AskedImage, notes: ImageNotes, region: int, codes: np.ndarray, source: str
-    ) -> None:
+    def _take(self, image: AskedImage, notes: ImageNotes, region: int, answer: Answer) -> None:
         """Enter what a file says of a region; a later answer replaces an earlier one."""
-        answer = Answer(judge(codes, self.classes, self.min_share), codes, source)
         before = notes.answers.get(region)
-        if before is None or before.status == MISSING:
-            if before is None or answer.share >= before.share:
-                notes.answers[region] = answer
-        elif answer.status != MISSING:
-            if not np.array_equal(before.codes, codes):
-                line = (
-                    f"{region_label(image, region)}: {shown(source)} differs from {before.source}"
-                )
-                if digest(codes) == image.regions[region][1].first_guess:
-                    line += " and is just the first guess"
-                notes.changed.setdefault(region, []).append(line)
-            notes.answers[region] = answer
-
-
-def _composed(text: str) -> str:
-    """A name with each accent in one character with its letter, unlike in archives of macOS."""
-    return unicodedata.normalize("NFC", text)
+        if answer.status == MISSING:
+            if answer.share:
+                notes.parts[region] = answer
+            if before and (before.status != MISSING or answer.share < before.share):
+                return
+        elif before and before.status != MISSING and not np.array_equal(before.codes, answer.codes):
+            if image.is_guess(region, answer.codes):
+                notes.guesses[region] = answer.source
+                return
+            line = f"{region_label(image, region)}: {shorten(answer.source)} differs from "
+            notes.changed.setdefault(region, []).append(line + before.source)
+        if answer.status != MISSING:
+            notes.parts.pop(region, None)
+        notes.answers[region] = answer
 
 
 def region_label(image: AskedImage, region: int) -> str:

@@ -5,6 +5,7 @@ codes after the last class: *void* (looked at, and no class fits) and *skip* (le
 for good). 255 stands for no answer.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -61,10 +62,7 @@ class ClassList:
         Raises:
             UserError: the dataset has too many classes or label ids for 8-bit label maps.
         """
-        label_ids: dict[int, int] = {}
-        for label_id, train_id in sorted(info.label_to_train.items()):
-            if label_id < 256:
-                label_ids.setdefault(train_id, label_id)
+        label_ids = info.label_ids
         free = [i for i in range(255, -1, -1) if i not in info.label_to_train]
         absent = set(info.label_to_train.values()) - set(label_ids)
         if absent or not free or info.num_classes + 2 > NO_ANSWER:
@@ -108,10 +106,10 @@ class ClassList:
 
     @cached_property
     def codes(self) -> dict[str, int]:
-        """Name in lower case -> code; the outlines of regions have the code of no answer."""
+        """Folded name -> code; the outlines of regions have the code of no answer."""
         names = dict.fromkeys(VOID_NAMES, self.void) | dict.fromkeys(SKIP_NAMES, self.skip)
         names |= dict.fromkeys(REGION_NAMES, NO_ANSWER)
-        return names | {c.name.casefold(): c.code for c in (*self.classes, self.region)}
+        return names | {_folded(c.name): c.code for c in (*self.classes, self.region)}
 
     @cached_property
     def color_table(self) -> np.ndarray:
@@ -139,12 +137,12 @@ class ClassList:
 
     def code_of(self, name: str) -> int | None:
         """The code of a class name, however it is capitalised; None if it is unknown."""
-        return self.codes.get(name.strip().casefold())
+        return self.codes.get(_folded(name))
 
     def nearest(self, name: str) -> str | None:
         """The class name that looks most like an unknown one."""
-        names = {c.name.casefold(): c.name for c in self.classes}
-        found = get_close_matches(name.strip().casefold(), names, 1)
+        names = {_folded(c.name): c.name for c in self.classes}
+        found = get_close_matches(_folded(name), names, 1)
         return names[found[0]] if found else None
 
     def to_json(self) -> dict[str, Any]:
@@ -167,6 +165,16 @@ class ClassList:
         if len(made) < 4 or not all(type(i) is int and 0 <= i < 256 for i in ids):
             raise ValueError("classes")
         return cls(tuple(made[:-1]), made[-1], ids[0])
+
+
+def composed(text: str) -> str:
+    """A name with each accent in one character with its letter, unlike in names of macOS."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _folded(name: str) -> str:
+    """A class name, the same however it is capitalised and its accents are written."""
+    return composed(name.strip().casefold())
 
 
 def distinct_colors(

@@ -13,7 +13,7 @@ from annotation.answers import Canvas, Collector
 from annotation.classes import NO_ANSWER, ClassList
 from annotation.drawing import polygons
 from annotation.package import PackageImage
-from annotation.untrusted import field, finite, mask_to_runs, runs_to_mask, shown
+from annotation.untrusted import field, finite, mask_to_runs, runs_to_mask, shorten
 from utils.errors import UserError
 from utils.logs import collected
 
@@ -87,7 +87,7 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
         number, name = _id(category, "id", source), field(category, "name", str, source)
         if names.setdefault(number, name) != name:
             raise UserError(
-                f"{source}: two categories have the id {shown(number)}; export it again"
+                f"{source}: two categories have the id {shorten(number)}; export it again"
             )
     shapes: dict[str, list[Any]] = defaultdict(list)
     for annotation in field(data, "annotations", list, source):
@@ -99,7 +99,7 @@ def read_coco(data: Mapping[str, Any], source: str, collector: Collector) -> Non
     if shapes:
         raise UserError(
             f"{source}: has annotations of an image that it does not list: "
-            f"image_id {shown(next(iter(shapes)))}; export it again"
+            f"image_id {shorten(next(iter(shapes)))}; export it again"
         )
 
 
@@ -114,25 +114,28 @@ def _read_images(
     listed: set[str] = set()
     for entry in field(data, "images", list, source):
         name = field(entry, "file_name", str, f"{source}: an image")
-        place = f"{source}: image {shown(name)}"
+        place = f"{source}: image {shorten(name)}"
         number = _id(entry, "id", place)
         if number in listed:
-            raise UserError(f"{source}: two images have the id {shown(number)}; export it again")
+            raise UserError(f"{source}: two images have the id {shorten(number)}; export it again")
         listed.add(number)
         drawn = shapes.pop(number, [])
-        if not drawn and entry.get("height") is None:  # Label Studio, of tasks without shapes
+        size = tuple(entry.get(key) or None for key in ("height", "width"))  # 0 is none, too
+        if not drawn and None in size:  # Label Studio, of tasks without shapes
             continue
-        size = field(entry, "height", int, place), field(entry, "width", int, place)
+        if None not in size:
+            size = tuple(field(entry, key, (int, float), place) for key in ("height", "width"))
         image = collector.find(name)
-        if image and collector.check_size(image, size, source):
+        if image and (None in size or collector.check_size(image, size, source)):
             with collector.canvas(image, source) as canvas:
                 for annotation in drawn:
                     _paint(annotation, names, canvas, place)
 
 
 def _id(entry: Any, key: str, place: str) -> str:
-    """An id, which some tools write as a number here and as a text there."""
-    return str(field(entry, key, (int, str), place))
+    """An id, which some tools write as a number here and as a text there, or as 1.0."""
+    value = field(entry, key, (int, str, float), place)
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _check_writer(info: Any, source: str, collector: Collector) -> None:
@@ -175,7 +178,7 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int], place: str) -> n
         )
     if segmentation.get("size") != list(size):
         raise UserError(
-            f"{place}: run lengths are of size {shown(segmentation.get('size'))}, "
+            f"{place}: run lengths are of size {shorten(segmentation.get('size'))}, "
             f"expected {list(size)}; export it again"
         )
     counts = segmentation.get("counts")

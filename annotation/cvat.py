@@ -16,7 +16,7 @@ from annotation.classes import ClassList
 from annotation.coco import MAX_POINTS, polygon_mask, turned
 from annotation.drawing import polygons
 from annotation.package import PackageImage
-from annotation.untrusted import finite, mask_to_runs, runs_to_mask, shown
+from annotation.untrusted import finite, mask_to_runs, runs_to_mask, shorten
 from utils.errors import UserError
 
 UNTOUCHED = ("auto", "file")
@@ -142,12 +142,12 @@ def read_cvat_xml(data: bytes, source: str, collector: Collector) -> None:
             f"{source}: holds XML declarations that no labelling tool writes; not read"
         ) from error
     except (ElementTree.ParseError, LookupError, ValueError) as error:
-        raise UserError(f"{source}: is no XML that can be read ({shown(str(error))})") from error
+        raise UserError(f"{source}: is no XML that can be read ({shorten(str(error))})") from error
     if not images:
         raise UserError(f'{source}: has no images; export "CVAT for images 1.1" from CVAT')
     for name, count in tags.items():
         collector.remarks.append(
-            f"{source}: tag {shown(name)!r} of {count} images is no answer; only the tag "
+            f"{source}: tag {shorten(name)!r} of {count} images is no answer; only the tag "
             f"{collector.classes.classes[-1].name!r} is, which skips all regions of an image"
         )
 
@@ -157,7 +157,7 @@ def _read_image(
 ) -> None:
     """Take the shapes of an image; tags that are no answers are counted."""
     file = element.get("name", "")
-    place = f"{source}: image {shown(file)}"
+    place = f"{source}: image {shorten(file)}"
     image = collector.find(file)
     if image is None:
         return
@@ -180,7 +180,7 @@ def _read_image(
                 canvas.paint(code, SHAPES[shape.tag](shape, canvas, place))
             else:
                 raise UserError(
-                    f"{place}: has a {shown(shape.tag)}; draw polygons, masks, boxes or ellipses"
+                    f"{place}: has a {shorten(shape.tag)}; draw polygons, masks, boxes or ellipses"
                 )
 
 
@@ -203,7 +203,7 @@ def _whole(element: ElementTree.Element, key: str, place: str, default: int | No
         return int(float(text)) if abs(float(text)) < 1e9 else int("")
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"{place}: {key} is {shown(text)}, expected a whole number; export it again"
+            f"{place}: {key} is {shorten(text)}, expected a whole number; export it again"
         ) from error
 
 
@@ -213,7 +213,7 @@ def _numbers(text: str | None, place: str) -> list[float]:
         values = [float(v) for v in (text or "").replace(";", ",").split(",")]
     except ValueError as error:
         raise UserError(
-            f"{place}: coordinates are {shown(text)}, expected numbers; export it again"
+            f"{place}: coordinates are {shorten(text)}, expected numbers; export it again"
         ) from error
     return finite(values, place)
 

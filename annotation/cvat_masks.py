@@ -12,7 +12,7 @@ from annotation.answers import Collector
 from annotation.classes import NO_ANSWER, ClassList
 from annotation.masks import codes_of_colors, open_map, pack_colors, paint_known
 from annotation.package import PackageImage
-from annotation.untrusted import Entry, shown
+from annotation.untrusted import Entry, shorten
 from dataloader.dataset_info import free_name
 from utils.errors import UserError
 
@@ -71,8 +71,8 @@ def read_mask_archives(entries: Sequence[Entry], source: str, collector: Collect
         folder = next((parent for parent in path.parents if parent in maps), None)
         if folder is None:
             raise UserError(
-                f"{source}: {shown(entry.name)} has no {LABEL_MAP} in the folders around it, which "
-                "tells its colours; name each archive by itself"
+                f"{source}: {shorten(entry.name)} has no {LABEL_MAP} in the folders around it, "
+                "which tells its colours; name each archive by itself"
             )
         inside[folder].append(entry)
     for folder, label_map in maps.items():
@@ -82,13 +82,13 @@ def read_mask_archives(entries: Sequence[Entry], source: str, collector: Collect
 def _read_mask_archive(
     label_map: Entry, entries: Sequence[Entry], source: str, collector: Collector
 ) -> None:
-    colors = _read_label_map(label_map.read(), f"{source}: {shown(label_map.name)}")
+    colors = _read_label_map(label_map.read(), f"{source}: {shorten(label_map.name)}")
     nothing = _unpainted(colors, source, collector)
     for entry in entries:
         image = collector.find(entry.name, entry.path)
         if image is None:
             continue
-        place = f"{source}: {shown(entry.name)}"
+        place = f"{source}: {shorten(entry.name)}"
         picture = open_map(entry.read(), image, place, collector)
         if picture is None:
             continue
@@ -111,12 +111,12 @@ def _unpainted(
 
     CVAT gives what nobody drew the colour of a label "background", if there is one.
     """
-    known, black = collector.classes.codes, colors.get(BLACK, BACKGROUND)
+    code_of, black = collector.classes.code_of, colors.get(BLACK, BACKGROUND)
     if black != BACKGROUND:
-        if black.casefold() not in known:
+        if code_of(black) is None:
             return BLACK
         collector.remarks.append(
-            f"{source}: {shown(black)!r} is black there, as is what nobody drew; if parts were "
+            f"{source}: {shorten(black)!r} is black there, as is what nobody drew; if parts were "
             "left out, give that label another colour, and export again"
         )
         return None
@@ -126,7 +126,7 @@ def _unpainted(
         else next((c for c, name in colors.items() if name == BACKGROUND), None)
     )
     drawn = [name for color, name in colors.items() if color != nothing]
-    if nothing and BACKGROUND in known and BACKGROUND not in map(str.casefold, drawn):
+    if nothing and code_of(BACKGROUND) is not None and BACKGROUND not in map(str.casefold, drawn):
         collector.remarks.append(
             f"{source}: class {BACKGROUND!r} and what nobody drew have one colour there, which is "
             'not taken; if the class was drawn, export "CVAT for images 1.1" instead'
@@ -146,8 +146,9 @@ def _read_label_map(data: bytes, place: str) -> dict[tuple[int, int, int], str]:
             red, green, blue = (int(v) for v in color.split(","))
             if colors.setdefault((red, green, blue), name) != name:
                 raise UserError(
-                    f"{place}: {shown(name)} has the colour of {shown(colors[red, green, blue])}; "
-                    "give each label its own colour, and export again"
+                    f"{place}: {shorten(name)} has the colour of "
+                    f"{shorten(colors[red, green, blue])}; give each label its own colour, and "
+                    "export again"
                 )
     except ValueError as error:
         raise UserError(

@@ -18,13 +18,15 @@ if __name__ == "__main__":
 
 from annotation.answers import Collector
 from annotation.labels import Labels
-from annotation.package import MANIFEST, load_packages
+from annotation.package import MANIFEST, Package, load_packages
 from annotation.page import write_page
 from annotation.readers import read_answers
 from annotation.report import overwritten, report, totals, trained_on
 from utils.errors import UserError, run, shown
 from utils.files import locked_folder
 from utils.parser import Parser, number
+
+STORING_TAKES = 60.0  # seconds, at most, for another import
 
 
 def parser() -> Parser:
@@ -48,7 +50,8 @@ def parser() -> Parser:
     add(
         "--withdraw",
         action="store_true",
-        help="drop earlier answers to regions of the one --package that FILES show without one",
+        help="drop earlier answers to regions of the one --package that FILES show without one, or "
+        "with the first guess",
     )
     return result
 
@@ -66,38 +69,45 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"-p {args.model_save_dir}: no labelling package in its annotation/; write one with "
             "annotation/export.py"
         )
-    with locked_folder(folder, "-p"):
-        import_answers(folder, args.files, args.min_share, args.package, args.withdraw)
+    packages = load_packages(folder, args.package)
+    collector = Collector(packages, args.min_share)
+    with locked_folder(folder, "-p", STORING_TAKES):
+        Labels(folder / "labels", collector.classes)  # if they are damaged, it is told at once
+    read_answers(args.files, collector)  # may take long, so that a run is not kept waiting
+    with locked_folder(folder, "-p", STORING_TAKES):
+        store_answers(folder, args.files, collector, packages, bool(args.package), args.withdraw)
 
 
-def import_answers(
+def store_answers(
     folder: Path,
     files: Sequence[Path],
-    min_share: float,
-    packages: Sequence[Path] | None = None,
-    withdraw: bool = False,
+    collector: Collector,
+    packages: Sequence[Package],
+    named: bool,
+    withdraw: bool,
 ) -> None:
-    """Read all files, tell what they hold, and write it if all is well.
+    """Tell what all files hold, and write it if all is well.
 
     Args:
         folder: ``EXP/annotation``.
-        files: what people labelled; later ones go before earlier ones.
-        min_share: part of a region that must be labelled.
-        packages: folders of packages (default: all below ``folder``).
+        files: what people labelled.
+        collector: with all files read.
+        packages: that people were asked by.
+        named: whether they are those of ``--package``.
         withdraw: drop earlier answers to regions of the packages that the files leave unanswered
-            in the images that they show; nobody may have trained on them yet.
+            in the images that they show, which nobody may have trained on yet; those that they
+            show with the first guess, just as it was, go back to it.
 
     Raises:
         UserError: something is wrong with any file; then nothing is written.
     """
-    loaded = load_packages(folder, packages)
-    collector = Collector(loaded, min_share)
     labels = Labels(folder / "labels", collector.classes)
-    read_answers(files, collector)
     withdrawn = labels.unanswered(collector) if withdraw else {}
     collector.problems += trained_on(withdrawn, collector, folder.parent)
-    collector.problems += overwritten(collector, labels)
-    for line in report(collector, labels, withdrawn):
+    collector.problems += collector.unknown_classes()
+    replaced = labels.replaced(collector, by_guesses=withdraw)
+    collector.problems += overwritten(collector, replaced)
+    for line in report(collector, labels, replaced, withdrawn, named):
         print(shown(line))
     if collector.problems:
         raise UserError(
@@ -106,13 +116,13 @@ def import_answers(
         )
     if not collector.notes:
         names = ", ".join(map(str, files[:3]))
-        first = next((image.file for package in loaded for image in package.images), "")
+        first = next((image.file for package in packages for image in package.images), "")
         raise UserError(
             f"{names}: no answers for any image of the labelling packages (such as {first}); "
             "nothing was imported"
         )
     labels.store(collector, withdrawn)
-    for package in loaded:
+    for package in packages:
         write_page(package, labels.all_statuses())
     print(totals(labels.all_statuses(), collector))
     print(f"label maps in {labels.folder}")

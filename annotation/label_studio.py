@@ -19,7 +19,7 @@ from annotation.classes import ClassList
 from annotation.coco import polygon_mask, turned
 from annotation.drawing import polygons
 from annotation.package import PackageImage
-from annotation.untrusted import field, finite, shown
+from annotation.untrusted import field, finite, shorten
 from utils.errors import UserError
 
 IMAGE, BRUSH, POLYGON, OUTLINE = "image", "brush", "polygon", "regions"
@@ -38,6 +38,10 @@ CHANGED_NOTE = (
     "update the tasks, and export again"
 )
 SKIPPED_NOTE = "were skipped, which is no answer; to leave regions out for good, paint them 'skip'"
+REJECTED_NOTE = (
+    "have annotations that a reviewer rejected, which are no answers: correct or accept them, and "
+    "export again"
+)
 UNTOUCHED_NOTE = "are not submitted, and a first guess is no answer: submit them, and export again"
 
 
@@ -114,33 +118,37 @@ def _result(
 def read_label_studio(tasks: list[Any], source: str, collector: Collector) -> None:
     """Take the submitted annotations of an export in the format "JSON".
 
-    Several annotations of a task are taken in the order in which they were last changed.
+    Several annotations of an image are taken in the order in which they were last changed.
 
     Raises:
         UserError: the file is not as exports of Label Studio are.
     """
     undone = Counter()
+    found: list[tuple[dict[str, Any], AskedImage, str]] = []
     for number, task in enumerate(tasks, 1):
         place = f"{source}: task {number}"
         if not isinstance(task, dict) or "annotations" not in task:  # such as "JSON-MIN"
             raise UserError(f'{place}: has no annotations; export in the format "JSON"')
         data = field(task, "data", dict, place)
         annotations = field(task, "annotations", list, place)
-        done = [a for a in annotations if not field_or(a, "was_cancelled", False, place)]
+        submitted = [a for a in annotations if not field_or(a, "was_cancelled", False, place)]
+        done = [annotation for annotation in submitted if not _is_rejected(annotation)]
+        if len(done) < len(submitted):
+            undone[REJECTED_NOTE] += 1
         if task.get("drafts"):
             undone[CHANGED_NOTE if done else DRAFT_NOTE] += 1
-        elif not done:
+        elif not submitted:
             undone[SKIPPED_NOTE if annotations else UNTOUCHED_NOTE] += 1
         image = _image_of(data, collector) if done else None
-        if image is None:
+        if image:
+            found += [(annotation, image, place) for annotation in done]
+    for annotation, image, place in sorted(found, key=lambda each: _time(each[0])):
+        results = field(annotation, "result", list, place)
+        if not _check_sizes(results, image, collector, place):
             continue
-        for annotation in sorted(done, key=_time):
-            results = field(annotation, "result", list, place)
-            if not _check_sizes(results, image, collector, place):
-                continue
-            with collector.canvas(image, place) as canvas:
-                for result in results:
-                    _paint(result, canvas, place)
+        with collector.canvas(image, place) as canvas:
+            for result in results:
+                _paint(result, canvas, place)
     for what, count in undone.items():
         collector.remarks.append(f"{source}: {count} of {len(tasks)} tasks {what}")
 
@@ -148,7 +156,7 @@ def read_label_studio(tasks: list[Any], source: str, collector: Collector) -> No
 def field_or(entry: Any, key: str, default: Any, place: str) -> Any:
     """A field of an object that may be missing."""
     if not isinstance(entry, dict):
-        raise UserError(f"{place}: holds {shown(entry)}, expected an object; export it again")
+        raise UserError(f"{place}: holds {shorten(entry)}, expected an object; export it again")
     return entry.get(key, default)
 
 
@@ -165,6 +173,15 @@ def _names(address: str) -> tuple[str, str]:
     """The file names that an address may mean; what follows "?" may be a signature."""
     path = re.sub(r"^.*[?&]d=", "", address)
     return path, unquote(path.partition("?")[0])
+
+
+def _is_rejected(annotation: Mapping[str, Any]) -> bool:
+    """Whether a reviewer rejected an annotation, and nobody mended it since."""
+    if action := annotation.get("last_action"):
+        return action == "rejected"
+    reviews = annotation.get("reviews")
+    reviews = [r for r in reviews if isinstance(r, dict)] if isinstance(reviews, list) else []
+    return bool(reviews) and sorted(reviews, key=_time)[-1].get("accepted") is False
 
 
 def _time(annotation: Mapping[str, Any]) -> datetime:
@@ -198,7 +215,7 @@ def _paint(result: Mapping[str, Any], canvas: Canvas, place: str) -> None:
     if f"{kind}labels" in KINDS or (kind in KINDS and not value.get(kind)):
         raise UserError(f"{place}: has a shape ({kind}) without a class; give it one, or delete it")
     if kind not in KINDS:
-        raise UserError(f"{place}: has {shown(kind)}; draw with brushes, polygons or rectangles")
+        raise UserError(f"{place}: has {shorten(kind)}; draw with brushes, polygons or rectangles")
     if field_or(result, "image_rotation", 0, place):
         raise UserError(f"{place}: the image was rotated while labelling; label it upright")
     for name in field(value, kind, list, place):

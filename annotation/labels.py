@@ -21,20 +21,17 @@ from annotation.answers import (
     ImageNotes,
 )
 from annotation.classes import ClassList
+from annotation.untrusted import shorten
 from dataloader.images import read_train_ids
-from dataloader.oracle import ANSWERED, MISSING, REMEDY, SKIPPED, VOID
+from dataloader.oracle import ANSWERS, MISSING, REMEDY, SKIPPED, read_answers
 from utils.errors import UserError
 from utils.files import (
-    read_json,
     recover_folder,
     remove_folder,
     replace_folder,
     write_json,
     write_png,
 )
-
-ANSWERS = "answers.json"
-STATUSES = (ANSWERED, VOID, SKIPPED)
 
 
 def label_name(key: str) -> str:
@@ -81,14 +78,7 @@ class Labels:
         }
         if not path.is_file():
             return content
-        read = read_json(path, REMEDY)
-        try:
-            regions = [r for i in read["images"].values() for r in i["regions"].items()]
-            whole = all(int(r) >= 0 and entry["status"] in STATUSES for r, entry in regions)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            whole = False
-        if not whole:
-            raise UserError(f"{path}: is damaged; {REMEDY}")
+        read = read_answers(self.folder)
         if {**read, "images": {}} != content:
             raise UserError(
                 f"{path}: has other classes than the labelling packages; "
@@ -120,27 +110,48 @@ class Labels:
     def _read(self, image: AskedImage) -> np.ndarray | None:
         """The same, which must be of the image's size."""
         labels = self.read(image.entry.key)
+        stored = self.content["images"].get(image.entry.key, {})
+        if stored.get("superpixel_sha256", (now := image.entry.superpixel_sha256)) != now:
+            raise UserError(
+                f"{self.folder / ANSWERS}: has answers for regions of another superpixel map of "
+                f"{shorten(image.entry.key, 200)}; move the folder away if it is of an earlier run"
+            )
         if labels is not None and labels.shape != image.entry.size:
             raise UserError(
                 f"{self.folder / label_name(image.entry.key)}: is not of the image's size; {REMEDY}"
             )
         return labels
 
-    def replaced(self, image: AskedImage, notes: ImageNotes) -> list[int]:
-        """Regions that were answered before, and otherwise than now."""
-        stored = self._read(image)
-        if stored is None:
+    def replaced(self, collector: Collector, by_guesses: bool) -> dict[str, list[int]]:
+        """Key -> regions that were answered before, and otherwise than now.
+
+        Args:
+            collector: with all files read.
+            by_guesses: whether the first guess, just as it was, replaces earlier answers; if not,
+                it is left out of the notes' answers.
+        """
+        result = {}
+        for key, notes in collector.notes.items():
+            image = collector.images[key]
+            regions = self._replaced(image, notes)
+            kept = [] if by_guesses else regions
+            guesses = [r for r in kept if image.is_guess(r, notes.answers[r].codes)]
+            notes.guesses |= {region: notes.answers.pop(region).source for region in guesses}
+            result[key] = [region for region in regions if region not in guesses]
+        return result
+
+    def _replaced(self, image: AskedImage, notes: ImageNotes) -> list[int]:
+        """The same of one image, with first guesses."""
+        statuses = self.statuses(image.entry.key)
+        answers = {r: a for r, a in notes.answers.items() if a.status != MISSING and r in statuses}
+        if not answers:
             return []
-        ids, statuses = image.region_ids(), self.statuses(image.entry.key)
+        stored, ids = self._read(image), image.region_ids()
         return [
             region
-            for region, answer in sorted(notes.answers.items())
-            if answer.status != MISSING
-            and region in statuses
-            and (
-                statuses[region] != answer.status
-                or not np.array_equal(stored[ids == region], self._label_ids(answer))
-            )
+            for region, answer in sorted(answers.items())
+            if statuses[region] != answer.status
+            or not np.array_equal(stored[ids == region], self._label_ids(answer))
         ]
 
     def _label_ids(self, answer: Answer) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from annotation.answers import AskedImage, Canvas, Collector
 from annotation.classes import NO_ANSWER, ClassList
-from annotation.untrusted import Entry, Picture, read_png, shown
+from annotation.untrusted import Entry, Picture, read_png, shorten
 from dataloader.walk import IMAGE_SUFFIXES
 from utils.errors import UserError
 
@@ -46,7 +46,7 @@ def read_masks(entries: Sequence[Entry], source: str, collector: Collector) -> N
         image = collector.find(entry.name, entry.path) if entry.suffix == ".png" else None
         if image is None:
             continue
-        place = f"{source}: {shown(entry.name)}"
+        place = f"{source}: {shorten(entry.name)}"
         data = entry.read()
         photo = image.is_photo(data)
         picture = None if photo else open_map(data, image, place, collector)
@@ -119,19 +119,19 @@ def _remarks(findings: _Findings, left: Sequence[str], classes: ClassList) -> It
     if findings.white:
         name = next(c.name for c in classes.classes if c.color == WHITE)
         yield (
-            f"{shown(findings.white[0])} is white around the asked regions and in them "
+            f"{shorten(findings.white[0])} is white around the asked regions and in them "
             f"({len(findings.white)} such files), which is {name!r}; if white is what was not "
-            "painted, save that as black or transparent, and import again with --package and "
-            "--withdraw"
+            "painted, save that as black or transparent, import again with --package and "
+            "--withdraw, and then the other files again"
         )
     if photos := [name for key, name in findings.photos.items() if key not in findings.maps]:
         yield (
-            f"{shown(photos[0])} is the photo itself ({len(photos)} such files), as it was "
+            f"{shorten(photos[0])} is the photo itself ({len(photos)} such files), as it was "
             "exported; name the folder of the label maps"
         )
     if left:
         yield (
-            f"{shown(left[0])} is no PNG ({len(left)} such files), and was not read; if it is a "
+            f"{shorten(left[0])} is no PNG ({len(left)} such files), and was not read; if it is a "
             "label map, save it as PNG"
         )
 

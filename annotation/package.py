@@ -23,15 +23,16 @@ from typing import Any
 import numpy as np
 
 from annotation.classes import NO_ANSWER, ClassList
-from dataloader.images import read_superpixels
+from dataloader.images import digest, read_superpixels
 from dataloader.item import Item, image_key
-from dataloader.regions import region_areas
+from dataloader.regions import Regions, region_areas
 from dataloader.walk import IMAGE_SUFFIXES
 from utils.errors import UserError
 from utils.files import read_json, write_json
 
 MANIFEST = "package.json"
 VERSION = 1
+MOST_REGIONS = 255  # of an image, as 8-bit maps of their numbers hold them
 UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}(-|__)", re.IGNORECASE)
 
 
@@ -185,11 +186,6 @@ def _image_of(entry: Mapping[str, Any]) -> PackageImage:
     return image
 
 
-def digest(array: np.ndarray) -> str:
-    """A short digest of a uint8 array."""
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
-
-
 def safe_name(text: str) -> str:
     """Text with everything but ASCII letters, digits, ".", "-" and "_" replaced."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".")[:80]
@@ -205,9 +201,10 @@ def describe(item: Item, ids: Sequence[int], regions: np.ndarray, root: str | Pa
         root: the data root.
 
     Raises:
-        UserError: an asked region is not among the regions.
+        UserError: an asked region is not among the regions, or there are too many.
     """
     areas = region_areas(regions)
+    check_region_counts({item.superpixel: dict.fromkeys(ids, 0)})
     for region in ids:
         if region not in areas:
             raise UserError(
@@ -274,6 +271,51 @@ def with_guess(
             region = replace(region, first_guess=digest(codes), guessed_class=name)
         regions.append(region)
     return replace(image, numbers_sha256=digest(numbers), regions=tuple(regions))
+
+
+def check_region_counts(regions: Regions) -> None:
+    """Raise a :class:`UserError` if all regions of an image could not be asked for at once."""
+    for superpixel, areas in regions.items():
+        if len(areas) > MOST_REGIONS:
+            raise UserError(
+                f"{superpixel}: {len(areas)} regions, but people can be asked for at most "
+                f"{MOST_REGIONS} of an image; run superpixel_gen.py"
+            )
+
+
+def check_package(
+    folder: Path,
+    items: Iterable[Item],
+    asked: Mapping[str, Sequence[int]],
+    regions: Regions,
+    root: str | Path,
+) -> None:
+    """Check that a package asks for just the regions that a round selected.
+
+    Args:
+        folder: of the package.
+        items: images of the target.
+        asked: superpixel path -> ids of the regions to be labelled.
+        regions: superpixel path -> region id -> pixels.
+        root: the data root.
+
+    Raises:
+        UserError: it is of an earlier run, or damaged.
+    """
+    found = {
+        (image.key, r.id, r.pixels) for image in Package.load(folder).images for r in image.regions
+    }
+    wanted = {
+        (image_key(item, root), region, regions[item.superpixel][region])
+        for item in items
+        for region in asked.get(item.superpixel, ())
+    }
+    if found != wanted:
+        raise UserError(
+            f"{folder}: is a labelling package of an earlier run ({len(found)} regions, of which "
+            f"{len(found & wanted)} are among the {len(wanted)} that this one selected); move it "
+            "away, and go on with --resume"
+        )
 
 
 def load_packages(folder: Path, named: Sequence[Path] | None = None) -> list[Package]:

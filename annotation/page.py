@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from annotation.package import Package
-from annotation.untrusted import shown
+from annotation.untrusted import shorten
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
 from utils import pages
 
@@ -50,7 +50,7 @@ def _image(image, statuses: Mapping[int, str]) -> dict:
     return {
         "name": image.name,
         "file": image.file,
-        "path": shown(image.key, 200),
+        "path": shorten(image.key, 200),
         "size": f"{image.width} x {image.height}",
         "regions": regions,
         "left": sum(region["pixels"] for region in left),

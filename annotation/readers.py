@@ -15,7 +15,7 @@ from annotation.cvat_masks import LABEL_MAP, is_of_mask_archive, read_mask_archi
 from annotation.label_studio import read_label_studio
 from annotation.masks import OTHER_PICTURES, read_masks
 from annotation.package import MANIFEST
-from annotation.untrusted import Entry, open_entries, parse_json, shown
+from annotation.untrusted import Entry, open_entries, parse_json, shorten
 from utils.errors import UserError
 
 EXPECTED = (
@@ -96,7 +96,7 @@ def _read_entries(entries: Sequence[Entry], path: Path, collector: Collector) ->
         _refuse_several(whole, path)
     elif whole:
         for entry in whole:
-            source = str(path) if entry.name == path.name else f"{path}: {shown(entry.name)}"
+            source = str(path) if entry.name == path.name else f"{path}: {shorten(entry.name)}"
             _read_file(entry, source, collector)
         left = _maps(entries, collector)
     elif any(entry.suffix == ".png" for entry in entries):
@@ -106,8 +106,8 @@ def _read_entries(entries: Sequence[Entry], path: Path, collector: Collector) ->
     left += [entry for entry in entries if entry.suffix in ARCHIVES]
     if left:
         collector.remarks.append(
-            f"{path}: {shown(left[0].name)} in it was not read ({len(left)} such files), as there "
-            "are answers of another kind; if it holds some, too, name it as well"
+            f"{path}: {shorten(left[0].name)} in it was not read ({len(left)} such files), as "
+            "there are answers of another kind; if it holds some, too, name it as well"
         )
 
 
@@ -140,11 +140,13 @@ def _refuse_without_answers(entries: Sequence[Entry], path: Path) -> NoReturn:
     hint = ""
     for entry in entries:
         if entry.suffix in ARCHIVES:
-            hint = f" ({shown(entry.name)} is an archive: unpack it, or name a ZIP archive itself)"
+            hint = (
+                f" ({shorten(entry.name)} is an archive: unpack it, or name a ZIP archive itself)"
+            )
         elif entry.suffix in (".jpg", ".jpeg"):
-            hint = f" ({shown(entry.name)} is JPEG, which changes labels)"
+            hint = f" ({shorten(entry.name)} is JPEG, which changes labels)"
         elif entry.suffix in OTHER_PICTURES:
-            hint = f" ({shown(entry.name)} is no PNG; save label maps as PNG)"
+            hint = f" ({shorten(entry.name)} is no PNG; save label maps as PNG)"
         if hint:
             break
     raise UserError(f"{path}: holds no answers{hint}; {EXPECTED}")
@@ -154,8 +156,8 @@ def _refuse_several(entries: Sequence[Entry], path: Path) -> NoReturn:
     """Say that answers lie in several files, or that none of them would be read."""
     if {PurePosixPath(entry.name).name for entry in entries} >= BACKUP:
         raise UserError(f'{path}: is a backup of CVAT; export it as "CVAT for images 1.1"')
-    first, listed = entries[0], ", ".join(shown(entry.name) for entry in entries[:3])
-    source = f"{path}: {shown(first.name)}"
+    first, listed = entries[0], ", ".join(shorten(entry.name) for entry in entries[:3])
+    source = f"{path}: {shorten(first.name)}"
     if first.suffix == ".xml" and b"<image" not in (data := first.read()) and b"<object" in data:
         raise UserError(
             f'{source}: is of LabelMe or PASCAL VOC; export "CVAT for images 1.1" from CVAT, or '

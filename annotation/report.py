@@ -1,6 +1,6 @@
 """What an import tells of each image."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -8,26 +8,32 @@ import numpy as np
 
 from annotation.answers import AskedImage, Collector, ImageNotes, region_label
 from annotation.labels import Labels
-from annotation.package import digest
 from annotation.selected import labelled_regions
-from annotation.untrusted import shown
+from annotation.untrusted import shorten
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
+
+MOST_LINES = 20  # of problems
 
 
 def report(
-    collector: Collector, labels: Labels, withdrawn: Mapping[str, Sequence[int]]
+    collector: Collector,
+    labels: Labels,
+    replaced: Mapping[str, Sequence[int]],
+    withdrawn: Mapping[str, Sequence[int]],
+    named: bool,
 ) -> Iterator[str]:
     """Lines for people: what was found of each image, then of the whole.
 
     Args:
         collector: with all files read.
         labels: as they are before this import.
+        replaced: see :meth:`Labels.replaced`.
         withdrawn: see :meth:`Labels.store`.
+        named: whether the packages were named, so that there may be others.
     """
     for key in sorted(collector.notes):
-        image, notes = collector.images[key], collector.notes[key]
-        yield f"{image.entry.name} ({shown(key, 200)}): " + "; ".join(
-            _image_parts(image, notes, labels, withdrawn.get(key, ()))
+        yield f"{collector.images[key].entry.name} ({shorten(key, 200)}): " + "; ".join(
+            _image_parts(collector, key, labels, replaced[key], withdrawn.get(key, ()))
         )
     absent = [
         image.entry.name
@@ -46,16 +52,20 @@ def report(
     yield from (f"note: {remark}" for remark in collector.remarks)
     for name, key in list(collector.by_name.items())[:1]:
         yield (
-            f"note: {shown(name, 200)} is taken for {shown(key, 200)}, which is asked for, though "
-            f"the target has other images of its name ({len(collector.by_name)} such files); if "
-            "it is of another, give it the folder of that image"
+            f"note: {shorten(name, 200)} is taken for {shorten(key, 200)}, which is asked for, "
+            f"though the target has other images of its name ({len(collector.by_name)} such "
+            "files); if it is of another, give it the folder of that image"
         )
+    which = "none of the packages named" if named else "no labelling package"
     for name in list(collector.strangers)[:10]:
-        yield f"{shown(name, 200)}: is in no labelling package; not taken{_meant(name, collector)}"
+        hint = _meant(name, collector)
+        yield f"{shorten(name, 200)}: is in {which}; not taken{hint}"
     if len(collector.strangers) > 10:
-        yield f"... and {len(collector.strangers) - 10} more images that are in no package"
-    for problem in collector.problems:
+        yield f"... and {len(collector.strangers) - 10} more images that are in {which}"
+    for problem in collector.problems[:MOST_LINES]:
         yield f"problem: {problem}"
+    if len(collector.problems) > MOST_LINES:
+        yield f"... and {len(collector.problems) - MOST_LINES} more problems"
 
 
 def _meant(name: str, collector: Collector) -> str:
@@ -86,23 +96,43 @@ def trained_on(
             )
 
 
-def overwritten(collector: Collector, labels: Labels) -> Iterator[str]:
-    """Problems with answers of a round that the background of another's label maps replaces."""
+def overwritten(collector: Collector, replaced: Mapping[str, Sequence[int]]) -> Iterator[str]:
+    """Problems with answers that would be replaced by what was perhaps not meant as one.
+
+    It is the background of a label map, or was drawn beside answers of a later round.
+
+    Args:
+        collector: with all files read.
+        replaced: see :meth:`Labels.replaced`.
+    """
     for key, notes in collector.notes.items():
-        image, background = collector.images[key], notes.background
-        rounds = {package.name for package, _ in image.regions.values()}
-        if background is None or len(rounds) == 1:
-            continue
-        replaced = {*labels.replaced(image, notes), *notes.changed}
-        codes = {region: notes.answers[region].codes for region in sorted(replaced)}
-        lost = [region for region, each in codes.items() if np.mean(each == background) > 0.5]
-        if lost:
-            yield (
-                f"{image.entry.name}: of {', '.join(region_label(image, r) for r in lost)} another "
-                f"answer would be lost to {_name(collector, background)!r}, which is what lies "
-                f"around the asked regions, too; add --package {image.package.folder}, or "
-                "whichever round these files are of"
+        image = collector.images[key]
+        lost = {region: notes.answers[region] for region in {*replaced[key], *notes.changed}}
+        under = [r for r, a in lost.items() if np.mean(a.codes == a.background) > 0.5]
+        beside = [r for r, a in lost.items() if a.beside_later and r not in under]
+        several = len({package.name for package, _ in image.regions.values()}) > 1
+        round_hint = f"add --package {image.package.folder}, or whichever round these files are of"
+        if under:
+            background = _name(collector, lost[under[0]].background)
+            save_hint = (
+                "save what was not painted as 255, or black in colours (if it is meant, only what "
+                "lies around the asked regions)"
             )
+            yield (
+                f"{image.entry.name}: of {_labels(image, under)} another answer would be lost to "
+                f"{background!r}, which is what lies around the asked regions, too; "
+                f"{round_hint if several else save_hint}"
+            )
+        if beside:
+            yield (
+                f"{image.entry.name}: of {_labels(image, beside)} another answer would be replaced "
+                f"by {shorten(lost[beside[0]].source, 200)}, which answers a later round, too; "
+                f"{round_hint} (if of several, import them once with each)"
+            )
+
+
+def _labels(image: AskedImage, regions: Iterable[int]) -> str:
+    return ", ".join(region_label(image, region) for region in sorted(regions))
 
 
 def _name(collector: Collector, code: int) -> str:
@@ -118,8 +148,8 @@ def _about_zeros(collector: Collector) -> Iterator[str]:
     if any(inside for _, inside in collector.zeros):
         yield (
             f"note: all pixels outside of the asked regions are 0, which is class {names[0]!r}; "
-            "if 0 is what was not painted, save that as 255 and import again with --package and "
-            "--withdraw"
+            "if 0 is what was not painted, save that as 255, import again with --package and "
+            "--withdraw, and then the other files again"
         )
     else:
         yield (
@@ -129,10 +159,14 @@ def _about_zeros(collector: Collector) -> Iterator[str]:
 
 
 def _image_parts(
-    image: AskedImage, notes: ImageNotes, labels: Labels, withdrawn: Sequence[int]
+    collector: Collector,
+    key: str,
+    labels: Labels,
+    replaced: Sequence[int],
+    withdrawn: Sequence[int],
 ) -> Iterator[str]:
     """The parts of one image's line."""
-    known = labels.statuses(image.entry.key)
+    image, notes, known = collector.images[key], collector.notes[key], labels.statuses(key)
     counts = dict.fromkeys((ANSWERED, VOID, SKIPPED), 0)
     for answer in notes.answers.values():
         if answer.status != MISSING:
@@ -144,8 +178,15 @@ def _image_parts(
     unknown = [r for r in missing if r not in known]
     if unknown:
         yield f"{len(unknown)} missing: " + _unanswered(image, notes, sorted(unknown))
-    if kept := len(missing) - len(unknown) - len(withdrawn):
-        yield f"{kept} not in these files, but answered before"
+    if kept := [r for r in missing if r in known and r not in {*withdrawn, *notes.parts}]:
+        yield f"{len(kept)} not in these files, but answered before"
+    for region, part in notes.parts.items():
+        if region not in {*unknown, *withdrawn}:
+            yield (
+                f"only {part.share:.0%} of {region_label(image, region)} in "
+                f"{shorten(part.source, 200)}, not taken: label {collector.min_share:.0%} of it or "
+                "more"
+            )
     if withdrawn:
         yield "earlier answers withdrawn: " + _unanswered(image, notes, withdrawn)
     if guessed := _unchanged(image, notes):
@@ -156,9 +197,13 @@ def _image_parts(
         yield f"{notes.overpainted} pixels with two answers, the later one taken"
     for line in chain(*notes.changed.values()):
         yield f"{line}, the later one taken"
-    replaced = labels.replaced(image, notes)
+    for region, source in notes.guesses.items():
+        yield (
+            f"{region_label(image, region)}: {shorten(source, 200)} is just the first guess, the "
+            "earlier answer kept (if it is meant, add --package and --withdraw)"
+        )
     if replaced:
-        yield "replaces earlier answers of " + ", ".join(region_label(image, r) for r in replaced)
+        yield f"replaces earlier answers of {_labels(image, replaced)}"
 
 
 def _unanswered(image: AskedImage, notes: ImageNotes, regions: Sequence[int]) -> str:
@@ -178,7 +223,7 @@ def _answered(notes: ImageNotes) -> int:
 def _unchanged(image: AskedImage, notes: ImageNotes) -> int:
     """How many regions came back exactly as the package suggested."""
     return sum(
-        answer.status != MISSING and digest(answer.codes) == image.regions[region][1].first_guess
+        answer.status != MISSING and image.is_guess(region, answer.codes)
         for region, answer in notes.answers.items()
     )
 

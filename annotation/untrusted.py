@@ -4,7 +4,6 @@ Archives are never unpacked to disk, and nothing in a file decides how much memo
 """
 
 import io
-import json
 import math
 import os
 import stat
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from dataloader.image_files import ON_ITS_SIDE, orientation, stored_values, upright
+from utils import files
 from utils.errors import UserError
 
 MAX_BYTES = 256 * 2**20
@@ -117,7 +117,7 @@ def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
         problem = f"unpacks to more than {MAX_BYTES // 2**20} MiB"
     else:
         return
-    raise UserError(f"{path}: {shown(name)} in it {problem}; no labelling tool writes that")
+    raise UserError(f"{path}: {shorten(name)} in it {problem}; no labelling tool writes that")
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
@@ -125,9 +125,9 @@ def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
         with archive.open(member) as file:
             data = file.read(MAX_BYTES + 1)  # the size that an archive tells may be a lie
     except Exception as error:  # zlib.error, RuntimeError and more, for damaged members
-        raise UserError(f"{path}: {shown(member.filename)} in it is damaged ({error})") from error
+        raise UserError(f"{path}: {shorten(member.filename)} in it is damaged ({error})") from error
     if len(data) > MAX_BYTES:
-        raise UserError(f"{path}: {shown(member.filename)} in it is too large")
+        raise UserError(f"{path}: {shorten(member.filename)} in it is too large")
     return data
 
 
@@ -136,7 +136,7 @@ def _is_hidden(name: str) -> bool:
     return added or any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
-def shown(value: Any, length: int = 60) -> str:
+def shorten(value: Any, length: int = 60) -> str:
     """A value of a file as error lines show it: on one line, in ASCII, and cut."""
     text = value if isinstance(value, str) else repr(value)[: 2 * length]
     text = ascii(text)[1:-1] if not text.isprintable() else text
@@ -147,18 +147,14 @@ def parse_json(data: bytes, source: str) -> Any:
     """The JSON value in some bytes.
 
     Raises:
-        UserError: it is not JSON in UTF-8, is nested too deeply, or holds NaN or infinity.
+        UserError: it is not JSON in UTF-8, or nested too deeply; see :func:`files.parse_json`.
     """
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is not a number of JSON")
-
     try:
-        return json.loads(data.decode("utf-8-sig"), parse_constant=refuse)
+        return files.parse_json(data)
     except UnicodeDecodeError as error:
         raise UserError(f"{source}: is not text in UTF-8; save it in that encoding") from error
     except ValueError as error:
-        raise UserError(f"{source}: is not valid JSON ({shown(str(error), 120)})") from error
+        raise UserError(f"{source}: is not valid JSON ({shorten(str(error), 120)})") from error
     except RecursionError as error:
         raise UserError(f"{source}: is nested too deeply; no labelling tool writes that") from error
 
@@ -172,7 +168,7 @@ def field(entry: Any, key: str, kind: type | tuple[type, ...], source: str) -> A
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, kind) or isinstance(value, bool):
         names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-        raise UserError(f"{source}: {key} is {shown(value)}, expected {names}; export it again")
+        raise UserError(f"{source}: {key} is {shorten(value)}, expected {names}; export it again")
     return value
 
 
@@ -189,7 +185,9 @@ def finite(values: Any, source: str) -> list[float]:
             numbers = [math.inf]
         if all(map(math.isfinite, numbers)):
             return numbers
-    raise UserError(f"{source}: coordinates are {shown(values)}, expected numbers; export it again")
+    raise UserError(
+        f"{source}: coordinates are {shorten(values)}, expected numbers; export it again"
+    )
 
 
 class Picture:
@@ -257,7 +255,7 @@ def read_png(data: bytes, size: tuple[int, int], source: str) -> Picture | tuple
         raise
     except Exception as error:  # a damaged PNG may raise anything
         reason = str(error).replace(str(io.BytesIO), "")
-        raise UserError(f"{source}: is no PNG that can be read ({shown(reason, 80)})") from error
+        raise UserError(f"{source}: is no PNG that can be read ({shorten(reason, 80)})") from error
     return picture if picture.size == size else picture.size
 
 

@@ -62,6 +62,12 @@ class DatasetInfo:
         """Label ids that the description names, ignored ones included."""
         return frozenset(self.label_to_train) | self.ignored_ids | frozenset(self.label_colors)
 
+    @property
+    def label_ids(self) -> dict[int, int]:
+        """Train id -> the smallest label id that stands for it, of those that 8-bit maps hold."""
+        ids = sorted(self.label_to_train.items(), reverse=True)
+        return {train_id: label_id for label_id, train_id in ids if 0 <= label_id < 256}
+
     @cached_property
     def _train_ids(self) -> np.ndarray:
         """(65537,) uint8: label id -> train id, 255 where the id is not listed, as the last is."""

@@ -1,5 +1,6 @@
 """Reading images, labels and superpixel maps."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,6 +130,11 @@ def fit_label(label: np.ndarray, size: Sequence[int]) -> np.ndarray:
         for old, new in zip(label.shape, size, strict=True)
     )
     return label[rows].take(columns, axis=1)
+
+
+def digest(array: np.ndarray) -> str:
+    """A short digest of the values of a uint8 array."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
 
 
 def read_superpixels(path: str | Path) -> np.ndarray:

@@ -8,7 +8,7 @@ takes what people answered: the label maps that ``annotation/import.py`` writes 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,14 +16,16 @@ from dataloader.class_counts import count_classes
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.datasets import Sample
 from dataloader.domain import Domain
-from dataloader.file_checks import check_files
+from dataloader.file_checks import check_files, spread
 from dataloader.ignore_mask import read_regions
-from dataloader.images import fit_label, read_label
+from dataloader.images import digest, fit_label, read_label, read_superpixels
 from dataloader.item import Item, image_key
 from utils.errors import UserError
 from utils.files import map_files, read_json
 
+ANSWERS = "answers.json"
 REMEDY = "restore it, or remove the folder and import the answers again"
+LOOKED_AT = 20  # superpixel maps that are compared with those that people were asked by
 ANSWERED, VOID, SKIPPED, MISSING = "answered", "void", "skipped", "missing"
 """What became of a region: no class fits any of a void one, a skipped one is left out for good."""
 
@@ -38,6 +40,32 @@ class Answer(NamedTuple):
 
     status: str
     labelled: int
+
+
+def read_answers(folder: Path) -> dict[str, Any]:
+    """What ``answers.json`` in a folder of answers says; no images if it is absent.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = folder / ANSWERS
+    if not path.is_file():
+        return {"images": {}}
+    content = read_json(path, REMEDY)
+    try:
+        images = content["images"].values()
+        whole = all(isinstance(image["label"], str) for image in images) and all(
+            int(region) >= 0
+            and entry["status"] in (ANSWERED, VOID, SKIPPED)
+            and type(entry["labelled"]) is int
+            for image in images
+            for region, entry in image["regions"].items()
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise UserError(f"{path}: is damaged; {REMEDY}")
+    return content
 
 
 class GroundTruth:
@@ -112,7 +140,8 @@ class Annotations(GroundTruth):
         name: what messages call it (default: ``folder``).
 
     Raises:
-        UserError: ``answers.json`` is damaged, or a label map is gone or cannot be read.
+        UserError: ``answers.json`` is damaged or of other superpixel maps, or a label map is gone
+            or cannot be read.
     """
 
     def __init__(self, domain: Domain, folder: Path, name: Path | None = None):
@@ -122,8 +151,7 @@ class Annotations(GroundTruth):
         self.info: DatasetInfo = replace(domain.info, label_reader="index")  # as imports write them
         self._maps: dict[str, str] = {}
         self._answers: dict[str, dict[int, Answer]] = {}
-        if (folder / "answers.json").is_file():
-            self._read(read_json(folder / "answers.json", REMEDY))
+        self._read(read_answers(folder))
         for path in self._maps.values():
             if not Path(path).is_file():
                 raise UserError(f"{path}: no such file; {REMEDY}")
@@ -132,16 +160,21 @@ class Annotations(GroundTruth):
 
     def _read(self, content: Mapping) -> None:
         key_of = {image_key(item, self.domain.root): item.superpixel for item in self.domain.items}
-        try:
-            for key, image in content["images"].items():
-                if key in key_of:
-                    self._maps[key_of[key]] = str(self.folder / image["label"])
-                    self._answers[key_of[key]] = {
-                        int(region): Answer(entry["status"], int(entry["labelled"]))
-                        for region, entry in image["regions"].items()
-                    }
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{self.folder / 'answers.json'}: is damaged; {REMEDY}") from error
+        known = [(key_of[key], image) for key, image in content["images"].items() if key in key_of]
+        for superpixel, image in known:
+            self._maps[superpixel] = str(self.folder / image["label"])
+            self._answers[superpixel] = {
+                int(region): Answer(entry["status"], entry["labelled"])
+                for region, entry in image["regions"].items()
+            }
+        for superpixel, image in spread(known, LOOKED_AT):
+            expected, found = image.get("superpixel_sha256"), Path(superpixel).is_file()
+            if expected and found and digest(read_superpixels(superpixel)) != expected:
+                raise UserError(
+                    f"{self.name / ANSWERS}: has answers for regions of another superpixel map "
+                    f"than {superpixel}; restore the maps, or move the folder away if it is of an "
+                    "earlier run"
+                )
 
     @property
     def state(self) -> tuple[dict, dict]:

@@ -49,7 +49,9 @@ def map_files(
 
 
 @contextmanager
-def locked_folder(folder: str | Path, flag: str, seconds: float = 0) -> Iterator[None]:
+def locked_folder(
+    folder: str | Path, flag: str, seconds: float = 0, who: str = "another run"
+) -> Iterator[None]:
     """Make a folder, and keep other runs out of it within the block.
 
     A file system that knows no locks keeps nobody out.
@@ -58,6 +60,7 @@ def locked_folder(folder: str | Path, flag: str, seconds: float = 0) -> Iterator
         folder: to be this process's alone.
         flag: that names it.
         seconds: to wait for another process.
+        who: what the other process is.
 
     Raises:
         UserError: another process has it, or it cannot be made.
@@ -69,9 +72,7 @@ def locked_folder(folder: str | Path, flag: str, seconds: float = 0) -> Iterator
             raise UserError(f"{flag} {folder}: its .lock is a link or no regular file; remove it")
         lock.acquire()
     except Timeout as error:
-        raise UserError(
-            f"{flag} {folder}: another run is at work in it; wait for it to end"
-        ) from error
+        raise UserError(f"{flag} {folder}: {who} is at work in it; wait for it to end") from error
     except NotImplementedError:
         pass
     except OSError as error:
@@ -302,18 +303,27 @@ def read_regular(path: str | Path) -> bytes:
 def read_json(path: str | Path, remedy: str) -> Any:
     """Read a JSON file of UTF-8; ``remedy`` ends the error line of one that cannot be read.
 
-    NaN, Infinity and floats beyond the range of float64, which are no JSON, are refused.
-
     Raises:
-        UserError: the file cannot be read, or is no JSON.
+        UserError: the file cannot be read, or is no JSON; see :func:`parse_json`.
     """
     try:
-        text = read_regular(path).decode("utf-8-sig")
-        return json.loads(text, parse_constant=_refuse_number, parse_float=_finite_float)
+        return parse_json(read_regular(path))
     except RecursionError as error:
         raise UserError(f"{path}: cannot be read (nested too deeply); {remedy}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {remedy}") from error
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of some JSON in UTF-8.
+
+    Raises:
+        ValueError: it is no JSON, or holds what is none: NaN, Infinity and floats beyond the range
+            of float64.
+        RecursionError: it is nested too deeply.
+    """
+    text = data.decode("utf-8-sig")
+    return json.loads(text, parse_constant=_refuse_number, parse_float=_finite_float)
 
 
 def _finite_float(text: str) -> float:

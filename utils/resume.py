@@ -77,7 +77,8 @@ class RunSettings:
         for path in results:
             if path.exists():
                 raise UserError(
-                    f"-p {self.path.parent}: holds results already ({path.name}); go on with "
+                    f"-p {self.path.parent}: holds results already "
+                    f"({os.path.relpath(path, self.path.parent)}); go on with "
                     "--resume and the flags of that run, or choose another folder"
                 )
         if resume:

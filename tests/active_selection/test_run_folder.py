@@ -17,7 +17,8 @@ def folder(tmp_path):
     """A function that gives the folder of a run of rounds ``first`` to ``last``."""
 
     def make(first: int = 0, last: int = 2, **flags: str) -> RunFolder:
-        flags = {"init_checkpoint": "warmup.tar", "datalist_path": None, **flags}
+        defaults = {"init_checkpoint": "warmup.tar", "datalist_path": None, "oracle": "files"}
+        flags = defaults | flags
         return RunFolder(
             Namespace(
                 model_save_dir=tmp_path,
@@ -94,6 +95,17 @@ def test_a_round_starts_from_the_one_before_it_and_the_first_from_the_flags(fold
     assert later.start_of(3) == (tmp_path / "checkpoint02.tar", tmp_path / "datalist_02.pkl")
 
 
+def test_packages_of_the_rounds_are_planned_where_people_are_asked(folder):
+    for oracle, rounds in (("files", set()), ("people", {"round_01", "round_02", "round_03"})):
+        run = folder(1, 3, oracle=oracle, datalist_path="datalist_00.pkl")
+        planned = {path.name for path in run.planned() if path.parent == run.annotation}
+        assert planned == rounds
+    settings = RunSettings(run.args, "train_ADA", lambda name: None)
+    run.package(2).mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds results already \(annotation/round_02\)"):
+        settings.check(False, run.planned())
+
+
 def test_planned_are_all_results_of_the_rounds_and_none_of_others(folder):
     run = folder(first=1, last=2)
     names = {path.name for path in run.planned()}
@@ -126,7 +138,7 @@ def test_later_rounds_of_an_older_run_are_refused(folder, kind):
     assert settings.check(False, run.planned()) is False
     path = run.selection("BADGE", 12) if kind == "selection" else getattr(run, kind)(12)
     write(path)
-    with pytest.raises(UserError, match=rf"holds results already \({path.name}\)"):
+    with pytest.raises(UserError, match=rf"already \((AL_record/)?{path.name}\)"):
         settings.check(True, run.planned())
 
 

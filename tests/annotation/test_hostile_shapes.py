@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from annotation.brush import decode_brush, encode_brush
 from annotation.coco import segmentation_mask
 from annotation.untrusted import mask_to_runs, runs_to_mask
-from tests.annotation.drawn import one_coco, one_cvat, one_task
+from tests.annotation.drawn import coco, masks, one_coco, one_cvat, one_task
 from utils.errors import UserError
 
 SIZE = (24, 32)
@@ -48,9 +49,11 @@ def test_coco_segmentations(package, refuse, tmp_path, segmentation):
     refuse(tmp_path / "answers.json")
 
 
-def test_nan_is_no_number(package, refuse, tmp_path):
-    (tmp_path / "answers.json").write_text(one_coco(package, [[0, 0, float("nan"), 0, 5, 5]]))
-    refuse(tmp_path / "answers.json", "NaN")
+@pytest.mark.parametrize("number", ["NaN", "1e999"])
+def test_what_is_not_finite_is_no_number(package, refuse, tmp_path, number):
+    text = one_coco(package, [[0, 0, float("nan"), 0, 5, 5]]).replace("NaN", number)
+    (tmp_path / "answers.json").write_text(text)
+    refuse(tmp_path / "answers.json", f"{number} is no finite number")
 
 
 SHAPES = {
@@ -132,6 +135,27 @@ def test_unknown_classes_are_named_with_the_nearest_known_one(package, refuse, t
     refuse(tmp_path / "c.json", "unknown class")
 
 
+def test_an_unknown_class_of_many_images_is_one_problem(package, refuse, tmp_path, capsys):
+    drawn = {image.name: np.full(SIZE, 255, np.uint8) for image in package.images}
+    for codes in drawn.values():
+        codes[:, ::2] = 0
+    path = coco(package, drawn, tmp_path / "a.json", "runs")
+    path.write_text(path.read_text().replace('"road"', '"Strasse"'))
+    refuse(path, "unknown class 'Strasse' (2 times, and 1 more images)", "(1 problems in all)")
+    path = masks(package, drawn, tmp_path / "b", "color")
+    for n, file in enumerate(sorted(path.iterdir())):
+        Image.new("RGB", SIZE[::-1], (n, 7, 7)).save(file)
+    refuse(path, "colour [0, 7, 7]", "and 1 more images", "(1 problems in all)")
+    many = [
+        file.rename(file.with_stem(f"{n:08x}-{file.stem}"))
+        for n, file in enumerate(sorted(path.iterdir()))
+    ]
+    for n in range(30):
+        Image.new("L", (n + 1, 9)).save(path / f"{n + 9:08x}-{many[0].stem[9:]}.png")
+    refuse(path, "problems in all")
+    assert "... and 11 more problems" in capsys.readouterr().out
+
+
 def test_images_of_another_size_are_told(package, refuse, tmp_path):
     (tmp_path / "a.json").write_text(one_coco(package, [[0, 0, 9, 0, 9, 9]], width=64, height=48))
     refuse(tmp_path / "a.json", "64 x 48", "32 x 24")
@@ -139,8 +163,8 @@ def test_images_of_another_size_are_told(package, refuse, tmp_path):
     refuse(tmp_path / "b.xml", "64 x 48", "32 x 24")
     (tmp_path / "c.json").write_text(one_task(package, {"rle": GOOD}, original_width=64))
     refuse(tmp_path / "c.json", "64 x 24", "32 x 24")
-    (tmp_path / "d.json").write_text(one_coco(package, [[0, 0, 9, 0, 9, 9]], height=None))
-    refuse(tmp_path / "d.json", "height is None")
+    (tmp_path / "d.json").write_text(one_coco(package, [[0, 0, 9, 0, 9, 9]], height="x"))
+    refuse(tmp_path / "d.json", "height is x")
 
 
 def test_any_change_of_a_good_file_is_read_or_refused(shared, package, tmp_path):

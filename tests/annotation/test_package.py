@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,11 +17,11 @@ from pycocotools import mask as coco_mask
 from annotation.classes import ClassList, distinct_colors
 from annotation.drawing import polygons
 from annotation.labels import Labels, label_name
-from annotation.package import Package, load_packages
+from annotation.package import Package, check_package, load_packages
 from annotation.write import write_package
 from dataloader.active_set import ActiveSet
 from dataloader.dataset_info import load_dataset
-from tests.annotation.conftest import HEIGHT, WIDTH, export_main, import_main
+from tests.annotation.conftest import CHOSEN, HEIGHT, WIDTH, export_main, import_main
 from tests.annotation.drawn import masks
 from utils.errors import UserError
 from utils.files import write_json
@@ -121,6 +122,9 @@ def test_a_dataset_may_have_classes_called_void_and_skip(run):
     classes = ClassList.of_dataset(replace(info, palette=[[0, 0, 0], [9, 9, 9], [10, 10, 10]]))
     assert [c.name for c in classes.classes] == [*names, "void_", "skip_"]
     assert classes.region.name == "asked region_"
+    accented = replace(info, class_names=["stra\u00dfe", "ge\u0301nie", "Fe\u0301\u0301"])
+    accented = ClassList.of_dataset(accented)
+    assert [accented.code_of(n) for n in ("STRASSE", "G\u00c9NIE", "f\u00e9\u0301")] == [0, 1, 2]
     assert [classes.code_of(n) for n in ("VOID", "skip", "void_", "skip_")] == [0, 1, 3, 4]
 
 
@@ -242,6 +246,12 @@ def test_what_export_refuses(run, tmp_path):
     folder = run.folder / "annotation" / "x"
     refused(lambda: write_package(folder, run.items, superpixels, run.info, None), "region 40")
     refused(lambda: write_package(folder, run.items, {}, run.info, None), "nothing to label")
+    Image.fromarray(np.arange(768).astype(np.uint8).reshape(24, 32)).save(run.items[0].superpixel)
+    superpixels = {run.items[0].superpixel: list(range(256))}
+    refused(
+        lambda: write_package(folder, run.items, superpixels, run.info, None),
+        f"{run.items[0].superpixel}: 256 regions, but people can be asked for at most 255",
+    )
 
 
 def test_a_round_that_people_are_asked_about_has_a_package_before_and_after_their_answers(run):
@@ -305,6 +315,33 @@ def test_import_refuses_a_damaged_manifest_or_record(run, tmp_path, content):
     (package.folder / "package.json").write_text(content)
     refused(lambda: run.take(answers), "package.json")
     refused(lambda: import_main(["-p", str(tmp_path), str(answers)]), "no labelling package")
+
+
+def test_a_package_of_an_earlier_run_is_not_taken_for_that_of_a_round(run):
+    package = run.export("--round", "0")
+    asked = {run.items[n].superpixel: ids for n, ids in CHOSEN[0].items()}
+    regions = {item.superpixel: dict.fromkeys(range(12), 64) for item in run.items}
+    check_package(package.folder, run.items, asked, regions, run.root)
+    fewer = {path: ids[:1] for path, ids in asked.items()}
+    other = {path: areas | {6: 63} for path, areas in regions.items()}  # of superpixels made anew
+    for selected, areas, words in (
+        (fewer, regions, "(4 regions, of which 2 are among the 2 that"),
+        (asked, other, "(4 regions, of which 3 are among the 4 that"),
+    ):
+        call = partial(check_package, package.folder, run.items, selected, areas, run.root)
+        refused(call, "round_00: is a labelling package of an earlier run", words, "--resume")
+
+
+def test_answers_for_regions_of_another_superpixel_map_are_refused(run, tmp_path):
+    package = run.export("--round", "0")
+    drawn = {image.name: np.zeros(image.size, np.uint8) for image in package.images}
+    answers = masks(package, drawn, tmp_path / "a", "grey")
+    run.take(answers)
+    shutil.rmtree(package.folder)
+    for item in run.items:
+        Image.fromarray(run.superpixels[::-1].copy()).save(item.superpixel)
+    run.export("--round", "0")
+    refused(lambda: run.take(answers), "answers.json: has answers for regions of another")
 
 
 def test_an_import_that_was_killed_at_its_end_loses_nothing(run, tmp_path):

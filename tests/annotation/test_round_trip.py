@@ -1,5 +1,6 @@
 """Each format: regions out, labelled as a person would, and in again."""
 
+import importlib
 import json
 import shutil
 import struct
@@ -28,6 +29,7 @@ from tests.annotation.drawn import (
     one_task,
 )
 from utils.errors import UserError
+from utils.files import locked_folder
 from utils.safe_pickle import load_pickle, save_pickle
 
 
@@ -120,7 +122,7 @@ def test_the_first_guess_comes_back_from_every_file_of_the_package(run, tmp_path
         shutil.rmtree(run.folder / "annotation" / "labels")
 
 
-def test_a_first_guess_that_replaces_an_answer_is_called_so(run, tmp_path, capsys):
+def test_a_first_guess_replaces_no_answer_and_it_is_said(run, tmp_path, capsys):
     """As when somebody submits a task as it is, after another one corrected it."""
     (tmp_path / "pred").mkdir()
     for n, item in enumerate(run.items[:2]):
@@ -128,12 +130,17 @@ def test_a_first_guess_that_replaces_an_answer_is_called_so(run, tmp_path, capsy
     package = run.export("--round", "0", "--pred_dir", str(tmp_path / "pred"))
     drawn = {image.name: np.full((HEIGHT, WIDTH), 4, np.uint8) for image in package.images}
     corrected = masks(package, drawn, tmp_path / "a", "grey")
-    run.take(corrected, package.folder / "coco.json")
-    told = capsys.readouterr().out
-    assert told.count("and is just the first guess, the later one taken") == 4
-    run.take(package.folder / "coco.json", corrected)
-    told = capsys.readouterr().out
-    assert told.count("differs from") == 4 and "is just the first" not in told
+    guess = package.folder / "coco.json"
+    for files in ([corrected, guess], [guess, corrected], [corrected], [guess]):
+        run.take(*files)
+        told = capsys.readouterr().out
+        kept = 4 * (files[-1] == guess)
+        assert told.count("is just the first guess, the earlier answer kept") == kept
+        assert told.count("differs from") == (4 if files == [guess, corrected] else 0)
+        assert "4 answered, 0 void, 0 skipped, 0 missing" in told
+        assert (run.label(0)[run.superpixels == 1] == 13).all()
+    run.take(guess, "--withdraw", "--package", package.folder)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 
 @pytest.mark.parametrize("guess", ["right", "one class", "other classes", "none"])
@@ -283,6 +290,30 @@ def test_answers_of_another_round_are_not_lost_to_the_background_of_label_maps(
     assert np.array_equal(run.label(1)[asked], before[asked])
 
 
+def test_other_processes_are_kept_out_only_while_answers_are_stored(run, tmp_path, monkeypatch):
+    package, script = run.export("--round", "0"), importlib.import_module("annotation.import")
+    path = masks(package, answers(run, package), tmp_path / "a", "grey")
+    read, folder = script.read_answers, run.folder / "annotation"
+
+    def read_beside_another(*args) -> None:
+        with locked_folder(folder, "-p"):
+            read(*args)
+
+    monkeypatch.setattr(script, "read_answers", read_beside_another)
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+    monkeypatch.setattr(script, "STORING_TAKES", 0)
+    with locked_folder(folder, "-p"), pytest.raises(UserError, match="at work in it; wait"):
+        run.take(path)
+
+
+def test_images_of_another_round_than_the_one_named_are_called_so(run, tmp_path, capsys):
+    first, second = run.export("--round", "0"), run.export()
+    path = masks(second, answers(run, second), tmp_path / "a", "grey")
+    run.take(path, "--package", first.folder)
+    assert "is in none of the packages named; not taken" in capsys.readouterr().out
+
+
 def test_rounds_add_up_and_one_file_may_answer_both(run, tmp_path):
     packages = [run.export("--round", "0"), run.export()]
     assert [p.name for p in packages] == ["round_00", "round_01"]
@@ -294,6 +325,70 @@ def test_rounds_add_up_and_one_file_may_answer_both(run, tmp_path):
     shutil.rmtree(run.folder / "annotation" / "labels")
     run.take(tmp_path / "0", tmp_path / "1")
     assert run.files() == apart
+
+
+def test_whole_images_of_a_later_round_replace_no_answer_of_an_earlier_one(run, tmp_path):
+    """But one file may answer regions of an earlier round anew that is of this round alone."""
+    first, second = run.export("--round", "0"), run.export()
+    run.take(masks(first, answers(run, first), tmp_path / "first", "grey"))
+    before = run.label(1)
+    drawn = answers(run, second, whole=True)
+    whole = masks(second, drawn, tmp_path / "whole", "color")
+    run.take(whole)  # as answered before
+    others = {name: np.where(codes == 0, 2, 0).astype(np.uint8) for name, codes in drawn.items()}
+    other = masks(second, others, tmp_path / "other", "color")
+    words = "of round_00 region 1, round_00 region 2 another answer would be replaced by .*other"
+    for files in ([other], [tmp_path / "first", other]):
+        with pytest.raises(UserError, match=f"{words}.*, which answers a later round.*--package"):
+            run.take(*files)
+    run.take(other, "--package", second.folder)
+    asked = np.isin(run.superpixels, CHOSEN[0][1])
+    assert np.array_equal(run.label(1)[asked], before[asked])
+    for codes in others.values():
+        codes[~asked] = 255
+    run.take(masks(second, others, tmp_path / "corrected", "color"))
+    assert (run.label(1)[asked] != before[asked]).all()
+
+
+def test_a_correction_of_too_small_a_part_is_told_of(run, tmp_path, capsys):
+    package = run.export("--round", "0")
+    right = masks(package, answers(run, package), tmp_path / "right", "grey")
+    part = {image.name: np.full((HEIGHT, WIDTH), 255, np.uint8) for image in package.images}
+    part[package.images[0].name][:2, 8:14] = 13
+    coco(package, part, tmp_path / "part.json", "runs")
+    for files in ([right, tmp_path / "part.json"], [tmp_path / "part.json"]):
+        run.take(*files)
+        told = capsys.readouterr().out
+        assert told.count("only 19% of round_00 region 1 in") == 1
+        assert "part.json, not taken: label 50% of it or more" in told
+        assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+    assert "1 not in these files, but answered before; only 19%" in told
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_answers_of_a_round_are_not_lost_to_the_background_of_another_persons_map(
+    run, tmp_path, stored
+):
+    package = run.export("--round", "0")
+    drawn = {n: np.where(c == 0, 2, c).astype("u1") for n, c in answers(run, package).items()}
+    for person, region in (("anna", 1), ("bob", 6)):
+        masks(package, drawn, tmp_path / person, "grey")
+        for path in (tmp_path / person).iterdir():
+            codes = np.array(Image.open(path))
+            codes[run.superpixels != region] = 255 if person == "anna" else 0
+            Image.fromarray(codes).save(path)
+    if stored:
+        run.take(tmp_path / "anna")
+    words = "of round_00 region 1 another answer would be lost to 'road'.*; save what was not pain"
+    with pytest.raises(UserError, match=words):
+        run.take(*([] if stored else [tmp_path / "anna"]), tmp_path / "bob")
+    run.take(tmp_path / "anna")
+    for path in (tmp_path / "bob").iterdir():  # if it is meant, only what lies around
+        codes = np.array(Image.open(path))
+        codes[~np.isin(run.superpixels, [1, 6])] = 255
+        Image.fromarray(codes).save(path)
+    run.take(tmp_path / "bob")
+    assert (run.label(0)[run.superpixels == 1] == 7).all()
 
 
 def test_the_later_of_two_answers_wins_and_it_is_said(run, tmp_path, capsys):
@@ -414,7 +509,25 @@ def test_a_skip_tag_of_cvat_skips_all_regions_of_its_image(run, tmp_path):
     assert list(statuses(run).values()) == [{"0": "skipped", "11": "skipped"}]
 
 
-def test_the_last_changed_annotation_of_a_task_wins_and_cancelled_ones_are_none(run, tmp_path):
+def test_a_skip_tag_of_cvat_leaves_the_answers_to_an_earlier_round(run, tmp_path):
+    first, second = run.export("--round", "0"), run.export()
+    run.take(masks(first, answers(run, first), tmp_path / "first", "grey"))
+    name = next(image.file for image in second.images if image.name == first.images[1].name)
+    (tmp_path / "a.xml").write_text(
+        f'<annotations><image name="{name}" width="32" height="24"><tag label="skip"/></image>'
+        "</annotations>"
+    )
+    for flags, skipped in (([], {"5"}), (["--package", first.folder], {"5", "0", "11"})):
+        run.take(tmp_path / "a.xml", *flags)
+        (found,) = (s for s in statuses(run).values() if "5" in s)
+        assert {region for region, status in found.items() if status == "skipped"} == skipped
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_last_changed_annotation_of_an_image_wins_and_cancelled_ones_are_none(
+    run, tmp_path, together
+):
+    """Also of several tasks, as after the same tasks were imported twice."""
     package = run.export("--round", "0")
     path = label_studio(package, answers(run, package), tmp_path / "a.json", "brushlabels")
     tasks = json.loads(path.read_text())
@@ -428,9 +541,42 @@ def test_the_last_changed_annotation_of_a_task_wins_and_cancelled_ones_are_none(
             {**wrong, "created_at": "once"},
             {**wrong, "updated_at": "2026-03-03T09:00:00Z", "was_cancelled": True},
         ]
+    if not together:
+        tasks = [{**task, "annotations": [a]} for task in tasks for a in task["annotations"]]
     path.write_text(json.dumps(tasks))
     run.take(path)
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+REVIEWS = {  # what tells of a review -> whether the annotation is taken
+    "rejected": ({"reviews": [{"accepted": False}]}, False),
+    "accepted": ({"reviews": [{"accepted": True}]}, True),
+    "accepted at last": (
+        {
+            "reviews": [
+                {"accepted": True, "created_at": "2026-03-02T09:00:00Z"},
+                {"accepted": False, "created_at": "2026-03-01T09:00:00Z"},
+            ]
+        },
+        True,
+    ),
+    "last action": ({"last_action": "rejected"}, False),
+    "mended since": ({"last_action": "updated", "reviews": [{"accepted": False}]}, True),
+    "no review": ({"last_action": None, "reviews": []}, True),
+}
+
+
+@pytest.mark.parametrize(("review", "taken"), REVIEWS.values(), ids=REVIEWS)
+def test_annotations_that_a_reviewer_rejected_are_no_answers(run, tmp_path, capsys, review, taken):
+    package = run.export("--round", "0")
+    path = label_studio(package, answers(run, package), tmp_path / "a.json", "brushlabels")
+    first, second = json.loads(path.read_text())
+    first["annotations"][0] |= review
+    path.write_text(json.dumps([first, second]))
+    run.take(path)
+    told = capsys.readouterr().out
+    assert ("1 of 2 tasks have annotations that a reviewer rejected" in told) == (not taken)
+    assert f"{4 if taken else 2} answered, 0 void, 0 skipped" in told
 
 
 UNDONE = {
@@ -543,13 +689,30 @@ def test_images_without_size_and_shapes_are_left_out_of_coco(run, tmp_path):
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
 
 
+@pytest.mark.parametrize("size", [0, None, "absent", 24.0])
+@pytest.mark.parametrize("kind", ["runs", "compressed", "polygons"])
+def test_coco_needs_no_sizes_of_images(run, tmp_path, kind, size):
+    package = run.export("--round", "0")
+    path = coco(package, answers(run, package), tmp_path / "a.json", kind)
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        if size == "absent":
+            del image["height"], image["width"]
+        else:
+            image |= {"height": size, "width": size and size + 8}
+    path.write_text(json.dumps(content))
+    run.take(path)
+    assert np.array_equal(run.label(0), run.expected(0, [1, 6]))
+
+
+@pytest.mark.parametrize("form", [str, float])
 @pytest.mark.parametrize("changed", [("image_id",), ("category_id", "id"), ("image_id", "id")])
-def test_ids_of_coco_may_be_texts(run, tmp_path, changed):
+def test_ids_of_coco_may_be_texts_or_floats(run, tmp_path, changed, form):
     package = run.export("--round", "0")
     path = coco(package, answers(run, package), tmp_path / "a.json", "runs")
     content = json.loads(path.read_text())
     for entry in (entry for part in content.values() for entry in part):
-        entry |= {key: str(entry[key]) for key in changed if key in entry}
+        entry |= {key: form(entry[key]) for key in changed if key in entry}
     path.write_text(json.dumps(content))
     run.take(path)
     assert np.array_equal(run.label(0), run.expected(0, [1, 6]))

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from active_selection.people import copy_answers, read_copy
+from active_selection import people
+from active_selection.people import copy_answers, read_copy, warn_of_skipped
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
+from dataloader.images import digest
 from dataloader.item import Item
 from dataloader.oracle import Annotations, GroundTruth
 from tests.ranks import BesideMadeUpRank
 from utils.errors import UserError
+from utils.files import locked_folder
 
 SUPERPIXELS = np.repeat(np.arange(4, dtype=np.uint8), 5)[None].repeat(6, 0)  # 6 x 20, 4 regions
 LABEL = np.full((6, 20), 7, np.uint8)  # road
@@ -57,7 +60,7 @@ def test_pixels_of_regions_by_class(domain):
     assert oracle.labelled_pixels({item.superpixel: [0, 1]}) == 60
 
 
-def test_answers_of_people_are_label_maps_and_a_status_a_region(domain, tmp_path):
+def test_answers_of_people_are_label_maps_and_a_status_a_region(domain, tmp_path, monkeypatch):
     (item,) = domain.items
     folder = tmp_path / "labels"
     folder.mkdir()
@@ -81,10 +84,52 @@ def test_answers_of_people_are_label_maps_and_a_status_a_region(domain, tmp_path
     with pytest.raises(UserError, match="has no answers for 1 of 1 labelled regions"):
         read_copy(run, blind, none, BesideMadeUpRank(lambda ours: ours))
     run.annotation, run.taken = tmp_path, tmp_path / "taken"
+    monkeypatch.setattr(people, "IMPORT_TAKES", 0)
+    with (
+        locked_folder(run.annotation, "-p"),
+        pytest.raises(UserError, match="an import of answers is at work in it; wait"),
+    ):
+        copy_answers(run, blind)
     folder.rename(tmp_path / ".labels.old")  # an import was killed at its end
     copy_answers(run, blind)
     assert Annotations(blind, run.taken).answers(item.superpixel) == oracle.answers(item.superpixel)
-    for damaged in ('{"images": 3}', '{"images": {"image.png": {}}}', "{"):
+    folder.mkdir(exist_ok=True)
+    other_status = json.dumps(content).replace('"answered"', '"Answered"')  # edited by hand
+    for damaged in ('{"images": 3}', '{"images": {"image.png": {}}}', "{", other_status):
         (folder / "answers.json").write_text(damaged)
-        with pytest.raises(UserError, match=r"answers\.json"):
+        with pytest.raises(UserError, match=r"answers\.json: (is damaged|cannot be read)"):
             Annotations(blind, folder)
+
+
+@pytest.fixture
+def answered(domain, tmp_path):
+    """A function that writes answers to region 2, with its status, and reads them."""
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    Image.fromarray(LABEL).save(folder / "image.png")
+
+    def write(status: str, **more: str) -> Annotations:
+        entry = {"status": status, "labelled": 30 * (status == "answered")}
+        image = {"label": "image.png", "regions": {"2": entry}, **more}
+        (folder / "answers.json").write_text(json.dumps({"images": {"image.png": image}}))
+        return Annotations(domain, folder)
+
+    return write
+
+
+def test_answers_for_regions_of_another_superpixel_map_are_refused(domain, answered):
+    (item,) = domain.items
+    asked_by = digest(SUPERPIXELS)
+    assert answered("answered", superpixel_sha256=asked_by).answers(item.superpixel)
+    Image.fromarray(SUPERPIXELS[:, ::-1].copy()).save(item.superpixel)
+    with pytest.raises(UserError, match=r"answers\.json: has answers for regions of another .*map"):
+        answered("answered", superpixel_sha256=asked_by)
+
+
+def test_labelled_regions_that_are_skipped_later_are_warned_of(domain, answered, caplog):
+    (item,) = domain.items
+    active_set = SimpleNamespace(labelled_regions={(item.superpixel, 2)})
+    warn_of_skipped(active_set, answered("answered"))
+    assert not caplog.text
+    warn_of_skipped(active_set, answered("skipped"))
+    assert "labels: 1 of 1 labelled regions were skipped since, the first in image" in caplog.text

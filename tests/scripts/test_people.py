@@ -68,6 +68,19 @@ def assert_labelled_answers_stay(script, exp: Path, folder: Path) -> None:
     assert "is labelled in" in line and "datalist_01.pkl already; answer it anew" in line
 
 
+def assert_package_is_checked(script, command: str, exp: Path) -> None:
+    """A round that was stopped before its record takes its own package, and no other."""
+    manifest, record = exp / "annotation/round_00/package.json", exp / "AL_record/round_00.json"
+    text = manifest.read_text()
+    record.unlink()
+    manifest.write_text(text.replace('"pixels": ', '"pixels": 1', 1))
+    line = script(f"{command} --resume", fails=True)
+    assert "round_00: is a labelling package of an earlier run" in line
+    manifest.write_text(text)
+    assert "then take the answers in" in script(f"{command} --resume")
+    assert record.is_file()
+
+
 def test_people_who_know_the_truth_end_where_its_files_end(
     script, experiment, toy_city, blind_city, tmp_path
 ):
@@ -81,6 +94,7 @@ def test_people_who_know_the_truth_end_where_its_files_end(
     assert not asked["trg_label_suppix"]
     assert sum(map(len, asked["trg_asked_suppix"].values())) > 3
 
+    assert_package_is_checked(script, command, people)
     line = script(f"{command} --resume", fails=True)
     assert "are not answered" in line and "--accept_partial" in line
     script(f"annotation/import.py -p {people} {answers(toy_city, tmp_path / 'drawn')}")
@@ -131,6 +145,28 @@ def test_without_labels_the_flag_for_people_is_named(script, experiment, blind_c
         (city / label).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", Image.open(city / image).size).save(city / label)
     assert hint in script(listed, fails=True)
+
+
+def test_what_8_bit_maps_cannot_hold_is_refused_before_anything_is_selected(
+    script, experiment, blind_city, tmp_path
+):
+    info = json.loads((INIT_DATA / "cityscapes" / "info.json").read_text())
+    info["label_to_train"] = {str(300 + i): i for i in range(19)}
+    (tmp_path / "large.json").write_text(json.dumps(info))
+    rest = f"--oracle people --trg_dataset {tmp_path}/large.json"
+    line = script(rounds(blind_city, tmp_path / "exp", experiment, rest), fails=True)
+    assert "people's labels are 8-bit maps" in line
+    split = blind_city / "Cityscapes" / "superpixel"
+    path, *_ = sorted(split.rglob("train/**/*.png"))
+    Image.fromarray(np.arange(128 * 64).astype(np.uint8).reshape(64, 128)).save(path)
+    for name, ids in (("train.dict", list(range(256))), ("train.areas", [32] * 256)):
+        (file,) = split.parent.rglob(f"*{name}")
+        content = json.loads(file.read_text())
+        key = next(key for key in content if key.endswith(path.name))
+        file.write_text(json.dumps(content | {key: ids}))
+    line = script(rounds(blind_city, tmp_path / "exp", experiment, "--oracle people"), fails=True)
+    assert f"{path.name}: 256 regions, but people can be asked for at most 255" in line
+    assert not (tmp_path / "exp" / "checkpoint00.tar").exists()
 
 
 def test_unanswered_regions_go_back_into_the_pool_when_asked_to(
@@ -186,7 +222,9 @@ def test_skipped_regions_leave_for_good_and_cost_no_budget(
     ]
     assert first["answers"]["skipped_pixels"] == skipped
     assert second["labelled_pixels"] == 0
-    script(f"annotation/import.py -p {people} {answers(toy_city, drawn)}")  # corrected too late
+    back = f"--withdraw --package {people}/annotation/round_00"  # also to the first guess
+    for more in ("", back):  # corrected too late
+        script(f"annotation/import.py -p {people} {answers(toy_city, drawn)} {more}")
     for path in (people / "annotation" / "labels").rglob("*.png"):  # edited by hand
         Image.new("L", (128, 64), 255).save(path)
     changed = "labelled regions have other labels than were imported"

@@ -159,9 +159,12 @@ def test_a_list_needs_no_more_than_images(network, tmp_path):
 def test_label_ids_invert_the_datasets_table(caplog):
     info = load_dataset("cityscapes")
     assert (info.label_table[inference.label_ids(info, 19)[:19]] == np.arange(19)).all()
-    object.__setattr__(info, "label_to_train", {3: 0, 9: 0, 255: 1, -1: 255})
+    object.__setattr__(info, "label_to_train", {3: 0, 9: 0, 255: 1, 300: 1})
     assert inference.label_ids(info, 19)[:3].tolist() == [3, 255, 254]
-    assert "several label ids for road" in caplog.text
+    assert "several label ids for road, sidewalk" in caplog.text
+    object.__setattr__(info, "label_to_train", {3: 0, 300: 1})
+    with pytest.raises(UserError, match="--label_ids: sidewalk has no label id below 256"):
+        inference.label_ids(info, 19)
     object.__setattr__(info, "label_to_train", {i: i % 19 for i in range(256)})
     assert inference.label_ids(info, 19)[:19].tolist() == [*range(19)]
     with pytest.raises(UserError, match="none is left for class 19, which has no label id; leave"):
