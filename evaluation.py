@@ -18,18 +18,18 @@ from pathlib import Path
 
 import numpy as np
 
+from dataloader.checks.exchanged import warn_if_predictions_exchanged
+from dataloader.checks.files import check_files
+from dataloader.checks.labels import check_labels
+from dataloader.checks.pairing import check_pairing
+from dataloader.checks.prediction_values import check_values, holds_label_ids, warn_of_label_ids
+from dataloader.checks.turned_predictions import warn_if_predictions_turned
 from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import IGNORE, INIT_DATA, DatasetInfo, load_dataset
-from dataloader.exchanged import warn_if_predictions_exchanged
-from dataloader.file_checks import check_files
 from dataloader.images import READ_ERRORS, fit_label, read_label, read_size, read_train_ids
 from dataloader.item import Item
-from dataloader.label_check import check_labels
-from dataloader.pairing import check_pairing
 from dataloader.prediction_notes import NOTES, check_predictions
-from dataloader.prediction_values import check_values, holds_label_ids, warn_of_label_ids
 from dataloader.predictions import find_predictions
-from dataloader.turned_predictions import warn_if_predictions_turned
 from utils.common import add_relocation_argument
 from utils.errors import UserError, run, shown
 from utils.files import write_json

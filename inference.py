@@ -27,17 +27,18 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from dataloader.datalist import find_or_make_datalist
-from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
-from dataloader.datasets import EvaluationSet
-from dataloader.domain import agree_on_classes
-from dataloader.file_checks import (
+from dataloader.checks.files import (
     check_heads,
     check_range,
     warn_if_turned,
     warn_of_pages,
     warn_of_scale,
 )
+from dataloader.checks.shared_files import check_same_images, warn_of_other_folders
+from dataloader.datalist import find_or_make_datalist
+from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
+from dataloader.datasets import EvaluationSet
+from dataloader.domain import agree_on_classes
 from dataloader.images import read_image, read_size
 from dataloader.item import Item, check_name
 from dataloader.loaders import evaluation_loader
@@ -52,7 +53,6 @@ from dataloader.predictions import (
     warn_of_overlays,
 )
 from dataloader.scan import Scan
-from dataloader.shared_files import check_same_images, warn_of_other_folders
 from dataloader.walk import IMAGE_SUFFIXES, walk_files
 from models import MODEL_NAMES, get_model
 from models.facts import take_facts

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from active_selection.density import MAX_SOURCE_REGIONS
-from active_selection.listed import warn_of_other_data, warn_of_other_source
 from active_selection.mixture import COVARIANCES
 from active_selection.people import next_steps
 from active_selection.phases import PhaseResult
 from active_selection.region_table import UNCERTAINTIES
 from active_selection.rounds import Experiment
 from active_selection.run_folder import RunFolder
+from active_selection.start_warnings import warn_of_other_data, warn_of_other_source
 from active_selection.strategies import method_names
 from active_selection.table_files import feature_folder
 from annotation.classes import ClassList

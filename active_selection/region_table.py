@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataloader.datalist import Item
 from dataloader.domain import Domain
+from dataloader.item import Item
 from models.deeplab import FEATURES
 
 UNCERTAINTIES = ("softmax_entropy", "softmax_confidence", "softmax_margin")

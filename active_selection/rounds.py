@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from active_selection.listed import warn_of_start
 from active_selection.people import copy_answers, open_oracle, read_copy, take_answers
 from active_selection.phases import PhaseResult, phases_of, run_phases
 from active_selection.round_table import log_table
 from active_selection.run_folder import RunFolder
 from active_selection.selector import Selector, warn_if_none_left
+from active_selection.start_warnings import warn_of_start
 from active_selection.strategies import STRATEGIES, needs_of
 from dataloader.datasets import Sample, TrainingSet
 from dataloader.domain import load_domain, load_domains, make_validator

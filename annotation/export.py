@@ -15,8 +15,8 @@ import numpy as np
 
 from annotation.selected import latest_round, selected_regions
 from annotation.write import FORMATS, write_package
+from dataloader.checks.files import check_files
 from dataloader.dataset_info import DatasetInfo, load_dataset
-from dataloader.file_checks import check_files
 from dataloader.ignore_mask import find_masks
 from dataloader.images import read_train_ids
 from dataloader.item import Item

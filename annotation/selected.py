@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from annotation.package import PackageImage
-from dataloader.active_set import ActiveSet, is_region_id, read_datalist
+from dataloader.active_set import ActiveSet, is_region_id, read_datalist_pickle
 from dataloader.item import Item
 from dataloader.relocation import Locator, Moves
 from utils.errors import UserError, shown
@@ -69,7 +69,7 @@ def selected_regions(
     active_set = ActiveSet.load(path, root, root, moves)
     locate = Locator(root, moves, path)
     asked: dict[str, list[int]] = {}
-    known = stored_images(read_datalist(path))
+    known = stored_images(read_datalist_pickle(path))
     answered_by_people = were_answered(folder, number)
     for file in files:
         for entry in read_entries(file):
@@ -116,7 +116,7 @@ def labelled_regions(folder: Path) -> Labelled | None:
     if not any(were_answered(folder, number) for number in numbers):
         return None
     path = datalist_path(folder, max(numbers))
-    data = read_datalist(path)
+    data = read_datalist_pickle(path)
     return Labelled(path, stored_images(data), data["trg_label_suppix"])
 
 

@@ -22,9 +22,9 @@ from active_selection.region_table import RegionTable, column_types, make_table
 from active_selection.table_pass import fill_table
 from benchmarks.inputs import CLASSES, REGIONS, clustered_features, network
 from benchmarks.measure import peak_mb
-from dataloader.datalist import Item
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
+from dataloader.item import Item
 from models.discriminator import Discriminator
 from models.folding import folded_copy
 from utils.optim import discriminator_optimizer, segmentation_optimizer

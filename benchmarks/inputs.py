@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from dataloader.datalist import Item, read_datalist
+from dataloader.datalist import read_datalist
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.domain import Domain
 from dataloader.images import read_superpixels
+from dataloader.item import Item
 from models import get_model
 
 ROOT = Path(__file__).parents[1]

@@ -13,10 +13,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.inputs import FULL, street
-from dataloader.datalist import Item, find_or_make_datalist
+from dataloader.checks.files import check_files
+from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import load_dataset
 from dataloader.datasets import Sample, TrainingSet
-from dataloader.file_checks import check_files
+from dataloader.item import Item
 from dataloader.loaders import training_loader
 from dataloader.regions import load_regions
 from utils.errors import run

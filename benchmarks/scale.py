@@ -27,9 +27,9 @@ from active_selection.strategies import Candidates, method_names
 from active_selection.table_files import ColumnFiles
 from benchmarks.inputs import CLASSES, REGIONS, made_up_features
 from dataloader.active_set import ActiveSet
-from dataloader.datalist import Item
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
+from dataloader.item import Item
 from utils.errors import run
 from utils.parser import POSITIVE_INT, Parser, count_or_all, number
 

@@ -13,9 +13,10 @@ from typing import TypeVar
 import cv2
 
 from data_preprocessing.shards import add_shard_argument
-from dataloader.datalist import Item, find_or_make_datalist
+from dataloader.checks.files import check_files
+from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import load_dataset
-from dataloader.file_checks import check_files
+from dataloader.item import Item
 from utils.common import add_relocation_argument
 from utils.errors import UserError
 from utils.parser import Parser, number

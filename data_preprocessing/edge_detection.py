@@ -27,9 +27,9 @@ from data_preprocessing.each_image import (
     map_images,
 )
 from data_preprocessing.map_writer import MapWriter
-from dataloader.datalist import Item
 from dataloader.edges import edge_path
 from dataloader.images import read_edges
+from dataloader.item import Item
 from utils.errors import run
 from utils.parser import Parser
 

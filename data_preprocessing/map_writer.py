@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.datalist import Item
 from dataloader.image_files import open_image
 from dataloader.images import INDEX_MODES, READ_ERRORS, read_head, read_image
+from dataloader.item import Item
 from dataloader.provenance import make_note, note_of
 from utils.errors import UserError
 from utils.files import map_files, remove_temporaries, write_png

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from dataloader.datalist import Item
+from dataloader.item import Item
 from dataloader.regions import (
     Regions,
     dictionary_path,

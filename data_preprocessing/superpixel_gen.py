@@ -31,7 +31,7 @@ from data_preprocessing.each_image import (
 from data_preprocessing.map_writer import MapWriter
 from data_preprocessing.shards import Parts
 from data_preprocessing.slic import MAX_SEGMENTS, slic
-from dataloader.datalist import Item
+from dataloader.checks.superpixel_maps import warn_of_other_maps
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.ignore_mask import (
     NO_REGION,
@@ -42,7 +42,7 @@ from dataloader.ignore_mask import (
     read_regions,
 )
 from dataloader.images import read_image, read_superpixels
-from dataloader.map_check import warn_of_other_maps
+from dataloader.item import Item
 from dataloader.regions import dictionary_path, regions_of_maps
 from utils.errors import UserError, run, shown
 from utils.files import write_png

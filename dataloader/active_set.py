@@ -174,7 +174,7 @@ class ActiveSet:
             UserError: it is not a datalist, it lists no images or an image twice, or its pool and
                 labelled set overlap.
         """
-        data = read_datalist(path)
+        data = read_datalist_pickle(path)
         source, in_labelled, in_pool = (list(data[key]) for key in LIST_KEYS)
         for domain, listed in (("source", source), ("target", in_pool + in_labelled)):
             if not listed:
@@ -237,7 +237,7 @@ def _warn_of_lost_regions(
         )
 
 
-def read_datalist(path: str | Path) -> dict[str, Any]:
+def read_datalist_pickle(path: str | Path) -> dict[str, Any]:
     """What a datalist pickle holds, with its own paths.
 
     Raises:

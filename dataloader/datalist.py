@@ -16,10 +16,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dataloader.checks.own_list import check_own_list, unlisted_label
+from dataloader.checks.pairing import check_columns
 from dataloader.dataset_info import DatasetInfo
 from dataloader.item import ABSENT, Item, check_name
-from dataloader.own_list import check_own_list, unlisted_label
-from dataloader.pairing import check_columns
 from dataloader.relocation import Locator, Moves
 from dataloader.scan import absent_folder, item_of, lossy_label, scan
 from utils.errors import NoLabels, UserError, WrongColumns, shown

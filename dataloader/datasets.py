@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dataloader.datalist import Item
 from dataloader.dataset_info import IGNORE, DatasetInfo, load_dataset
 from dataloader.ignore_mask import Masks, mask_of, read_regions
 from dataloader.images import read_image, read_label, read_mask, read_superpixels
+from dataloader.item import Item
 from dataloader.provenance import check_provenance
 from dataloader.transforms import EvaluationTransform, TrainingTransform
 

@@ -15,22 +15,23 @@ from torch import nn
 from torch.utils.data import Subset
 
 from dataloader.active_set import ActiveSet
+from dataloader.checks.exchanged import warn_if_labels_exchanged, warn_if_maps_exchanged
+from dataloader.checks.files import check_files, warn_if_turned
+from dataloader.checks.labels import check_labels
+from dataloader.checks.pairing import check_apart, check_pairing
+from dataloader.checks.prediction_values import warn_if_labels_renumbered
+from dataloader.checks.superpixel_maps import warn_of_other_maps
+from dataloader.checks.turned_labels import warn_if_labels_turned
 from dataloader.data_record import check_data, check_rank, describe_data
-from dataloader.datalist import Item, find_or_make_datalist
+from dataloader.datalist import find_or_make_datalist
 from dataloader.dataset_info import DatasetInfo, load_dataset
 from dataloader.datasets import EvaluationSet
 from dataloader.edges import check_edges
-from dataloader.exchanged import warn_if_labels_exchanged, warn_if_maps_exchanged
-from dataloader.file_checks import check_files, warn_if_turned
 from dataloader.ignore_mask import Masks, find_masks, mask_of
-from dataloader.label_check import check_labels
+from dataloader.item import Item
 from dataloader.loaders import evaluation_loader
-from dataloader.map_check import warn_of_other_maps
-from dataloader.pairing import check_apart, check_pairing
-from dataloader.prediction_values import warn_if_labels_renumbered
 from dataloader.regions import Regions, check_maps, load_regions
 from dataloader.relocation import moves_of
-from dataloader.turned_labels import warn_if_labels_turned
 from utils.distributed import SINGLE, World
 from utils.errors import NoLabels, UserError
 from utils.metrics import padded_names

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.datalist import Item
 from dataloader.ignore_mask import Masks, mask_of, read_regions
 from dataloader.images import READ_ERRORS, read_edges, read_head, reason
+from dataloader.item import Item
 from dataloader.provenance import check_provenance
 from dataloader.regions import Regions, region_areas
 from utils.errors import UserError

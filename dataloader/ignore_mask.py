@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from dataloader import path_templates
+from dataloader.checks.files import spread
 from dataloader.dataset_info import DatasetInfo
-from dataloader.file_checks import spread
 from dataloader.image_files import READ_ERRORS, reason
 from dataloader.images import count_values, read_head, read_mask, read_superpixels
 from dataloader.item import Item, image_key

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dataloader.checks.files import check_files, spread
 from dataloader.class_counts import count_classes
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.datasets import Sample
 from dataloader.domain import Domain
-from dataloader.file_checks import check_files, spread
 from dataloader.ignore_mask import read_regions
 from dataloader.images import digest, fit_label, read_label, read_superpixels
 from dataloader.item import Item, image_key

@@ -14,13 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dataloader.checks.files import spread
+from dataloader.checks.mixed_values import has_mixed_values
+from dataloader.checks.palettes import check_prediction_palettes
 from dataloader.dataset_info import IGNORE, DatasetInfo
-from dataloader.file_checks import spread
 from dataloader.image_files import open_image
 from dataloader.images import read_train_ids
 from dataloader.item import Item
-from dataloader.mixed_values import has_mixed_values
-from dataloader.palette_check import check_prediction_palettes
 from dataloader.provenance import note_of
 from utils.errors import UserError, shown
 from utils.files import map_files, read_json, write_json

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from dataloader.datalist import Item
 from dataloader.ignore_mask import Masks, mask_of, read_regions
 from dataloader.images import count_values
+from dataloader.item import Item
 from dataloader.provenance import check_provenance
 from utils.errors import UserError, shown
 from utils.files import locked_file, map_files, read_json, remove_temporaries, write_json

@@ -16,8 +16,8 @@ from active_selection.run_folder import RunFolder
 from active_selection.table_files import ColumnFiles, feature_folder
 from data_preprocessing import edge_detection, superpixel_gen
 from dataloader.active_set import ActiveSet
+from dataloader.checks.files import check_files
 from dataloader.dataset_info import DatasetInfo, load_dataset
-from dataloader.file_checks import check_files
 from dataloader.images import read_image, read_label, read_superpixels
 from dataloader.item import Item
 from dataloader.regions import check_maps, load_regions, save_regions

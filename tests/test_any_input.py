@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 import train_ADA
 import warmup
 from dataloader.active_set import LIST_KEYS, REGION_KEYS, ActiveSet
-from dataloader.datalist import Item, read_datalist, write_datalist
+from dataloader.datalist import read_datalist, write_datalist
 from dataloader.dataset_info import load_dataset
+from dataloader.item import Item
 from utils.errors import UserError
 from utils.safe_pickle import load_pickle
 

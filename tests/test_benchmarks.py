@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from active_selection.density import DensityOptions, fit_mixture, take_turns
+from active_selection.density import DensityOptions, take_turns
+from active_selection.mixture import fit_mixture
 from active_selection.pooling import pool_features, pool_predictions, sum_by_region
 from active_selection.strategies import method_names
 from benchmarks import agreement, bench, gpu, loader, scale

@@ -3,8 +3,7 @@
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
-from active_selection.density import fit_mixture
-from active_selection.mixture import Mixture
+from active_selection.mixture import Mixture, fit_mixture
 from benchmarks.inputs import CLASSES, clustered_features
 from benchmarks.stage import Work, stage
 from utils.threads import map_in_threads

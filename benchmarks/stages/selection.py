@@ -11,7 +11,7 @@ from active_selection.density import take_turns
 from benchmarks.inputs import CITY, CLASSES, street
 from benchmarks.stage import Work, stage
 from dataloader.active_set import ActiveSet
-from dataloader.datalist import Item
+from dataloader.item import Item
 from dataloader.regions import Regions, load_regions
 
 

@@ -11,9 +11,9 @@ from active_selection.mixture import expectation_maximisation
 from active_selection.pooling import pool_features, pool_predictions
 from active_selection.region_table import column_types, make_table
 from active_selection.table_pass import fill_table
-from dataloader.datalist import Item
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
+from dataloader.item import Item
 from models import get_model
 from models.discriminator import Discriminator
 from tests.fake_gpu import fake_gpu

@@ -19,9 +19,9 @@ from active_selection.pooling import (
 from active_selection.region_table import column_types, make_table
 from active_selection.table_pass import measure_image, resize_superpixels
 from benchmarks.measure import peak_mb
-from dataloader.datalist import Item
 from dataloader.dataset_info import load_dataset
 from dataloader.domain import Domain
+from dataloader.item import Item
 from utils.errors import UserError
 
 

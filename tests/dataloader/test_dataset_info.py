@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from dataloader import dataset_info
-from dataloader.datalist import Item
+from dataloader.checks.files import check_files
 from dataloader.dataset_info import dataset_names, load_dataset
-from dataloader.file_checks import check_files
 from dataloader.images import map_label, read_image, read_label, read_superpixels
+from dataloader.item import Item
 from dataloader.regions import regions_of_maps
 from utils.errors import UserError
 

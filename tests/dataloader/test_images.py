@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dataloader.datalist import Item
+from dataloader.checks.files import check_files, warn_if_turned
 from dataloader.dataset_info import load_dataset
-from dataloader.file_checks import check_files, warn_if_turned
 from dataloader.images import (
     count_values,
     fit_label,
@@ -28,6 +27,7 @@ from dataloader.images import (
     read_superpixels,
     read_train_ids,
 )
+from dataloader.item import Item
 from dataloader.regions import region_areas
 from utils.errors import UserError
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dataloader.active_set import ActiveSet
-from dataloader.datalist import Item, read_datalist
+from dataloader.datalist import read_datalist
+from dataloader.item import Item
 from dataloader.relocation import Locator, moves_of, renamed
 from utils.resume_flags import MovedSince
 

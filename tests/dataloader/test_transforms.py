@@ -9,9 +9,9 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
 from dataloader import transforms
-from dataloader.datalist import Item
 from dataloader.dataset_info import load_dataset
 from dataloader.datasets import Sample, SeededIndex, TrainingSet
+from dataloader.item import Item
 from dataloader.loaders import InfiniteSampler, training_loader
 from dataloader.transforms import MEAN, STD, EvaluationTransform, TrainingTransform, resize
 

@@ -14,12 +14,12 @@ from tifffile import TiffWriter
 
 import evaluation
 import inference
+from dataloader.checks.prediction_values import warn_if_labels_renumbered
+from dataloader.checks.turned_predictions import warn_if_predictions_turned
 from dataloader.dataset_info import load_dataset
 from dataloader.item import Item
 from dataloader.overlay import draw_overlay
-from dataloader.prediction_values import warn_if_labels_renumbered
 from dataloader.predictions import color_path, find_predictions, list_targets
-from dataloader.turned_predictions import warn_if_predictions_turned
 from experiments import pictures
 from experiments.reporting.confusion_figure import draw_confusion, row_shares
 from utils.errors import UserError

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from dataloader.checks.files import spread
 from dataloader.dataset_info import DatasetInfo
-from dataloader.file_checks import spread
 from dataloader.image_files import open_image, orientation
 from dataloader.images import fit_label, read_image, read_label
 from dataloader.item import Item

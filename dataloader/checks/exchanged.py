@@ -11,6 +11,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from dataloader.checks.turned_labels import LOOKED_AT, THREADS, edge_steps
+from dataloader.checks.turned_predictions import is_clearly_better, right_share
 from dataloader.dataset_info import IGNORE, DatasetInfo
 from dataloader.images import (
     fit_label,
@@ -21,8 +23,6 @@ from dataloader.images import (
 )
 from dataloader.item import Item
 from dataloader.provenance import is_made_here
-from dataloader.turned_labels import LOOKED_AT, THREADS, edge_steps
-from dataloader.turned_predictions import is_clearly_better, right_share
 from utils.errors import shown
 from utils.files import map_files
 

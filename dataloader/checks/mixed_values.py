@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.file_checks import spread
+from dataloader.checks.files import spread
 from dataloader.images import stride
 
 LOOKED_AT = 8  # maps

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataloader.datalist import Item
+from dataloader.checks.labels import check_labels, label_value_counts, value_counts
+from dataloader.checks.palettes import check_prediction_palettes
 from dataloader.dataset_info import load_dataset
-from dataloader.label_check import check_labels, label_value_counts, value_counts
-from dataloader.palette_check import check_prediction_palettes
+from dataloader.item import Item
 from dataloader.provenance import make_note
 from utils.errors import UserError
 from utils.files import write_png

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataloader.datalist import Item
+from dataloader.checks.files import spread
+from dataloader.checks.mixed_values import has_mixed_values
+from dataloader.checks.other_ids import find_other_ids
+from dataloader.checks.palettes import check_label_palettes
 from dataloader.dataset_info import IGNORE, DatasetInfo
-from dataloader.file_checks import spread
 from dataloader.images import count_values, read_label_ids
-from dataloader.mixed_values import has_mixed_values
-from dataloader.other_ids import find_other_ids
-from dataloader.palette_check import check_label_palettes
+from dataloader.item import Item
 from dataloader.provenance import is_made_here
 from utils.errors import NoLabels, UserError
 from utils.files import map_files

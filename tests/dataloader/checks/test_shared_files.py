@@ -2,8 +2,8 @@
 
 import pytest
 
+from dataloader.checks.shared_files import check_same_images
 from dataloader.item import Item
-from dataloader.shared_files import check_same_images
 from tests.ranks import BesideMadeUpRank
 from utils.errors import UserError
 

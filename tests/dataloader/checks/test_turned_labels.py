@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataloader.dataset_info import load_dataset
-from dataloader.exchanged import (
+from dataloader.checks.exchanged import (
     warn_if_labels_exchanged,
     warn_if_maps_exchanged,
     warn_if_predictions_exchanged,
 )
+from dataloader.checks.turned_labels import warn_if_labels_turned
+from dataloader.dataset_info import load_dataset
 from dataloader.images import read_superpixels
 from dataloader.item import Item
-from dataloader.turned_labels import warn_if_labels_turned
 from utils.files import write_png
 
 CITYSCAPES = load_dataset("cityscapes")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dataloader.checks.files import spread
+from dataloader.checks.turned_labels import AS_IT_IS, LOOKED_AT, THREADS, placements
 from dataloader.dataset_info import IGNORE, DatasetInfo
-from dataloader.file_checks import spread
 from dataloader.images import fit_label, read_label, read_train_ids
 from dataloader.item import Item
-from dataloader.turned_labels import AS_IT_IS, LOOKED_AT, THREADS, placements
 from utils.errors import shown
 from utils.files import map_files
 from utils.metrics import percent

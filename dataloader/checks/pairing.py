@@ -17,8 +17,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
+from dataloader.checks.files import spread
 from dataloader.dataset_info import DatasetInfo
-from dataloader.file_checks import spread
 from dataloader.item import Item
 from dataloader.path_templates import fill, parse
 from dataloader.scan import own_files

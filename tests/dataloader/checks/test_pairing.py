@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from dataloader.checks.pairing import check_apart, check_columns, check_pairing
 from dataloader.dataset_info import load_dataset
 from dataloader.item import Item
-from dataloader.pairing import check_apart, check_columns, check_pairing
 from utils.errors import UserError
 
 GTA5 = load_dataset("GTA5")

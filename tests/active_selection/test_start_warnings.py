@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import train_ADA
-from active_selection.listed import (
+from active_selection.start_warnings import (
     warn_of_other_data,
     warn_of_other_list,
     warn_of_other_root,

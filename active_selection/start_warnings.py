@@ -1,4 +1,4 @@
-"""What files that an experiment starts from say, beside the data that there are now."""
+"""Warnings at the start of a run: what its checkpoint and datalist say, beside the data found."""
 
 import logging
 import os

@@ -9,9 +9,9 @@ import logging
 import cv2
 import numpy as np
 
-from dataloader.file_checks import spread
+from dataloader.checks.files import spread
+from dataloader.checks.mixed_values import has_mixed_values
 from dataloader.images import count_values, read_superpixels
-from dataloader.mixed_values import has_mixed_values
 from dataloader.provenance import is_made_here
 from dataloader.regions import Regions
 from utils.errors import shown
