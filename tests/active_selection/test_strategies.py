@@ -191,4 +191,4 @@ def test_memory_grows_with_rows_alone(strategy, tmp_path):
         "CLUE": lambda: rank_by_clue(feature, entropy, area, pool, 20),
         "ReDAL": lambda: rank_by_redal(feature, entropy, entropy, pool, clusters=20),
     }
-    assert peak_mb(ranked[strategy]) < 4 * feature.nbytes / 1e6
+    assert peak_mb(ranked[strategy]) < 5 * feature.nbytes / 1e6

@@ -297,7 +297,7 @@ def test_variables_that_another_job_left(script, monkeypatch):
         said = call("warmup.py --dist_timeout 0.1").err
     begins, ends = said.splitlines()
     remedy = "; for a single process, unset WORLD_SIZE"
-    assert begins == f"WORLD_SIZE=2: waiting up to 0.1 s for the other processes{remedy}"
+    assert begins == f"warning: WORLD_SIZE=2: waiting up to 0.1 s for the other processes{remedy}"
     assert ends.startswith("error: torchrun: 2 processes did not find each other within 0.1 s")
     assert ends.endswith(remedy)
 
