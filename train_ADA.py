@@ -164,7 +164,7 @@ def complete(args: Namespace, given: Collection[str]) -> Namespace:
 def run_rounds(args: Namespace, folder: RunFolder, world: World) -> None:
     """Run all rounds, or those that a stopped run has not finished."""
     settings = RunSettings(args, "train_ADA", parser().get_default, world.size)
-    continued = world.on_main(settings.check, args.resume, folder.planned())
+    continued = world.on_main(lambda: settings.check(args.resume, folder.planned()))
     first_round = args.init_iteration
     if continued:
         first_round = world.on_main(folder.first_open_round)
@@ -179,7 +179,8 @@ def run_rounds(args: Namespace, folder: RunFolder, world: World) -> None:
         check_region_counts(experiment.target.regions)
     accept = args.accept_changed_data
     data = check_and_describe(experiment.domains, settings.data, world, accept)
-    experiment.validation_data = world.on_main(validation_digest, data)
+    source = experiment.source.info
+    experiment.validation_data = world.on_main(lambda: validation_digest(data["val"], source))
     if world.is_main:
         if not continued:
             folder.forget_open_round()

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from dataloader.data_record import validation_digest
+from dataloader.dataset_info import load_dataset
 from dataloader.datasets import Sample, TrainingSet
 from dataloader.domain import (
     Domain,
@@ -161,6 +162,7 @@ def warm_up(args: Namespace, world: World) -> None:
         model=model,
         runtime=runtime,
     )
+    source = load_dataset(args.src_dataset)
     with recorder.timed("warmup", Step()):
         info = domains[0].info
         facts = network_facts(args, info.name, info.class_names, info.palette)
@@ -172,7 +174,7 @@ def warm_up(args: Namespace, world: World) -> None:
             state_file=state_file,
             recorder=recorder,
             network=facts,
-            validation_data=world.on_main(validation_digest, data),
+            validation_data=world.on_main(lambda: validation_digest(data["val"], source)),
         )
         best = training.run()
     log.info("best mIoU %.2f in %s", 100 * best.miou, checkpoint)

@@ -47,6 +47,9 @@ from utils.safe_pickle import load_pickle, save_pickle
 
 log = logging.getLogger(__name__)
 
+NUMBERED = re.compile(r"(?:checkpoint|datalist_|selection_|round_)(\d+)(?:\.(?:tar|pkl|json))?$")
+"""Names of a round's files, and of its labelling package."""
+
 
 class RunFolder:
     """Paths below -p, by round, and which rounds are done.
@@ -109,14 +112,16 @@ class RunFolder:
         nothing, and now continues.
         """
         first, last = self.args.init_iteration, self.args.max_iterations
-        there = (*self.path.glob("*"), *self.record(0).parent.glob("*"))
-        found = (re.search(r"(\d+)\.(tar|pkl|json)$", path.name) for path in there)
+        people = self.args.oracle == "people"
+        there = [*self.path.glob("*"), *self.record(0).parent.glob("*")]
+        there += self.annotation.glob("round_*") if people else []
+        found = (NUMBERED.search(path.name) for path in there)
         later = {int(number[1]) for number in found if number and int(number[1]) > last}
         paths = []
         for n in (*range(first, last + 1), *sorted(later)):
             paths += [self.checkpoint(n), self.datalist(n), self.record(n)]
             paths += [self.selection(name, n) for name in STRATEGIES]
-            paths += [self.package(n)] if self.args.oracle == "people" else []
+            paths += [self.package(n)] if people else []
         free = {Path(self.args.init_checkpoint).resolve()}
         if not self.datalist(first).is_file():
             free.add(self.record(first).resolve())

@@ -39,7 +39,12 @@ class AskedImage:
         self.regions |= {region.id: (package, region) for region in entry.regions}
         self._maps[package.folder] = (package, entry)
 
-    def place(self, region: int) -> int:
+    @property
+    def packages(self) -> int:
+        """How many packages have the image."""
+        return len(self._maps)
+
+    def round_rank(self, region: int) -> int:
         """How many packages with the image come before the latest one with a region."""
         return list(self._maps).index(self.regions[region][0].folder)
 
@@ -121,9 +126,8 @@ class Canvas:
             self.paint(code, codes == code)
 
     def skip_all(self) -> None:
-        """Mark the regions that the latest package asks for in the image as to be skipped."""
-        latest = [region.id for region in self.image.entry.regions]
-        self.paint(self._classes.skip, np.isin(self.region_ids, latest))
+        """Mark all asked regions of the image as to be skipped."""
+        self.paint(self._classes.skip, self.region_ids >= 0)
 
     def regions(self) -> dict[int, np.ndarray]:
         """Region id -> codes of its pixels, in row-major order."""
@@ -164,6 +168,11 @@ class Answer:
     def share(self) -> float:
         """The part of the region's pixels that is answered."""
         return float(np.mean(self.codes != NO_ANSWER))
+
+    @property
+    def doubts(self) -> int:
+        """How many reasons there are to think that it was not meant as an answer."""
+        return (self.background is not None) + self.beside_later
 
 
 def judge(codes: np.ndarray, classes: ClassList, min_share: float) -> str:
@@ -308,9 +317,9 @@ class Collector:
         notes.overpainted += canvas.overpainted
         drawn = canvas.regions()
         status = {r: judge(codes, self.classes, self.min_share) for r, codes in drawn.items()}
-        latest = max((image.place(r) for r in status if status[r] != MISSING), default=0)
+        latest = max((image.round_rank(r) for r in status if status[r] != MISSING), default=0)
         for region, codes in drawn.items():
-            beside_later = image.place(region) < latest
+            beside_later = image.round_rank(region) < latest
             answer = Answer(status[region], codes, source, canvas.background, beside_later)
             self._take(image, notes, region, answer)
 
@@ -340,7 +349,9 @@ class Collector:
                 notes.parts[region] = answer
             if before and (before.status != MISSING or answer.share < before.share):
                 return
-        elif before and before.status != MISSING and not np.array_equal(before.codes, answer.codes):
+        elif before and np.array_equal(before.codes, answer.codes):
+            answer = min(before, answer, key=lambda each: each.doubts)
+        elif before and before.status != MISSING:
             if image.is_guess(region, answer.codes):
                 notes.guesses[region] = answer.source
                 return

@@ -112,6 +112,7 @@ def _read_images(
 ) -> None:
     """Take the annotations, by image in ``shapes``, out of there."""
     listed: set[str] = set()
+    without_size = 0
     for entry in field(data, "images", list, source):
         name = field(entry, "file_name", str, f"{source}: an image")
         place = f"{source}: image {shorten(name)}"
@@ -126,10 +127,16 @@ def _read_images(
         if None not in size:
             size = tuple(field(entry, key, (int, float), place) for key in ("height", "width"))
         image = collector.find(name)
+        without_size += image is not None and None in size
         if image and (None in size or collector.check_size(image, size, source)):
             with collector.canvas(image, source) as canvas:
                 for annotation in drawn:
                     _paint(annotation, names, canvas, place)
+    if without_size:
+        collector.remarks.append(
+            f"{source}: {without_size} images have no size there; polygons are taken as drawn on "
+            "the package's own images"
+        )
 
 
 def _id(entry: Any, key: str, place: str) -> str:

@@ -148,7 +148,7 @@ def read_cvat_xml(data: bytes, source: str, collector: Collector) -> None:
     for name, count in tags.items():
         collector.remarks.append(
             f"{source}: tag {shorten(name)!r} of {count} images is no answer; only the tag "
-            f"{collector.classes.classes[-1].name!r} is, which skips all regions of an image"
+            f"{collector.classes.classes[-1].name!r} is, which skips all asked regions of an image"
         )
 
 
@@ -170,6 +170,11 @@ def _read_image(
             if shape.tag == "tag":
                 if collector.classes.code_of(name) == collector.classes.skip:
                     canvas.skip_all()
+                    if image.packages > 1:
+                        collector.problems.append(
+                            f"{place}: its tag {shorten(name)!r} may be of any of {image.packages} "
+                            f"rounds; add --package {image.package.folder}, or whichever it is of"
+                        )
                 else:
                     tags[name] += 1
                 continue

@@ -6,6 +6,7 @@ was found is reported for each image, and nothing is written unless all files ar
 """
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,48 +75,51 @@ def main(argv: Sequence[str] | None = None) -> None:
     with locked_folder(folder, "-p", STORING_TAKES):
         Labels(folder / "labels", collector.classes)  # if they are damaged, it is told at once
     read_answers(args.files, collector)  # may take long, so that a run is not kept waiting
-    with locked_folder(folder, "-p", STORING_TAKES):
-        store_answers(folder, args.files, collector, packages, bool(args.package), args.withdraw)
+    lines: list[str] = []
+    try:
+        with locked_folder(folder, "-p", STORING_TAKES):
+            store_answers(folder, args, collector, packages, lines)
+    finally:
+        for line in lines:
+            print(shown(line))
 
 
 def store_answers(
     folder: Path,
-    files: Sequence[Path],
+    args: Namespace,
     collector: Collector,
     packages: Sequence[Package],
-    named: bool,
-    withdraw: bool,
+    lines: list[str],
 ) -> None:
-    """Tell what all files hold, and write it if all is well.
+    """Write what all files hold, if all is well.
 
     Args:
         folder: ``EXP/annotation``.
-        files: what people labelled.
+        args: the flags. ``withdraw`` drops earlier answers to regions of the packages that the
+            files leave unanswered in the images that they show, which nobody may have trained on
+            yet; those that they show with the first guess, just as it was, go back to it.
         collector: with all files read.
         packages: that people were asked by.
-        named: whether they are those of ``--package``.
-        withdraw: drop earlier answers to regions of the packages that the files leave unanswered
-            in the images that they show, which nobody may have trained on yet; those that they
-            show with the first guess, just as it was, go back to it.
+        lines: what is to be told is added to them.
 
     Raises:
         UserError: something is wrong with any file; then nothing is written.
     """
     labels = Labels(folder / "labels", collector.classes)
-    withdrawn = labels.unanswered(collector) if withdraw else {}
+    named = bool(args.package)
+    withdrawn = labels.unanswered(collector) if args.withdraw else {}
     collector.problems += trained_on(withdrawn, collector, folder.parent)
     collector.problems += collector.unknown_classes()
-    replaced = labels.replaced(collector, by_guesses=withdraw)
-    collector.problems += overwritten(collector, replaced)
-    for line in report(collector, labels, replaced, withdrawn, named):
-        print(shown(line))
+    replaced = labels.replaced(collector, by_guesses=args.withdraw)
+    collector.problems += overwritten(collector, replaced, named)
+    lines += report(collector, labels, replaced, withdrawn, named)
     if collector.problems:
         raise UserError(
             f"{collector.problems[0]} ({len(collector.problems)} problems in all); "
             "nothing was imported"
         )
     if not collector.notes:
-        names = ", ".join(map(str, files[:3]))
+        names = ", ".join(map(str, args.files[:3]))
         first = next((image.file for package in packages for image in package.images), "")
         raise UserError(
             f"{names}: no answers for any image of the labelling packages (such as {first}); "
@@ -124,8 +128,7 @@ def store_answers(
     labels.store(collector, withdrawn)
     for package in packages:
         write_page(package, labels.all_statuses())
-    print(totals(labels.all_statuses(), collector))
-    print(f"label maps in {labels.folder}")
+    lines += [totals(labels.all_statuses(), collector), f"label maps in {labels.folder}"]
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def read_label_studio(tasks: list[Any], source: str, collector: Collector) -> No
         if len(done) < len(submitted):
             undone[REJECTED_NOTE] += 1
         if task.get("drafts"):
-            undone[CHANGED_NOTE if done else DRAFT_NOTE] += 1
+            undone[CHANGED_NOTE if submitted else DRAFT_NOTE] += 1
         elif not submitted:
             undone[SKIPPED_NOTE if annotations else UNTOUCHED_NOTE] += 1
         image = _image_of(data, collector) if done else None

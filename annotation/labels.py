@@ -23,7 +23,7 @@ from annotation.answers import (
 from annotation.classes import ClassList
 from annotation.untrusted import shorten
 from dataloader.images import read_train_ids
-from dataloader.oracle import ANSWERS, MISSING, REMEDY, SKIPPED, read_answers
+from dataloader.oracle import ANSWERS, MISSING, REMEDY, SKIPPED, read_answers_file
 from utils.errors import UserError
 from utils.files import (
     recover_folder,
@@ -78,7 +78,7 @@ class Labels:
         }
         if not path.is_file():
             return content
-        read = read_answers(self.folder)
+        read = read_answers_file(self.folder)
         if {**read, "images": {}} != content:
             raise UserError(
                 f"{path}: has other classes than the labelling packages; "
@@ -110,8 +110,8 @@ class Labels:
     def _read(self, image: AskedImage) -> np.ndarray | None:
         """The same, which must be of the image's size."""
         labels = self.read(image.entry.key)
-        stored = self.content["images"].get(image.entry.key, {})
-        if stored.get("superpixel_sha256", (now := image.entry.superpixel_sha256)) != now:
+        stored, now = self.content["images"].get(image.entry.key, {}), image.entry.superpixel_sha256
+        if stored.get("superpixel_sha256", now) != now:
             raise UserError(
                 f"{self.folder / ANSWERS}: has answers for regions of another superpixel map of "
                 f"{shorten(image.entry.key, 200)}; move the folder away if it is of an earlier run"

@@ -324,8 +324,9 @@ def load_packages(folder: Path, named: Sequence[Path] | None = None) -> list[Pac
     Raises:
         UserError: one is damaged, or their classes or maps are not the same.
     """
-    found = named or sorted(path.parent for path in folder.glob(f"[!.]*/{MANIFEST}"))
-    packages = [Package.load(path) for path in found]
+    found = named or (path.parent for path in folder.glob(f"[!.]*/{MANIFEST}"))
+    by_round = sorted(found, key=lambda path: (len(path.name), path.name))
+    packages = [Package.load(path) for path in by_round]
     maps: dict[str, str] = {}
     for package in packages:
         if package.classes != packages[0].classes:

@@ -13,6 +13,7 @@ from annotation.untrusted import shorten
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
 
 MOST_LINES = 20  # of problems
+SLIVER = 0.1  # of a region; less is a neighbour's shape that was drawn too far
 
 
 def report(
@@ -96,7 +97,9 @@ def trained_on(
             )
 
 
-def overwritten(collector: Collector, replaced: Mapping[str, Sequence[int]]) -> Iterator[str]:
+def overwritten(
+    collector: Collector, replaced: Mapping[str, Sequence[int]], named: bool
+) -> Iterator[str]:
     """Problems with answers that would be replaced by what was perhaps not meant as one.
 
     It is the background of a label map, or was drawn beside answers of a later round.
@@ -104,24 +107,25 @@ def overwritten(collector: Collector, replaced: Mapping[str, Sequence[int]]) -> 
     Args:
         collector: with all files read.
         replaced: see :meth:`Labels.replaced`.
+        named: whether ``--package`` tells which package the files are of; then all is meant.
     """
-    for key, notes in collector.notes.items():
+    for key, notes in collector.notes.items() if not named else ():
         image = collector.images[key]
         lost = {region: notes.answers[region] for region in {*replaced[key], *notes.changed}}
         under = [r for r, a in lost.items() if np.mean(a.codes == a.background) > 0.5]
         beside = [r for r, a in lost.items() if a.beside_later and r not in under]
-        several = len({package.name for package, _ in image.regions.values()}) > 1
+        other_round = any(image.regions[region][0] is not image.package for region in under)
         round_hint = f"add --package {image.package.folder}, or whichever round these files are of"
         if under:
             background = _name(collector, lost[under[0]].background)
             save_hint = (
-                "save what was not painted as 255, or black in colours (if it is meant, only what "
-                "lies around the asked regions)"
+                "save what was not painted as 255, or black in colours; if it is meant, add "
+                f"--package {image.package.folder}"
             )
             yield (
                 f"{image.entry.name}: of {_labels(image, under)} another answer would be lost to "
                 f"{background!r}, which is what lies around the asked regions, too; "
-                f"{round_hint if several else save_hint}"
+                f"{round_hint if other_round else save_hint}"
             )
         if beside:
             yield (
@@ -180,8 +184,11 @@ def _image_parts(
         yield f"{len(unknown)} missing: " + _unanswered(image, notes, sorted(unknown))
     if kept := [r for r in missing if r in known and r not in {*withdrawn, *notes.parts}]:
         yield f"{len(kept)} not in these files, but answered before"
-    for region, part in notes.parts.items():
-        if region not in {*unknown, *withdrawn}:
+    parts = {r: part for r, part in notes.parts.items() if r not in {*unknown, *withdrawn}}
+    if slivers := [r for r, part in parts.items() if part.share < SLIVER]:
+        yield f"{len(slivers)} regions of which less than {SLIVER:.0%} is labelled, not taken"
+    for region, part in parts.items():
+        if region not in slivers:
             yield (
                 f"only {part.share:.0%} of {region_label(image, region)} in "
                 f"{shorten(part.source, 200)}, not taken: label {collector.min_share:.0%} of it or "
@@ -200,7 +207,8 @@ def _image_parts(
     for region, source in notes.guesses.items():
         yield (
             f"{region_label(image, region)}: {shorten(source, 200)} is just the first guess, the "
-            "earlier answer kept (if it is meant, add --package and --withdraw)"
+            "earlier answer kept (if it is meant, import this file alone, with --package and "
+            "--withdraw)"
         )
     if replaced:
         yield f"replaces earlier answers of {_labels(image, replaced)}"

@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from dataloader.image_files import ON_ITS_SIDE, orientation, stored_values, upright
-from utils import files
 from utils.errors import UserError
+from utils.files import parse_json as parse_plain_json
 
 MAX_BYTES = 256 * 2**20
 """The largest file that is read whole, in an archive or beside it."""
@@ -147,10 +147,10 @@ def parse_json(data: bytes, source: str) -> Any:
     """The JSON value in some bytes.
 
     Raises:
-        UserError: it is not JSON in UTF-8, or nested too deeply; see :func:`files.parse_json`.
+        UserError: it is not JSON in UTF-8, or nested too deeply; see :func:`parse_plain_json`.
     """
     try:
-        return files.parse_json(data)
+        return parse_plain_json(data)
     except UnicodeDecodeError as error:
         raise UserError(f"{source}: is not text in UTF-8; save it in that encoding") from error
     except ValueError as error:

@@ -17,7 +17,7 @@ if __name__ == "__main__":
 from data_preprocessing.each_image import add_split_arguments, data_root
 from dataloader.datalist import default_path, write_datalist
 from dataloader.dataset_info import load_dataset
-from dataloader.scan import item_of, scan
+from dataloader.scan import item_of, scan, warn_of_idle_exclusions
 from utils.errors import UserError, run
 from utils.parser import Parser
 
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             + (f", --filter {args.filter}" if args.filter != "*" else "")
             + found.summary
         )
+    warn_of_idle_exclusions(info, root, found.stems)
     path = args.out or default_path(root, args.split)
     write_datalist(path, found.items)
     blank = sum(not item.label for item in found.items)

@@ -88,11 +88,10 @@ def describe_data(
     data, times, regions, maps = zip(*map_files(of_image, range(len(items))), strict=True)
     labels = [info.class_names, sorted(info.label_to_train.items())]
     reading = [info.label_reader, sorted(info.label_colors.items())]
-    left_out = [sorted(ids) for ids in (info.missing_classes, info.star_classes_without)]
     return {
         "classes": _digest(json.dumps([*labels, info.random_scale, *reading])),
         "labels": _digest(json.dumps([*labels, *reading])),
-        "left_out": _digest(json.dumps(left_out)),
+        "left_out": _left_out(info),
         "regions": _digest("".join(regions)),
         "maps": _digest("".join(maps)),
         "data": _digest("".join(data)),
@@ -102,14 +101,21 @@ def describe_data(
     }
 
 
-def validation_digest(records: Mapping[str, Mapping[str, Any]]) -> str:
+def validation_digest(validation: Mapping[str, Any], source: DatasetInfo) -> str:
     """A digest of what scores depend on beside the network.
 
     Args:
-        records: of the domains by :func:`describe_data`, one of them "val".
+        validation: record of the data by :func:`describe_data`.
+        source: the dataset whose missing classes means leave out.
     """
-    of = [("val", "data"), ("val", "labels"), ("val", "left_out"), ("src", "left_out")]
-    return _digest(json.dumps([records.get(prefix, {}).get(key) for prefix, key in of]))
+    parts = [validation[key] for key in ("data", "labels", "left_out")]
+    return _digest("".join([*parts, _left_out(source)]))
+
+
+def _left_out(info: DatasetInfo) -> str:
+    """A digest of the classes that means leave out."""
+    classes = [sorted(ids) for ids in (info.missing_classes, info.star_classes_without)]
+    return _digest(json.dumps(classes))
 
 
 def _content(path: str) -> bytes:
@@ -201,7 +207,7 @@ def check_rank(name: str, items: Sequence[Item], ours: dict, theirs: dict, rank:
         UserError: they differ; names the rank, the domain and the first image that differs.
     """
     remedy = "all machines need the same copy"
-    if theirs["classes"] != ours["classes"]:
+    if any(theirs[key] != ours[key] for key in ("classes", "left_out")):
         raise UserError(
             f"rank {rank}: label ids or classes of --{name}_dataset are not those of rank 0; "
             f"{remedy}"

@@ -21,7 +21,7 @@ from dataloader.checks.pairing import check_columns
 from dataloader.dataset_info import DatasetInfo
 from dataloader.item import ABSENT, Item, check_name
 from dataloader.relocation import Locator, Moves
-from dataloader.scan import absent_folder, item_of, lossy_label, scan
+from dataloader.scan import absent_folder, item_of, lossy_label, scan, warn_of_idle_exclusions
 from utils.errors import NoLabels, UserError, WrongColumns, shown
 from utils.files import atomic_write, read_regular
 
@@ -304,6 +304,7 @@ def _make_datalist(info: DatasetInfo, root: str | Path, split: str) -> list[Item
             f"{root}: no {info.name} {split} images; expected {image} with {label}"
             f"{absent_folder(info, root, split)}{found.summary}"
         )
+    warn_of_idle_exclusions(info, root, found.stems)
     if found.left_out:
         level = logging.INFO if set(found.left_out) == USUALLY_LEFT_OUT else logging.WARNING
         log.log(level, "%s: %d %s images%s", root, len(found.items), split, found.summary)

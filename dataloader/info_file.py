@@ -6,6 +6,7 @@ expected there.
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
@@ -222,7 +223,7 @@ def _classes(info: Mapping[str, Any]) -> Iterator[Problem]:
     names, palette = info["class_names"], info["palette"]
     seen = {}
     for train_id, name in enumerate(names):
-        first = seen.setdefault(name.casefold(), train_id)
+        first = seen.setdefault(unicodedata.normalize("NFC", name.casefold()), train_id)
         if first != train_id:
             yield "class_names", f"has {_shown(name)} twice, for train ids {first} and {train_id}"
     if len(palette) != len(names):

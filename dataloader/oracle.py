@@ -42,7 +42,7 @@ class Answer(NamedTuple):
     labelled: int
 
 
-def read_answers(folder: Path) -> dict[str, Any]:
+def read_answers_file(folder: Path) -> dict[str, Any]:
     """What ``answers.json`` in a folder of answers says; no images if it is absent.
 
     Raises:
@@ -151,7 +151,7 @@ class Annotations(GroundTruth):
         self.info: DatasetInfo = replace(domain.info, label_reader="index")  # as imports write them
         self._maps: dict[str, str] = {}
         self._answers: dict[str, dict[int, Answer]] = {}
-        self._read(read_answers(folder))
+        self._read(read_answers_file(folder))
         for path in self._maps.values():
             if not Path(path).is_file():
                 raise UserError(f"{path}: no such file; {REMEDY}")

@@ -38,10 +38,12 @@ class Scan:
     Attributes:
         items: the images, sorted, with paths relative to the data root.
         left_out: reason -> relative paths of the files that are not listed for this reason.
+        stems: of all images that are there, listed or not.
     """
 
     items: list[Item] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    stems: set[str] = field(default_factory=set)
 
     def leave_out(self, reason: str, path: str) -> None:
         """Count a file that is not listed."""
@@ -112,7 +114,7 @@ def scan(
             continue  # the usual layout, where each split has its own folder
         for path in other.labelled_images([files.image_folder]):
             found.leave_out(f"of split {other.text!r}", path)
-    warn_of_idle_exclusions(info, root, {names.stem for names in candidates})
+    found.stems = {names.stem for names in candidates}
     return found
 
 

@@ -270,7 +270,8 @@ def load_discriminator(path: str | Path, discriminator: nn.Module, world: World 
 def load_weights(source: Any, weights: Mapping[str, Tensor], model: nn.Module, remedy: str) -> None:
     """Load a state dict into a network that must have the same tensors.
 
-    Those of a kind that no layer has, such as counts of a profiler, are left out with a warning.
+    Single numbers of a kind that no layer has, as a profiler's counts are, are left out with a
+    warning.
 
     Args:
         source: where the weights come from; the error line begins with it.
@@ -290,7 +291,7 @@ def load_weights(source: Any, weights: Mapping[str, Tensor], model: nn.Module, r
         )
     weights = weights_below(weights, prefixes[0])
     kinds = {name.rpartition(".")[2] for name in expected}
-    odd = [name for name in weights if name.rpartition(".")[2] not in kinds]
+    odd = [n for n, w in weights.items() if w.numel() == 1 and n.rpartition(".")[2] not in kinds]
     for name in odd:
         del weights[name]
     for name in [*expected, *weights]:

@@ -186,7 +186,10 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     except OSError as error:
         reason, remedy = error.strerror or error, "free space or move it"
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            remedy = "choose another folder (one of links to images and labels may be a data root)"
+            remedy = (
+                "choose another folder, or see its permissions (a data root may be a folder of "
+                "links to images and labels)"
+            )
         raise UserError(f"{path}: cannot be written ({reason}); {remedy}") from error
     finally:
         with suppress(OSError):  # such as a name that is too long, which is told already

@@ -19,7 +19,8 @@ def warn_of_low_rates(args: Namespace, *flags: str) -> None:
     for flag in flags:
         if (rate := getattr(args, flag)) < FLOOR:
             log.warning(
-                "--%s %g: is below the lowest learning rate of the schedule, and counts as %g",
+                "--%s %g: is below the lowest learning rate of the schedule; that of the backbone "
+                "counts as %g",
                 *(flag, rate, FLOOR),
             )
 

@@ -22,7 +22,14 @@ from utils.checkpoint import load_weights, read_plain, require_keys, write_tenso
 from utils.distributed import World
 from utils.errors import UserError
 from utils.files import read_json, remove_temporaries, write_json
-from utils.resume_flags import CHANGES_ROUNDING, FREE_FLAGS, GROWS, MOVES_WITH_DATA, MovedSince
+from utils.resume_flags import (
+    CHANGES_ROUNDING,
+    FREE_FLAGS,
+    GROWS,
+    MOVES_WITH_DATA,
+    MOVES_WITH_RUN,
+    MovedSince,
+)
 from utils.steps import SupervisedStep
 from utils.unused_flags import never_read
 from utils.validation import Scores
@@ -168,19 +175,18 @@ class RunSettings:
 
     def _is_moved(self, name: str, before: Any, now: str) -> bool:
         """Whether a flag names a domain's folder, or a file that was moved with it, or with -p."""
-        prefix, _, kind = name.partition("_")
-        if kind not in MOVES_WITH_DATA:
-            folder = self.before.get("folder")  # an older version did not record it
-            if not isinstance(before, str) or not isinstance(folder, str):
-                return False
-            places = (before, folder), (now, self.path.parent)
-            return len({os.path.relpath(os.path.abspath(path), run) for path, run in places}) == 1
-        if prefix not in self.data or not isinstance(before, str):
+        if not isinstance(before, str):
             return False
-        return kind == "data_dir" or any(
-            os.path.relpath(before, old) == os.path.relpath(now, new)
-            for moved, old, new in self.moves
-            if moved == prefix
+        prefix, _, kind = name.partition("_")
+        of_data = kind in MOVES_WITH_DATA and prefix in self.data
+        if of_data and kind == "data_dir":
+            return True
+        folders = [(old, new) for moved, old, new in self.moves if of_data and moved == prefix]
+        run = self.before.get("folder")  # an older version did not record it
+        if isinstance(run, str) and (name in MOVES_WITH_RUN or kind == "datalist"):
+            folders.append((run, str(self.path.parent)))
+        return any(
+            os.path.relpath(before, old) == os.path.relpath(now, new) for old, new in folders
         )
 
     def _warn_of_another_machine(self) -> None:

@@ -26,6 +26,8 @@ CHANGES_ROUNDING = "val_batch_size"
 on its batch in the last digits alone."""
 MOVES_WITH_DATA = ("data_dir", "datalist", "dataset")
 """Of each domain: data that were moved as a whole are the same data."""
+MOVES_WITH_RUN = ("init_checkpoint", "datalist_path", "backbone_weights")
+"""Files that a run begins with; those that were moved with its folder are the same."""
 MAY_DIFFER = {*FREE_FLAGS, GROWS, CHANGES_ROUNDING}
 
 

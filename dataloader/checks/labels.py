@@ -200,7 +200,7 @@ def _look_like_train_ids(counts: np.ndarray, values: LabelValues, info: DatasetI
     if not values.unknown and values.classes == info.present_classes:
         return False
     total = int(counts.sum() - counts[IGNORE])
-    void = int(counts[train_ids[info.train_id_table[train_ids] == IGNORE]].max(initial=0))
+    void = int(counts[[i for i in info.ignored_ids if i < classes]].max(initial=0))
     total -= void if 2 * void > total else 0
     return values.counted < (0.95 if odd else 0.5) * total
 

@@ -383,12 +383,16 @@ def test_answers_of_a_round_are_not_lost_to_the_background_of_another_persons_ma
     with pytest.raises(UserError, match=words):
         run.take(*([] if stored else [tmp_path / "anna"]), tmp_path / "bob")
     run.take(tmp_path / "anna")
-    for path in (tmp_path / "bob").iterdir():  # if it is meant, only what lies around
+    run.take(tmp_path / "bob", "--package", package.folder)  # it is meant
+    assert (run.label(0)[run.superpixels == 1] == 7).all()
+    run.take(tmp_path / "anna")
+    hers = run.label(0)
+    for path in (tmp_path / "bob").iterdir():  # not painted is 255 now
         codes = np.array(Image.open(path))
-        codes[~np.isin(run.superpixels, [1, 6])] = 255
+        codes[run.superpixels != 6] = 255
         Image.fromarray(codes).save(path)
     run.take(tmp_path / "bob")
-    assert (run.label(0)[run.superpixels == 1] == 7).all()
+    assert np.array_equal(run.label(0), hers)
 
 
 def test_the_later_of_two_answers_wins_and_it_is_said(run, tmp_path, capsys):
@@ -509,7 +513,7 @@ def test_a_skip_tag_of_cvat_skips_all_regions_of_its_image(run, tmp_path):
     assert list(statuses(run).values()) == [{"0": "skipped", "11": "skipped"}]
 
 
-def test_a_skip_tag_of_cvat_leaves_the_answers_to_an_earlier_round(run, tmp_path):
+def test_a_skip_tag_of_cvat_is_of_one_round(run, tmp_path):
     first, second = run.export("--round", "0"), run.export()
     run.take(masks(first, answers(run, first), tmp_path / "first", "grey"))
     name = next(image.file for image in second.images if image.name == first.images[1].name)
@@ -517,8 +521,10 @@ def test_a_skip_tag_of_cvat_leaves_the_answers_to_an_earlier_round(run, tmp_path
         f'<annotations><image name="{name}" width="32" height="24"><tag label="skip"/></image>'
         "</annotations>"
     )
-    for flags, skipped in (([], {"5"}), (["--package", first.folder], {"5", "0", "11"})):
-        run.take(tmp_path / "a.xml", *flags)
+    with pytest.raises(UserError, match="tag 'skip' may be of any of 2 rounds; add --package"):
+        run.take(tmp_path / "a.xml")
+    for package, skipped in ((second, {"5"}), (first, {"5", "0", "11"})):
+        run.take(tmp_path / "a.xml", "--package", package.folder)
         (found,) = (s for s in statuses(run).values() if "5" in s)
         assert {region for region, status in found.items() if status == "skipped"} == skipped
 

@@ -484,6 +484,7 @@ def test_counts_of_a_profiler_beside_the_weights_are_left_out_with_a_warning(cap
         ({"0.weight": torch.ones(4, 2, 1, 1)}, r"0\.weight is \(4, 2, 1, 1\), expected \(4, 2, 3"),
         ({"0.bias": torch.ones(4, dtype=torch.int64)}, r"0\.bias is \(4,\) of integers, expected"),
         ({"3.weight": torch.ones(1)}, r"3\.weight is \(1,\), unexpected"),
+        ({"0.lora_A": torch.ones(2, 4)}, r"0\.lora_A is \(2, 4\), unexpected"),
     ],
 )
 def test_weights_of_another_network_are_refused(change, message):

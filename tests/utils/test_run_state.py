@@ -148,20 +148,24 @@ def test_data_may_have_moved(tmp_path):
 
 
 def test_a_checkpoint_and_a_datalist_may_have_moved_with_the_run(tmp_path):
-    def run(place: Path, folder: str = "exp") -> RunSettings:
-        words = ["-p", str(place / "exp" / "run"), "--trg_data_dir", "/city"]
+    def run(place: Path, folder: str = "exp", name: str = "random") -> RunSettings:
+        words = ["-p", str(place / "exp" / name), "--trg_data_dir", "/city"]
         words += ["--init_checkpoint", str(place / folder / "warm" / "checkpoint.tar")]
         words += ["--datalist_path", str(place / folder / "datalist_00.pkl")]
+        words += ["--trg_datalist", str(place / folder / "half.txt"), "--active_method", name]
         parser = train_ADA.parser()
         return RunSettings(parser.parse_args(words), "train_ADA", parser.get_default)
 
     old, new = tmp_path / "old", tmp_path / "new"
-    (old / "exp" / "run").mkdir(parents=True)
+    (old / "exp" / "random").mkdir(parents=True)
     run(old).write()
     old.rename(new)
-    with pytest.raises(UserError, match="--init_checkpoint is"):
+    with pytest.raises(UserError, match="--(init_checkpoint|trg_datalist) is"):
         run(new, "other").check(True, [])
     assert run(new).check(True, []) is True
+    (new / "exp" / "random").rename(new / "exp" / "RIPU")
+    with pytest.raises(UserError, match="--active_method is RIPU"):  # also where -p is called so
+        run(new, name="RIPU").check(True, [])
 
 
 def test_one_of_two_domains_may_have_moved(tmp_path, monkeypatch):
