@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from annotation.answers import Canvas, Collector
+from annotation.answers import Collector
+from annotation.canvas import Canvas
 from annotation.classes import NO_ANSWER, ClassList
 from annotation.drawing import polygons
 from annotation.package import PackageImage

@@ -11,7 +11,8 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
-from annotation.answers import Canvas, Collector
+from annotation.answers import Collector
+from annotation.canvas import Canvas
 from annotation.classes import ClassList
 from annotation.coco import MAX_POINTS, polygon_mask, turned
 from annotation.drawing import polygons

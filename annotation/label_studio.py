@@ -13,8 +13,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from annotation.answers import AskedImage, Canvas, Collector
+from annotation.answers import Collector
 from annotation.brush import decode_brush, encode_brush
+from annotation.canvas import AskedImage, Canvas
 from annotation.classes import ClassList
 from annotation.coco import polygon_mask, turned
 from annotation.drawing import polygons

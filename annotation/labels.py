@@ -14,12 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from annotation.answers import (
-    Answer,
-    AskedImage,
-    Collector,
-    ImageNotes,
-)
+from annotation.answers import Answer, Collector, ImageNotes
+from annotation.canvas import AskedImage
 from annotation.classes import ClassList
 from annotation.untrusted import shorten
 from dataloader.images import read_train_ids

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from annotation.answers import AskedImage, Canvas, Collector
+from annotation.answers import Collector
+from annotation.canvas import AskedImage, Canvas
 from annotation.classes import NO_ANSWER, ClassList
 from annotation.untrusted import Entry, Picture, read_png, shorten
 from dataloader.walk import IMAGE_SUFFIXES

@@ -8,7 +8,8 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from annotation.answers import AskedImage, Collector
+from annotation.answers import Collector
+from annotation.canvas import AskedImage
 from annotation.coco import read_coco
 from annotation.cvat import read_cvat_xml
 from annotation.cvat_masks import LABEL_MAP, is_of_mask_archive, read_mask_archives

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from annotation.answers import AskedImage, Collector, ImageNotes, region_label
+from annotation.answers import Collector, ImageNotes, region_label
+from annotation.canvas import AskedImage
 from annotation.labels import Labels
 from annotation.selected import labelled_regions
 from annotation.untrusted import shorten

@@ -160,7 +160,7 @@ def test_a_checkpoint_and_a_datalist_may_have_moved_with_the_run(tmp_path):
     (old / "exp" / "random").mkdir(parents=True)
     run(old).write()
     old.rename(new)
-    with pytest.raises(UserError, match="--(init_checkpoint|trg_datalist) is"):
+    with pytest.raises(UserError, match=r"--(init_checkpoint|trg_datalist) is"):
         run(new, "other").check(True, [])
     assert run(new).check(True, []) is True
     (new / "exp" / "random").rename(new / "exp" / "RIPU")
