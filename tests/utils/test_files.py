@@ -57,7 +57,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
             fail(error)
     with pytest.raises(UserError, match=r"b\.txt: cannot be written \(No space left"):
         fail(OSError(28, "No space left on device"))
-    with pytest.raises(UserError, match=r"\(Read-only file system\); .*folder \(one of links to"):
+    with pytest.raises(UserError, match=r"\(Read-only file system\); .*a folder of links to"):
         fail(OSError(30, "Read-only file system"))
     assert path.read_text() == "old"
     assert names(tmp_path) == ["b.txt"]

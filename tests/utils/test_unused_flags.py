@@ -51,7 +51,7 @@ def test_what_has_no_effect_is_told(script, words, told, caplog):
         ("--backbone_weights none --no-freeze_bn --total_itrs 5000", None),
         ("--init_checkpoint z --backbone_weights none --total_itrs 5000", None),
         ("--total_itrs 200", "--ramp_itrs 5000: .* reach 1.1 % of --train_lr"),
-        ("--train_lr 9e-7", "--train_lr 9e-07: is below .*, and counts as 1e-06"),
+        ("--train_lr 9e-7", "--train_lr 9e-07: is below .* counts as 1e-06"),
         ("--train_lr_D 9e-7", "--train_lr_D 9e-07: is below"),
         ("--train_lr 1e-6 --train_lr_D 9e-7 --warmup sup_warmup", None),
     ],
