@@ -44,7 +44,7 @@ from utils.errors import UserError, run, shown
 from utils.files import locked_folder
 from utils.job import joined
 from utils.logs import start_log
-from utils.optim import warn_of_low_rates
+from utils.optim import warn_of_low_rate
 from utils.parser import NON_NEGATIVE, POSITIVE, POSITIVE_INT, Parser, count_or_all, number
 from utils.resume import RunSettings
 from utils.stopping import STOP
@@ -141,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         STOP.listen()
         start_log(folder.log, silent=not world.is_main)
         warn_of_unused_flags("train_ADA", args, flags.meant(argv))
-        warn_of_low_rates(args, "finetune_lr")
+        warn_of_low_rate(args, "finetune_lr")
         with ExitStack() as folders:
             if world.is_main:
                 folders.enter_context(locked_folder(folder.path, "-p"))

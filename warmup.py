@@ -44,7 +44,7 @@ from utils.optim import (
     discriminator_optimizer,
     highest_rate,
     segmentation_optimizer,
-    warn_of_low_rates,
+    warn_of_low_rate,
 )
 from utils.parser import COUNT, Parser
 from utils.recorder import Step
@@ -102,7 +102,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def warn_of_start(args: Namespace) -> None:
     """Warn of a training that cannot learn much from how it starts, and of learning rates."""
-    warn_of_low_rates(args, "train_lr", *["train_lr_D"] * (args.warmup == "uda_warmup"))
+    warn_of_low_rate(args, "train_lr")
+    if args.warmup == "uda_warmup":
+        warn_of_low_rate(args, "train_lr_D")
     if args.ramp_itrs > args.total_itrs:
         log.warning(
             "--ramp_itrs %d: learning rates rise for longer than --total_itrs %d, and reach "

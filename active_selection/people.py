@@ -11,7 +11,15 @@ from active_selection.run_folder import RunFolder
 from dataloader.active_set import ActiveSet
 from dataloader.domain import Domain
 from dataloader.item import image_key
-from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID, Annotations, GroundTruth
+from dataloader.oracle import (
+    ANSWERED,
+    MISSING,
+    SKIPPED,
+    STORING_TAKES,
+    VOID,
+    Annotations,
+    GroundTruth,
+)
 from utils.distributed import World
 from utils.errors import UserError, shown
 from utils.files import locked_folder, recover_folder, remove_folder, write_json
@@ -20,7 +28,6 @@ log = logging.getLogger(__name__)
 
 FATES = {ANSWERED: "labelled", VOID: "labelled", SKIPPED: "dropped", MISSING: "pool"}
 """Where an answer puts its region; see :meth:`ActiveSet.settle`."""
-IMPORT_TAKES = 60.0  # seconds, at most, to write what it has read
 
 
 def settle_answers(
@@ -119,7 +126,7 @@ def copy_answers(folder: RunFolder, target: Domain) -> None:
             refuses.
     """
     new = folder.taken.with_name(f".{folder.taken.name}.new")
-    with locked_folder(folder.annotation, "-p", IMPORT_TAKES, "an import of answers"):
+    with locked_folder(folder.annotation, "-p", STORING_TAKES, "an import of answers"):
         recover_folder(folder.answers)
         Annotations(target, folder.answers)  # checked where people can mend them
         try:

@@ -12,10 +12,13 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from annotation.canvas import AskedImage, Canvas
-from annotation.classes import NO_ANSWER, ClassList, composed
+from annotation.classes import NO_ANSWER, ClassList
 from annotation.package import Package, possible_stems
 from annotation.untrusted import shorten
 from dataloader.oracle import ANSWERED, MISSING, SKIPPED, VOID
+from utils.names import composed
+
+COLOR = "colour ["  # begins what unknown colours are called
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,7 @@ class Collector:
         canvas = Canvas(image, self.classes, source)
         yield canvas
         for name, count in canvas.unknown.items():
-            kind = "colour" if name.startswith("colour [") else name
+            kind = COLOR if name.startswith(COLOR) else name
             self._unknown.setdefault(kind, []).append((source, image.entry.name, name, count))
         notes = self.notes.setdefault(image.entry.key, ImageNotes())
         notes.outside += canvas.outside()
@@ -197,11 +200,11 @@ class Collector:
 
     def unknown_classes(self) -> Iterator[str]:
         """Problems with classes that the packages do not have, one for each, and for colours."""
-        for found in self._unknown.values():
+        for kind, found in self._unknown.items():
             source, image, name, _ = found[0]
             near = self.classes.nearest(name)
             hint = f"did you mean {near!r}?" if near else "see classes.csv"
-            if name.startswith("colour ["):
+            if kind == COLOR:
                 hint = (
                     "paint in the colours of classes.csv, opaque and without smoothed edges "
                     "(anti-aliasing), or save numbers as 8-bit grey"

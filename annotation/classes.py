@@ -5,7 +5,6 @@ codes after the last class: *void* (looked at, and no class fits) and *skip* (le
 for good). 255 stands for no answer.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,6 +16,7 @@ import numpy as np
 
 from dataloader.dataset_info import DatasetInfo, free_name
 from utils.errors import UserError
+from utils.names import fold
 
 NO_ANSWER = 255
 """The code of pixels that nobody has answered."""
@@ -109,7 +109,7 @@ class ClassList:
         """Folded name -> code; the outlines of regions have the code of no answer."""
         names = dict.fromkeys(VOID_NAMES, self.void) | dict.fromkeys(SKIP_NAMES, self.skip)
         names |= dict.fromkeys(REGION_NAMES, NO_ANSWER)
-        return names | {_folded(c.name): c.code for c in (*self.classes, self.region)}
+        return names | {fold(c.name.strip()): c.code for c in (*self.classes, self.region)}
 
     @cached_property
     def color_table(self) -> np.ndarray:
@@ -137,12 +137,12 @@ class ClassList:
 
     def code_of(self, name: str) -> int | None:
         """The code of a class name, however it is capitalised; None if it is unknown."""
-        return self.codes.get(_folded(name))
+        return self.codes.get(fold(name.strip()))
 
     def nearest(self, name: str) -> str | None:
         """The class name that looks most like an unknown one."""
-        names = {_folded(c.name): c.name for c in self.classes}
-        found = get_close_matches(_folded(name), names, 1)
+        names = {fold(c.name.strip()): c.name for c in self.classes}
+        found = get_close_matches(fold(name.strip()), names, 1)
         return names[found[0]] if found else None
 
     def to_json(self) -> dict[str, Any]:
@@ -165,16 +165,6 @@ class ClassList:
         if len(made) < 4 or not all(type(i) is int and 0 <= i < 256 for i in ids):
             raise ValueError("classes")
         return cls(tuple(made[:-1]), made[-1], ids[0])
-
-
-def composed(text: str) -> str:
-    """A name with each accent in one character with its letter, unlike in names of macOS."""
-    return unicodedata.normalize("NFC", text)
-
-
-def _folded(name: str) -> str:
-    """A class name, the same however it is capitalised and its accents are written."""
-    return composed(name.strip().casefold())
 
 
 def distinct_colors(

@@ -23,11 +23,10 @@ from annotation.package import MANIFEST, Package, load_packages
 from annotation.page import write_page
 from annotation.readers import read_answers
 from annotation.report import overwritten, report, totals, trained_on
+from dataloader.oracle import STORING_TAKES
 from utils.errors import UserError, run, shown
 from utils.files import locked_folder
 from utils.parser import Parser, number
-
-STORING_TAKES = 60.0  # seconds, at most, for another import
 
 
 def parser() -> Parser:

@@ -15,9 +15,10 @@ if __name__ == "__main__":
     end_at_interrupt()
 
 from data_preprocessing.each_image import add_split_arguments, data_root
+from dataloader.checks.own_list import warn_of_idle_exclusions
 from dataloader.datalist import default_path, write_datalist
 from dataloader.dataset_info import load_dataset
-from dataloader.scan import item_of, scan, warn_of_idle_exclusions
+from dataloader.scan import item_of, scan
 from utils.errors import UserError, run
 from utils.parser import Parser
 

@@ -16,12 +16,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dataloader.checks.own_list import check_own_list, unlisted_label
+from dataloader.checks.own_list import check_own_list, unlisted_label, warn_of_idle_exclusions
 from dataloader.checks.pairing import check_columns
 from dataloader.dataset_info import DatasetInfo
 from dataloader.item import ABSENT, Item, check_name
 from dataloader.relocation import Locator, Moves
-from dataloader.scan import absent_folder, item_of, lossy_label, scan, warn_of_idle_exclusions
+from dataloader.scan import absent_folder, item_of, lossy_label, scan
 from utils.errors import NoLabels, UserError, WrongColumns, shown
 from utils.files import atomic_write, read_regular
 

@@ -6,7 +6,6 @@ expected there.
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
@@ -20,6 +19,7 @@ from dataloader import path_templates
 from utils.errors import UserError
 from utils.files import read_regular
 from utils.metrics import IGNORE
+from utils.names import fold
 
 SCHEMA = Path(__file__).parent / "info.schema.json"
 MAX_BYTES = 1_000_000  # the largest description here has 3,000
@@ -223,7 +223,7 @@ def _classes(info: Mapping[str, Any]) -> Iterator[Problem]:
     names, palette = info["class_names"], info["palette"]
     seen = {}
     for train_id, name in enumerate(names):
-        first = seen.setdefault(unicodedata.normalize("NFC", name.casefold()), train_id)
+        first = seen.setdefault(fold(name), train_id)
         if first != train_id:
             yield "class_names", f"has {_shown(name)} twice, for train ids {first} and {train_id}"
     if len(palette) != len(names):

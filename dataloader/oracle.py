@@ -25,6 +25,7 @@ from utils.files import map_files, read_json
 
 ANSWERS = "answers.json"
 REMEDY = "restore it, or remove the folder and import the answers again"
+STORING_TAKES = 60.0  # seconds, at most, to write the answers that an import has read
 LOOKED_AT = 20  # superpixel maps that are compared with those that people were asked by
 ANSWERED, VOID, SKIPPED, MISSING = "answered", "void", "skipped", "missing"
 """What became of a region: no class fits any of a void one, a skipped one is left out for good."""

@@ -5,24 +5,20 @@ Nothing is left out without being counted (see :class:`Scan`), but for the image
 other splits.
 """
 
-import logging
 import os
 import posixpath
-import re
-import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
-from dataloader.dataset_info import DatasetInfo, excluded_numbers
+from dataloader.dataset_info import DatasetInfo
 from dataloader.item import Item, check_name
 from dataloader.path_templates import Names, fill, parse, static_folder
 from dataloader.walk import IMAGE_SUFFIXES, walk_files
 from utils.errors import UserError, shown
-
-log = logging.getLogger(__name__)
+from utils.names import fold
 
 LABEL_SUFFIXES = (".png", ".bmp", ".webp", ".tif", ".tiff")
 """Suffixes that labels may have, whose values must not change when they are stored."""
@@ -116,25 +112,6 @@ def scan(
             found.leave_out(f"of split {other.text!r}", path)
     found.stems = {names.stem for names in candidates}
     return found
-
-
-def warn_of_idle_exclusions(info: DatasetInfo, root: str | Path, stems: Collection[str]) -> None:
-    """Warn of an entry of ``exclude`` that is no image's stem, but the number in one's name.
-
-    Other entries without an image may be for another split, or another root.
-    """
-    found = [(re.search(r"([0-9]+)[^0-9]*$", stem), stem) for stem in sorted(stems)]
-    numbered = [(int(number[1]), stem) for number, stem in found if number]
-    for entry in info.exclude:
-        numbers = excluded_numbers(entry)
-        near = [stem for number, stem in numbered if number in numbers]
-        if near and info.excluded_stems.isdisjoint(near):
-            log.warning(
-                '%s: exclude has "%s", which leaves out no image in %s; one is named %s: give all '
-                "that {stem} stands for, with its zeros, or move the image away",
-                *(info.path, entry, root, shown(near[0])),
-            )
-            return
 
 
 def grown(info: DatasetInfo, root: str | Path, split: str, items: Collection[Item]) -> int:
@@ -363,11 +340,6 @@ def _body(path: str) -> str:
 def same_name(path: str, other: str) -> bool:
     """Whether two relative paths are alike but for the suffix, case and the form of accents."""
     return fold(_body(path)) == fold(_body(other))
-
-
-def fold(name: str) -> str:
-    """A name without what file systems may change in it: case, and the form of its accents."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _only(wanted: str, paths: Collection[str]) -> str:

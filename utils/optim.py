@@ -14,15 +14,14 @@ FLOOR = 1e-6
 """Learning rates are never lower, but for the ramp, as in the release."""
 
 
-def warn_of_low_rates(args: Namespace, *flags: str) -> None:
-    """Warn of flags with learning rates that are raised to :data:`FLOOR`."""
-    for flag in flags:
-        if (rate := getattr(args, flag)) < FLOOR:
-            log.warning(
-                "--%s %g: is below the lowest learning rate of the schedule; that of the backbone "
-                "counts as %g",
-                *(flag, rate, FLOOR),
-            )
+def warn_of_low_rate(args: Namespace, flag: str) -> None:
+    """Warn of a flag with a learning rate that is raised to :data:`FLOOR`."""
+    if (rate := getattr(args, flag)) < FLOOR:
+        log.warning(
+            "--%s %g: is below the lowest learning rate of the schedule; that of the backbone "
+            "counts as %g",
+            *(flag, rate, FLOOR),
+        )
 
 
 def poly_lr(

@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +14,11 @@ from dataloader.dataset_info import DatasetInfo
 from dataloader.image_files import READ_ERRORS, count_pages, is_deep, open_image, reason
 from dataloader.images import read_head, read_image, read_size, stride
 from dataloader.item import Item
-from dataloader.scan import fold, same_name
+from dataloader.scan import same_name
 from dataloader.walk import IMAGE_SUFFIXES
 from utils.errors import NoLabels, UserError, shown
 from utils.files import map_files
+from utils.names import composed, fold
 from utils.resources import resource_problem
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def _found_as(path: Path, listed: Collection[str]) -> str:
                 is_image = there.suffix.lower() in IMAGE_SUFFIXES and str(there) not in listed
                 found = is_image and same_name(there.name, path.name)
             if found:
-                forms = {unicodedata.normalize("NFC", p.name) for p in (there, wanted)}
+                forms = {composed(p.name) for p in (there, wanted)}
                 how = ", whose accents are in another Unicode form" if len(forms) == 1 else ""
                 return f" (there is {shown(there)}{how})"
     return ""

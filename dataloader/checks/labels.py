@@ -320,12 +320,13 @@ def _few_classes(paths: list[str], each: np.ndarray, classes: list[int], info: D
             f"{paths[void[0]]}: every pixel is ignored, and so it is in {len(void)} of "
             f"{len(paths)} labels looked at; leave out images that nobody has labelled"
         )
-    void = IGNORE not in info.known_ids and each[:, IGNORE].sum() > SHIFTED_SHARE * each.sum()
-    if (len(paths) > 1 or void) and len(classes) == 1 < len(info.present_classes):
+    beside = ""
+    if IGNORE not in info.known_ids and each[:, IGNORE].sum() > SHIFTED_SHARE * each.sum():
+        beside = f", beside a value that {info.name} does not know (255)"
+    if (len(paths) > 1 or beside) and len(classes) == 1 < len(info.present_classes):
         return (
             f"{paths[0]} and {len(paths) - 1} other labels: {info.class_names[classes[0]]} is the "
-            "only class that occurs"
-            f"{f', beside a value that {info.name} does not know (255)' if void else ''}"
+            f"only class that occurs{beside}"
         )
     return ""
 

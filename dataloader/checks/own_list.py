@@ -6,13 +6,14 @@ without any error: of other images, labels or superpixel maps than the user has 
 
 import logging
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from dataloader.dataset_info import DatasetInfo
+from dataloader.dataset_info import DatasetInfo, excluded_numbers
 from dataloader.item import Item, image_key
 from dataloader.path_templates import Names, fill, parse
-from dataloader.scan import grown, own_files, same_name, warn_of_idle_exclusions
+from dataloader.scan import grown, own_files, same_name
 from utils.errors import shown
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,25 @@ def check_own_list(
             "its own (make_datalist.py --out, then --datalist and the like)",
             *(path, column, shown(names[0]), template, info.path, len(names), len(items)),
         )
+
+
+def warn_of_idle_exclusions(info: DatasetInfo, root: str | Path, stems: Collection[str]) -> None:
+    """Warn of an entry of ``exclude`` that is no image's stem, but the number in one's name.
+
+    Other entries without an image may be for another split, or another root.
+    """
+    found = [(re.search(r"([0-9]+)[^0-9]*$", stem), stem) for stem in sorted(stems)]
+    numbered = [(int(number[1]), stem) for number, stem in found if number]
+    for entry in info.exclude:
+        numbers = excluded_numbers(entry)
+        near = [stem for number, stem in numbered if number in numbers]
+        if near and info.excluded_stems.isdisjoint(near):
+            log.warning(
+                '%s: exclude has "%s", which leaves out no image in %s; one is named %s: give all '
+                "that {stem} stands for, with its zeros, or move the image away",
+                *(info.path, entry, root, shown(near[0])),
+            )
+            return
 
 
 def unlisted_label(items: Sequence[Item], info: DatasetInfo, root: str | Path, split: str) -> str:

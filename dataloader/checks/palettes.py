@@ -110,7 +110,7 @@ def find_renumbered(
     names = {tuple(color): name for color, name in zip(info.palette, info.class_names, strict=True)}
     has_name = np.array([tuple(color) in names for color in colors.tolist()])
     right_color = (colors == info.color_table[train_ids]).all(1)
-    numbers = [i for i in known if 0 <= i < IGNORE + (train_ids[IGNORE] != IGNORE)]
+    numbers = [i for i in known if 0 <= i < 256 and (i != IGNORE or train_ids[i] != IGNORE)]
     is_known = np.isin(colors[:, 0], numbers)
     is_number = (colors == colors[:, :1]).all(1) & is_known
     right_number = colors[:, 0] == np.arange(256)

@@ -84,7 +84,7 @@ def test_answers_of_people_are_label_maps_and_a_status_a_region(domain, tmp_path
     with pytest.raises(UserError, match="has no answers for 1 of 1 labelled regions"):
         read_copy(run, blind, none, BesideMadeUpRank(lambda ours: ours))
     run.annotation, run.taken = tmp_path, tmp_path / "taken"
-    monkeypatch.setattr(people, "IMPORT_TAKES", 0)
+    monkeypatch.setattr(people, "STORING_TAKES", 0)
     with (
         locked_folder(run.annotation, "-p"),
         pytest.raises(UserError, match="an import of answers is at work in it; wait"),
